@@ -1,0 +1,2 @@
+//! The one binary: subcommands, flags and wiring.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Talking to an API server, in process or over HTTP, and keeping snapshots current.

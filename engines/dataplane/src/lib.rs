@@ -1,0 +1,1 @@
+//! Links, routes, addresses and nftables through netlink.

@@ -1,0 +1,1 @@
+//! Runs controllers: queues, executes plans, waits for its own writes.

@@ -1,0 +1,1 @@
+//! Containers: namespaces, cgroups, mounts, and one supervisor process per pod.

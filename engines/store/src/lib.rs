@@ -1,0 +1,1 @@
+//! The store: one revision counter, persistent trees, a durable log, watches.

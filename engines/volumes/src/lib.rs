@@ -1,0 +1,1 @@
+//! Volumes on a node: config maps, secrets, projections, host paths, scratch space.

@@ -1,0 +1,1 @@
+//! Generated structs of every Kubernetes kind and the schema facts about them.

@@ -1,0 +1,1 @@
+//! JSON, YAML and protobuf over the field table.

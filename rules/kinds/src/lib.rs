@@ -1,0 +1,1 @@
+//! What each kind defaults, prepares, validates and prints: one file per kind.

@@ -1,0 +1,1 @@
+//! What the node's packet filter holds: a function of services and endpoints.

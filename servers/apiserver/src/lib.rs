@@ -1,0 +1,1 @@
+//! The API server: one read ladder, one write ladder, one generic registry.

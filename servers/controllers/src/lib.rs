@@ -1,0 +1,1 @@
+//! Registers every controller with the driver.

@@ -1,0 +1,1 @@
+//! The node agent: watches pods, carries out their plans, reports status.

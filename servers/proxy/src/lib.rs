@@ -1,0 +1,1 @@
+//! Keeps the node's packet filter equal to the plan made of services and endpoints.

@@ -1,0 +1,1 @@
+//! Feeds the scheduling rules with snapshots and carries out what they decide.

@@ -1,0 +1,1 @@
+//! Deterministic simulation of the control plane on a virtual clock and disk.

@@ -1,0 +1,2 @@
+//! Project chores: code generation, tidiness, tests, benchmarks.
+fn main() {}

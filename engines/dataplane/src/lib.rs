@@ -1,1 +1,13 @@
-//! Links, routes, addresses and nftables through netlink.
+//! The node's data plane, written straight to the kernel over netlink: the pod network (bridge, veth pairs,
+//! addresses, routes, leases, host ports) and the packet filter (nftables, one atomic batch per change).
+//! Everything here blocks for microseconds to a few milliseconds and knows no runtime: call it through
+//! `spawn_blocking`. Invariant: no program is executed, and no thread of the caller ever changes its namespace.
+//! It leaves out what decides: which rules there should be is `corten-netplan`'s.
+
+mod error;
+mod netns;
+pub mod podnet;
+
+pub use error::{Error, Result};
+pub use netns::Netns;
+pub use podnet::{Attachment, HostPort, NodeRoute, PodAddress, PodNetwork, PodNetworkConfig};

@@ -1,1 +1,7 @@
-//! What the node's packet filter holds: a function of services and endpoints.
+//! What a node's packet filter and the cluster's DNS answer with: pure functions of Services and EndpointSlices.
+//! Invariant: equal inputs give equal plans, in whatever order they arrived. It leaves out the kernel
+//! (`corten-dataplane`) and sockets (`corten-dns`).
+
+mod address;
+
+pub use address::{Cidr, Family, NotCidr, Protocol, parse_ip};

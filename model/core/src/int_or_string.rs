@@ -1,7 +1,7 @@
 //! `intstr.IntOrString`: a port, count or percentage given as a number or as a text.
 //! Invariant: exactly one of the two is held; the other reads as its zero. Leaves out the deprecated percent rules.
 
-use crate::Str;
+use crate::str::Str;
 use std::fmt;
 
 /// An int32 or a string.
@@ -39,7 +39,8 @@ impl std::error::Error for PercentError {}
 impl IntOrString {
     /// Reads a number when the whole text is one (int32), a string otherwise.
     pub fn parse(text: &str) -> IntOrString {
-        text.parse::<i32>().map_or_else(|_| IntOrString::String(Str::from(text)), IntOrString::Int)
+        text.parse::<i32>()
+            .map_or_else(|_| IntOrString::String(Str::from(text)), IntOrString::Int)
     }
 
     /// The number, or the text read as a number, or 0.
@@ -70,12 +71,17 @@ impl IntOrString {
             IntOrString::Int(value) => return Ok(i64::from(*value)),
             IntOrString::String(text) => text,
         };
-        let fail = |why: String| PercentError { message: format!("invalid value for IntOrString: {why}") };
+        let fail = |why: String| PercentError {
+            message: format!("invalid value for IntOrString: {why}"),
+        };
         let Some(number) = text.strip_suffix('%') else {
             return Err(fail("invalid type: string is not a percentage".into()));
         };
         let percent: i64 = number.parse().map_err(|_| {
-            fail(format!("invalid value {:?}: strconv.Atoi: parsing {number:?}: invalid syntax", &**text))
+            fail(format!(
+                "invalid value {:?}: strconv.Atoi: parsing {number:?}: invalid syntax",
+                &**text
+            ))
         })?;
         // Upstream computes in floats; the same order of operations gives the same rounding.
         let share = percent as f64 * total as f64 / 100.0;
@@ -134,11 +140,17 @@ mod tests {
         assert_eq!(IntOrString::from(4).scaled_value(10, Rounding::Down), Ok(4));
         assert_eq!(quarter.percent(), Some(25));
         assert_eq!(
-            IntOrString::from("http").scaled_value(1, Rounding::Up).unwrap_err().to_string(),
+            IntOrString::from("http")
+                .scaled_value(1, Rounding::Up)
+                .unwrap_err()
+                .to_string(),
             "invalid value for IntOrString: invalid type: string is not a percentage"
         );
         assert_eq!(
-            IntOrString::from("a%").scaled_value(1, Rounding::Up).unwrap_err().to_string(),
+            IntOrString::from("a%")
+                .scaled_value(1, Rounding::Up)
+                .unwrap_err()
+                .to_string(),
             r#"invalid value for IntOrString: invalid value "a%": strconv.Atoi: parsing "a": invalid syntax"#
         );
     }

@@ -3,13 +3,15 @@
 //! Arithmetic happens on `Amount`, a decimal of up to 38 digits; beyond that the larger operand wins (upstream uses big integers).
 
 use crate::quantity_parse::{self, canonical_decimal};
+use crate::str::Str;
 use std::cmp::Ordering;
 use std::fmt;
 
 /// An amount of a resource; `Default` is zero. Equality and order compare amounts (`1Ki == 1024`), not texts.
 #[derive(Clone, Default)]
 pub struct Quantity {
-    text: Option<Box<str>>,
+    /// Empty for zero.
+    text: Str,
 }
 
 /// How an amount is printed.
@@ -61,7 +63,7 @@ pub mod scale {
 
 impl Quantity {
     /// Zero, printed `0`.
-    pub const ZERO: Quantity = Quantity { text: None };
+    pub const ZERO: Quantity = Quantity { text: Str::EMPTY };
 
     /// Parses a quantity; the text is kept when it looks canonical to upstream and canonicalised otherwise.
     pub fn parse(text: &str) -> Result<Quantity, QuantityError> {
@@ -73,7 +75,11 @@ impl Quantity {
 
     fn from_text(text: &str) -> Quantity {
         Quantity {
-            text: if text == "0" { None } else { Some(text.into()) },
+            text: if text == "0" {
+                Str::EMPTY
+            } else {
+                Str::from(text)
+            },
         }
     }
 
@@ -89,12 +95,16 @@ impl Quantity {
 
     /// The text that every wire format carries.
     pub fn as_str(&self) -> &str {
-        self.text.as_deref().unwrap_or("0")
+        if self.text.is_empty() {
+            "0"
+        } else {
+            &self.text
+        }
     }
 
     /// The exact amount and its format.
     pub fn amount(&self) -> Amount {
-        self.text.as_deref().map_or(Amount::ZERO, Amount::of_text)
+        Amount::of_text(self.as_str())
     }
 
     /// Whether the amount is zero.

@@ -1,2 +1,106 @@
-//! Project chores: code generation, tidiness, tests, benchmarks.
-fn main() {}
+//! `cargo xtask`: the project's chores in one small program. Each chore is a module; this file only
+//! names them. Leaves out conformance runs, which come with the suite's own issue.
+
+mod apt;
+mod bench;
+mod images;
+mod progress;
+mod suite;
+mod tidy;
+mod tools;
+mod up;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::progress::Steps;
+use crate::workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Chores of the project"
+)]
+struct Xtask {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Build Corten and run a cluster on this machine (needs root)
+    Up(up::Up),
+    /// Run every test of the project (needs root)
+    Test,
+    /// Check the rules of the code that the compiler does not check
+    Tidy,
+    /// Measure: idle, start, pod, create
+    Bench(bench::Bench),
+    /// Build upstream's commands into .cache/bin (kubectl and agnhost unless named)
+    Tools {
+        /// Programs to build, such as kube-apiserver, etcd, e2e.test
+        names: Vec<String>,
+    },
+    /// Build test and demo images into .cache/images
+    Images {
+        /// Images to build (all unless named)
+        names: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    let chore = Xtask::parse().chore;
+    let workspace = Workspace::find()?;
+    match chore {
+        Chore::Up(up) => up::run(&workspace, &up),
+        Chore::Test => suite::run(&workspace),
+        Chore::Tidy => tidy::run(&workspace),
+        Chore::Bench(bench) => bench::run(&workspace, &bench),
+        Chore::Tools { names } => build_tools(&workspace, &names),
+        Chore::Images { names } => build_images(&workspace, &names),
+    }
+}
+
+fn build_tools(workspace: &Workspace, names: &[String]) -> Result<()> {
+    let names = or_default(names, tools::FOR_TESTS);
+    Steps::new(1).run("Building upstream's commands", |step| {
+        tools::ensure(workspace, &names, step)
+    })?;
+    println!("{}", workspace.bin_dir().display());
+    Ok(())
+}
+
+fn build_images(workspace: &Workspace, names: &[String]) -> Result<()> {
+    let names = or_default(names, images::ALL);
+    let mut steps = Steps::new(3);
+    if names
+        .iter()
+        .any(|name| matches!(*name, "busybox" | "agnhost"))
+    {
+        steps.run(
+            "Looking for Debian packages that images are made of",
+            |_| apt::ensure(apt::FOR_IMAGES),
+        )?;
+    }
+    if names.contains(&"agnhost") {
+        steps.run("Building upstream's commands", |step| {
+            tools::ensure(workspace, &["agnhost"], step)
+        })?;
+    }
+    let archives = steps.run("Building images", |step| {
+        images::ensure(workspace, &names, step)
+    })?;
+    for archive in archives {
+        println!("{}", archive.display());
+    }
+    Ok(())
+}
+
+fn or_default<'a>(names: &'a [String], default: &[&'a str]) -> Vec<&'a str> {
+    if names.is_empty() {
+        return default.to_vec();
+    }
+    names.iter().map(String::as_str).collect()
+}

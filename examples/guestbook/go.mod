@@ -1,0 +1,3 @@
+module corten.dev/examples/guestbook
+
+go 1.24

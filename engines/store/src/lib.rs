@@ -1,1 +1,95 @@
 //! The store: one revision counter, persistent trees, a durable log, watches.
+//!
+//! A store keeps the whole state in memory as immutable, shared [`Entry`]s and makes every change durable
+//! before anybody sees it. It knows keys, bytes and headers, not kinds: what the bytes mean is the caller's.
+//!
+//! ```
+//! # use corten_store::{*, engine::memory::{MemoryDisk, MemoryEngine}};
+//! # use bytes::Bytes;
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let engine = MemoryEngine::on(&MemoryDisk::new()); // or FjallEngine::open(directory)?
+//! let store = Store::open(Options::new(engine, |_: &Key, _: &Bytes| Ok(Header::default())))?;
+//! let pods = Resource::new("pods");
+//!
+//! let list = store.snapshot(&pods);
+//! let mut watch = store.watch(&pods, Scope::namespace("default"), list.revision())?;
+//!
+//! let key = Key::new(&pods, "default", "web");
+//! let put = Put::new(key, Bytes::from_static(b"k8s\0..."), Header::of("uid").label("app", "web").build());
+//! let committed = store.commit(Transaction::put(put.when(Precondition::MustNotExist))).await?;
+//!
+//! let event = watch.next().await?;
+//! assert_eq!(event.revision(), committed.revision);
+//! assert_eq!(event.kind(), EventKind::Created);
+//! assert_eq!(store.get(event.key()).expect("it was committed").header().label("app"), Some("web"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The contract
+//!
+//! (each line names the test that holds it to its word)
+//!
+//! - Revisions: every transaction that changes something takes the next revision, all its keys at once or none;
+//!   what changes nothing takes none (`model::the_store_equals_its_model`).
+//! - Commits: an answered commit is durable, and every read that starts after the answer sees it
+//!   (`crash::acknowledged_writes_survive_kill`).
+//! - Conflicts answer with what is there (`commit::conflicts_answer_with_the_current_entry`).
+//! - Snapshots hold every change up to their revision and none after it; old ones are exact while retained and
+//!   `Compacted` afterwards (`model::the_store_equals_its_model`, `history::old_revisions_are_exact_until_compacted`).
+//! - Watches yield every event of their scope after their start, in order, once, and end with a reason rather
+//!   than skip (`model::the_store_equals_its_model`, `watch::a_slow_watcher_is_told_so`).
+//! - A watch's progress never claims an event that it has not yielded (`watch::progress_covers_what_was_seen`).
+//! - Expired objects are deleted without a scan, as ordinary events (`expiry::objects_expire_in_order`).
+//! - Cached objects and encodings stay within their budget (`cache::the_budget_drops_what_was_not_read`).
+//! - A log that fails makes the store read-only until a probe succeeds; what nobody was told of is undone
+//!   (`failure::a_failed_log_suspends_and_recovers`, `failure::a_full_disk_suspends_and_recovers`).
+//! - A damaged record is reported with its key and the store opens read-only
+//!   (`failure::a_damaged_record_is_named`, `fjall::a_damaged_record_is_named`).
+//! - A torn end of the journal loses nothing before it (`fjall::a_torn_journal_keeps_what_came_before`).
+//! - One directory, one store (`fjall::a_second_open_names_the_holder`); a newer format is refused
+//!   (`fjall::a_newer_format_is_refused`).
+//! - After a restart revisions go on and older watches are `Compacted` (`fjall::revisions_go_on_after_a_restart`).
+//!
+//! # Decisions
+//!
+//! - The header is not stored. It is described again from the object at open ([`Describe`]), so that it never
+//!   disagrees with the program that reads it, and so that every engine holds upstream's bytes and no more.
+//! - Old snapshots are made by undoing retained events on the nearest retained state (`history`).
+//! - After a failed write the memory is the truth: the probe restores in the log what memory says.
+//!
+//! Left out: the meaning of the bytes, encryption, replication, remote engines.
+
+mod cache;
+mod clock;
+mod core;
+mod draft;
+pub mod engine;
+mod entry;
+mod header;
+mod health;
+mod history;
+mod key;
+mod queue;
+mod snapshot;
+mod store;
+mod transaction;
+mod watch;
+mod window;
+
+pub use cache::{AnyObject, Encoding};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use core::{Again, BatchLimits, Core, Step};
+pub use entry::{Entry, Event, EventKind, Transition};
+pub use header::{Header, HeaderBuilder};
+pub use health::Health;
+pub use key::{Key, ROOT, Resource, Revision, Scope};
+pub use snapshot::{Page, Snapshot, StateSnapshot};
+pub use store::{Describe, OpenError, Options, RevisionError, Stats, Store};
+pub use transaction::{
+    CommitError, Committed, Conflict, Expiry, FinishObject, Op, Outcome, Precondition, Put,
+    Template, Transaction,
+};
+pub use watch::{Compacted, Watch, WatchEnd};
+pub use window::Retention;

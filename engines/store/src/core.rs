@@ -1,0 +1,449 @@
+//! The commit pipeline as one flat ladder of stages: take what is queued, check and draft it on a copy of the
+//! state, make it durable once, publish, answer, ring. Driven by `step` alone: by a thread, or by a simulation.
+
+use crate::clock::Clock;
+use crate::draft::Draft;
+use crate::engine::{Batch, Engine, EngineError, Logged, Write};
+use crate::queue::Pending;
+use crate::store::Shared;
+use crate::window::{Channel, Retention};
+use crate::{
+    CommitError, Committed, Event, Health, Key, Precondition, Resource, Revision, Transaction,
+};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Deletions of expired objects that one step takes on.
+const EXPIRE_MAX: usize = 256;
+/// Events that one step drops from the history.
+const SWEEP_MAX: usize = 4096;
+const PROBE_FIRST: Duration = Duration::from_secs(1);
+const PROBE_MAX: Duration = Duration::from_secs(30);
+
+/// What bounds one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// The most transactions that become durable together.
+    pub transactions: usize,
+    /// The bytes after which a batch takes no further transaction.
+    pub bytes: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> BatchLimits {
+        BatchLimits {
+            transactions: 512,
+            bytes: 8 << 20,
+        }
+    }
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The transactions answered, those of expired objects included.
+    pub transactions: usize,
+    /// Whether there is more to do at once.
+    pub more: Again,
+}
+
+/// When to step again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// At once.
+    Now,
+    /// When something is queued or [`Core::next_wake`] is reached.
+    Later,
+}
+
+enum Mode {
+    Writable,
+    Suspended {
+        undo: HashSet<Key>,
+        probe_at: u64,
+        backoff: Duration,
+    },
+    Damaged,
+}
+
+/// The single writer.
+pub struct Core {
+    pub(crate) shared: Arc<Shared>,
+    engine: Box<dyn Engine>,
+    clock: Arc<dyn Clock>,
+    retention: Retention,
+    limits: BatchLimits,
+    mode: Mode,
+    /// (milliseconds since the Unix epoch, key) of every entry that expires.
+    expiring: BTreeSet<(u64, Key)>,
+    window_bytes: isize,
+    sweep_at: u64,
+}
+
+impl Core {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        engine: Box<dyn Engine>,
+        clock: Arc<dyn Clock>,
+        retention: Retention,
+        limits: BatchLimits,
+    ) -> Core {
+        let state = shared.state.load();
+        let mut expiring = BTreeSet::new();
+        for entry in state.trees.values().flat_map(|tree| tree.entries.iter()) {
+            if entry.0.expires_at_millis() != 0 {
+                expiring.insert((entry.0.expires_at_millis(), entry.0.key().clone()));
+            }
+        }
+        drop(state);
+        let mode = if shared.health.borrow().is_writable() {
+            Mode::Writable
+        } else {
+            Mode::Damaged
+        };
+        Core {
+            shared,
+            engine,
+            clock,
+            retention,
+            limits,
+            mode,
+            expiring,
+            window_bytes: 0,
+            sweep_at: 0,
+        }
+    }
+
+    /// Does what is due now: one batch of what is queued and expired, one slice of compaction, a probe of a log
+    /// that failed. Never waits for anything but the log.
+    pub fn step(&mut self) -> Step {
+        self.probe();
+        let mut pending = self.shared.queue.take(&self.limits);
+        self.expire(&mut pending);
+        let transactions = pending.len();
+        if transactions > 0 {
+            match &self.mode {
+                Mode::Writable => self.commit(pending),
+                Mode::Suspended { .. } | Mode::Damaged => self.refuse(pending),
+            }
+        }
+        let swept = self.sweep();
+        let due = self.next_wake() == Some(Duration::ZERO);
+        let again = swept == Again::Now || due || !self.shared.queue.is_empty();
+        Step {
+            transactions,
+            more: if again { Again::Now } else { Again::Later },
+        }
+    }
+
+    /// How long until something is due although nothing is queued; none if nothing ever is.
+    pub fn next_wake(&self) -> Option<Duration> {
+        let mono = millis(self.clock.monotonic());
+        let sweep = (self.window_bytes > 0 || !self.shared.history.is_empty())
+            .then(|| Duration::from_millis(self.sweep_at.saturating_sub(mono)));
+        let other = match &self.mode {
+            Mode::Writable => {
+                let wall = millis(self.clock.wall());
+                self.expiring
+                    .first()
+                    .map(|(at, _)| Duration::from_millis(at.saturating_sub(wall)))
+            }
+            Mode::Suspended { probe_at, .. } => {
+                Some(Duration::from_millis(probe_at.saturating_sub(mono)))
+            }
+            Mode::Damaged => None,
+        };
+        [sweep, other].into_iter().flatten().min()
+    }
+
+    /// Commits what is still queued and closes the store: watches end, the engine is released.
+    pub fn close(mut self) {
+        self.shared.queue.close();
+        while !self.shared.queue.is_empty() {
+            self.step();
+        }
+        drop(self);
+    }
+
+    /// The bytes that the engine wrote since it was opened.
+    pub fn bytes_written(&self) -> u64 {
+        self.engine.bytes_written()
+    }
+
+    fn expire(&self, pending: &mut Vec<Pending>) {
+        if !matches!(self.mode, Mode::Writable) {
+            return;
+        }
+        let wall = millis(self.clock.wall());
+        for (_, key) in self
+            .expiring
+            .iter()
+            .take_while(|(at, _)| *at <= wall)
+            .take(EXPIRE_MAX)
+        {
+            // A write in this batch that comes first may have renewed it.
+            let revision = self
+                .shared
+                .state
+                .load()
+                .get(key)
+                .map_or(Revision::NONE, |entry| entry.mod_revision());
+            let delete = Transaction::delete(key.clone(), Precondition::ModRevision(revision));
+            pending.push(Pending::internal(delete));
+        }
+    }
+
+    fn refuse(&self, pending: Vec<Pending>) {
+        let refusal = self.shared.health.borrow().refusal();
+        for pending in pending {
+            pending.answer(Err(CommitError::ReadOnly(refusal.clone())));
+        }
+    }
+
+    fn commit(&mut self, pending: Vec<Pending>) {
+        let now = Now {
+            wall: millis(self.clock.wall()),
+            mono: millis(self.clock.monotonic()),
+        };
+        let mut draft = Draft::on(&self.shared, now);
+        let answers: Vec<(Pending, Result<Committed, CommitError>)> = pending
+            .into_iter()
+            .map(|mut pending| {
+                let transaction = std::mem::take(&mut pending.transaction);
+                let result = draft.apply(transaction);
+                (pending, result)
+            })
+            .collect();
+        let mut bells = Vec::new();
+        if !draft.transactions.is_empty() {
+            let transactions = std::mem::take(&mut draft.transactions);
+            let batch = Batch {
+                identity: None,
+                revision: draft.state.revision,
+                transactions,
+            };
+            if let Err(error) = self.engine.append(&batch) {
+                self.suspend(error, batch, answers);
+                return;
+            }
+            bells = self.publish(draft, now);
+        }
+        // Answered before the watchers are woken, of which there may be many.
+        for (pending, result) in answers {
+            pending.answer(result);
+        }
+        self.ring(bells);
+    }
+
+    fn publish(&mut self, mut draft: Draft, now: Now) -> Vec<Arc<Channel>> {
+        draft.fill_slots();
+        let mut by_resource: Vec<(Resource, Vec<Arc<Event>>)> = Vec::new();
+        for event in draft.events {
+            self.reschedule(&event);
+            let resource = event.key().resource();
+            match by_resource.iter_mut().rev().find(|(of, _)| of == resource) {
+                Some((_, events)) => events.push(event),
+                None => by_resource.push((resource.clone(), vec![event])),
+            }
+        }
+        let mut bells = Vec::with_capacity(by_resource.len());
+        for (resource, events) in by_resource {
+            let channel = self.shared.channel(&resource);
+            self.window_bytes += channel.push(events, &self.retention);
+            bells.push(channel);
+        }
+        let state = Arc::new(draft.state);
+        self.shared.history.keep(now.mono, &state);
+        let revision = state.revision;
+        self.shared.state.store(state);
+        // After the state: whoever sees an event also reads it.
+        self.shared.published.store(revision.0, Ordering::Release);
+        self.shared.counters.batches.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .counters
+            .bytes_written
+            .store(self.engine.bytes_written(), Ordering::Relaxed);
+        bells
+    }
+
+    fn ring(&self, bells: Vec<Arc<Channel>>) {
+        if bells.is_empty() {
+            return;
+        }
+        let revision = self.shared.revision();
+        for channel in bells {
+            channel.bell.send_replace(revision);
+        }
+        self.shared.progress.send_replace(revision);
+    }
+
+    fn reschedule(&mut self, event: &Event) {
+        if let Some(previous) = event.previous()
+            && previous.expires_at_millis() != 0
+        {
+            self.expiring
+                .remove(&(previous.expires_at_millis(), previous.key().clone()));
+        }
+        if let Some(entry) = event.entry()
+            && entry.expires_at_millis() != 0
+        {
+            self.expiring
+                .insert((entry.expires_at_millis(), entry.key().clone()));
+        }
+    }
+
+    fn suspend(
+        &mut self,
+        error: EngineError,
+        batch: Batch,
+        answers: Vec<(Pending, Result<Committed, CommitError>)>,
+    ) {
+        tracing::error!(%error, "the log cannot be written, the store is read-only");
+        let undo = batch
+            .transactions
+            .iter()
+            .flat_map(|logged| &logged.writes)
+            .map(|write| write.key().clone())
+            .collect();
+        let probe_at = millis(self.clock.monotonic() + PROBE_FIRST);
+        self.mode = Mode::Suspended {
+            undo,
+            probe_at,
+            backoff: PROBE_FIRST,
+        };
+        self.shared.set_health(Health::Suspended {
+            reason: error.to_string(),
+        });
+        let error = Arc::new(error);
+        for (pending, result) in answers {
+            let result = match result {
+                Err(CommitError::Invalid { key, reason }) => {
+                    Err(CommitError::Invalid { key, reason })
+                }
+                // A conflict may have been with what was not made durable.
+                Ok(_) | Err(_) => Err(CommitError::Storage(error.clone())),
+            };
+            pending.answer(result);
+        }
+    }
+
+    /// Opens the log again and undoes in it what nobody was told of, so that it agrees with the state again.
+    fn probe(&mut self) {
+        let Mode::Suspended {
+            undo,
+            probe_at,
+            backoff,
+        } = &mut self.mode
+        else {
+            return;
+        };
+        let now = self.clock.monotonic();
+        if millis(now) < *probe_at {
+            return;
+        }
+        let state = self.shared.state.load_full();
+        let writes = undo
+            .iter()
+            .map(|key| match state.get(key) {
+                Some(entry) => Write::Put(entry.clone(), Revision::NONE),
+                None => Write::Delete(key.clone(), Revision::NONE),
+            })
+            .collect();
+        let logged = Logged {
+            revision: state.revision,
+            writes,
+        };
+        let batch = Batch {
+            identity: None,
+            revision: state.revision,
+            transactions: vec![logged],
+        };
+        match self
+            .engine
+            .reopen()
+            .and_then(|()| self.engine.append(&batch))
+        {
+            Ok(()) => {
+                tracing::info!("the log can be written again");
+                self.mode = Mode::Writable;
+                self.shared.set_health(Health::Writable);
+            }
+            Err(error) => {
+                *backoff = (*backoff * 2).min(PROBE_MAX);
+                *probe_at = millis(now + *backoff);
+                self.shared.set_health(Health::Suspended {
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+
+    fn sweep(&mut self) -> Again {
+        let mono = millis(self.clock.monotonic());
+        let mut left = SWEEP_MAX;
+        if mono >= self.sweep_at {
+            let oldest = mono.saturating_sub(millis(self.retention.age));
+            for channel in self.shared.channels() {
+                let (events, bytes) = channel.drop_before(oldest, left);
+                left = left.saturating_sub(events);
+                self.window_bytes -= bytes as isize;
+            }
+            self.shared.history.drop_before(oldest);
+            if left > 0 {
+                let period = (millis(self.retention.age) / 64).clamp(1, 5000);
+                self.sweep_at = mono + period;
+            }
+        }
+        if self.window_bytes > self.retention.bytes as isize {
+            let largest = self
+                .shared
+                .channels()
+                .into_iter()
+                .max_by_key(|channel| channel.window.read().bytes);
+            if let Some(channel) = largest {
+                let (events, bytes) = channel.shrink_by_half(left.max(1));
+                left = left.saturating_sub(events);
+                self.window_bytes -= bytes as isize;
+            }
+        }
+        let over = self.window_bytes > self.retention.bytes as isize;
+        self.shared
+            .counters
+            .window_bytes
+            .store(self.window_bytes.max(0) as u64, Ordering::Relaxed);
+        if left == 0 || over {
+            Again::Now
+        } else {
+            Again::Later
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        for pending in self.shared.queue.take(&BatchLimits {
+            transactions: usize::MAX,
+            bytes: usize::MAX,
+        }) {
+            pending.answer(Err(CommitError::Closed));
+        }
+        self.shared.permits.close();
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.set_health(Health::Closed);
+        self.ring(self.shared.channels());
+    }
+}
+
+/// One moment on both clocks, in milliseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) wall: u64,
+    pub(crate) mono: u64,
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,215 @@
+//! A batch being drafted on a copy of the state. Nothing here is visible until it is durable.
+
+use crate::core::{Now, millis};
+use crate::engine::{Logged, Write};
+use crate::entry::{Entry, EntryParts};
+use crate::snapshot::State;
+use crate::store::Shared;
+use crate::transaction::FinishObject;
+use crate::{
+    CommitError, Committed, Conflict, Event, Expiry, Key, Op, Outcome, Precondition, Put, Revision,
+    Template, Transaction,
+};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Up to this many steps, comparing every pair is cheaper than hashing.
+const PAIRS_MAX: usize = 8;
+
+pub(crate) struct Draft {
+    shared: Arc<Shared>,
+    now: Now,
+    pub(crate) state: State,
+    pub(crate) transactions: Vec<Logged>,
+    pub(crate) events: Vec<Arc<Event>>,
+    slots: Vec<(Arc<Entry>, Option<(FinishObject, usize)>, Vec<Template>)>,
+}
+
+impl Draft {
+    pub(crate) fn on(shared: &Arc<Shared>, now: Now) -> Draft {
+        let state = State::clone(&shared.state.load());
+        Draft {
+            shared: shared.clone(),
+            now,
+            state,
+            transactions: Vec::new(),
+            events: Vec::new(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// Adds a transaction to the batch, or leaves the draft as it was.
+    pub(crate) fn apply(&mut self, transaction: Transaction) -> Result<Committed, CommitError> {
+        valid(&transaction.ops)?;
+        for (index, op) in transaction.ops.iter().enumerate() {
+            self.check(index, op.key(), op.precondition())?;
+        }
+        let revision = self.state.revision.next();
+        let mut writes = Vec::with_capacity(transaction.ops.len());
+        let mut outcomes = Vec::with_capacity(transaction.ops.len());
+        for op in transaction.ops {
+            outcomes.push(match op {
+                Op::Put(put) => Outcome::Put(self.put(put, revision, &mut writes)),
+                Op::Delete(key, _) => match self.delete(&key, revision, &mut writes) {
+                    Some(before) => Outcome::Deleted(before),
+                    None => Outcome::Unchanged,
+                },
+                Op::Check(..) => Outcome::Unchanged,
+            });
+        }
+        if !writes.is_empty() {
+            self.state.revision = revision;
+            self.transactions.push(Logged { revision, writes });
+        }
+        Ok(Committed {
+            revision: self.state.revision,
+            outcomes,
+        })
+    }
+
+    /// Hands the objects and encodings that came with the writes to their entries.
+    pub(crate) fn fill_slots(&mut self) {
+        for (entry, object, templates) in self.slots.drain(..) {
+            if let Some((finish, size)) = object {
+                entry.slots().keep_object(finish(&entry), size);
+            }
+            for template in templates {
+                entry
+                    .slots()
+                    .keep_encoded(template.encoding, template.fill(entry.mod_revision()));
+            }
+        }
+    }
+
+    fn check(&self, op: usize, key: &Key, precondition: &Precondition) -> Result<(), CommitError> {
+        let current = self.state.get(key);
+        if precondition.holds(current.map(|entry| &**entry)) {
+            return Ok(());
+        }
+        Err(CommitError::Conflict(Box::new(Conflict {
+            op,
+            key: key.clone(),
+            precondition: precondition.clone(),
+            current: current.cloned(),
+            revision: self.state.revision,
+        })))
+    }
+
+    fn put(&mut self, put: Put, revision: Revision, writes: &mut Vec<Write>) -> Arc<Entry> {
+        let previous = self.state.get(&put.key).cloned();
+        let (key, create_revision, version, header) = match &previous {
+            Some(before) => {
+                let same = *before.header() == put.header;
+                let header = if same {
+                    before.header().clone()
+                } else {
+                    put.header
+                };
+                (
+                    before.key().clone(),
+                    before.create_revision(),
+                    before.version() + 1,
+                    header,
+                )
+            }
+            None => {
+                let shared = self
+                    .state
+                    .trees
+                    .get_key_value(put.key.resource())
+                    .map(|(resource, _)| resource.clone());
+                let key = match shared {
+                    Some(resource) => put.key.with_resource(resource),
+                    None => put.key,
+                };
+                (key, revision, 1, put.header)
+            }
+        };
+        let expires_at = match put.expiry {
+            Expiry::Never => 0,
+            Expiry::Keep => previous
+                .as_ref()
+                .map_or(0, |before| before.expires_at_millis()),
+            Expiry::After(ttl) => (self.now.wall.saturating_add(millis(ttl))).max(1),
+        };
+        let stored = put.stored;
+        let parts = EntryParts {
+            key,
+            create_revision,
+            mod_revision: revision,
+            version,
+            expires_at,
+            header,
+            stored,
+        };
+        let entry = Arc::new(Entry::new(parts, &self.shared.budget));
+        if put.object.is_some() || !put.encodings.is_empty() {
+            self.slots.push((entry.clone(), put.object, put.encodings));
+        }
+        writes.push(Write::Put(
+            entry.clone(),
+            mod_revision_of(previous.as_ref()),
+        ));
+        self.state.insert(entry.clone());
+        self.event(revision, Some(entry.clone()), previous);
+        entry
+    }
+
+    fn delete(
+        &mut self,
+        key: &Key,
+        revision: Revision,
+        writes: &mut Vec<Write>,
+    ) -> Option<Arc<Entry>> {
+        self.state.get(key)?;
+        let before = self.state.remove(key)?;
+        writes.push(Write::Delete(before.key().clone(), before.mod_revision()));
+        self.event(revision, None, Some(before.clone()));
+        Some(before)
+    }
+
+    fn event(
+        &mut self,
+        revision: Revision,
+        entry: Option<Arc<Entry>>,
+        previous: Option<Arc<Entry>>,
+    ) {
+        self.events.push(Arc::new(Event::new(
+            revision,
+            entry,
+            previous,
+            self.now.mono,
+            &self.shared.budget,
+        )));
+    }
+}
+
+fn mod_revision_of(entry: Option<&Arc<Entry>>) -> Revision {
+    entry.map_or(Revision::NONE, |entry| entry.mod_revision())
+}
+
+fn valid(ops: &[Op]) -> Result<(), CommitError> {
+    let invalid = |key: &Key, reason| {
+        Err(CommitError::Invalid {
+            key: key.clone(),
+            reason,
+        })
+    };
+    for op in ops {
+        if let Some(reason) = op.key().problem() {
+            return invalid(op.key(), reason);
+        }
+    }
+    let mut seen = HashSet::new();
+    for (index, op) in ops.iter().enumerate() {
+        let again = if ops.len() <= PAIRS_MAX {
+            ops[..index].iter().any(|other| other.key() == op.key())
+        } else {
+            !seen.insert(op.key())
+        };
+        if again {
+            return invalid(op.key(), "a key occurs twice in it");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! The engine on a local directory: fjall's log-structured tree. One batch is one journal write and one
+//! fdatasync. The tree is read only at open, since the store keeps its whole state in memory.
+
+use super::lock::DirectoryLock;
+use super::{Batch, Damage, Engine, EngineError, Identity, Loaded, Write, record};
+use crate::Revision;
+use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
+use std::path::{Path, PathBuf};
+
+/// Below the data directory.
+const DATABASE: &str = "db";
+/// fjall writes this file last when it makes a database.
+const MADE: &str = "version";
+const MEMTABLE_BYTES: u64 = 8 << 20;
+const CACHE_BYTES: u64 = 1 << 20;
+const JOURNAL_BYTES: u64 = 128 << 20;
+/// Unreadable blocks after which loading gives up.
+const DAMAGE_MAX: usize = 16;
+
+const FORMAT: &[u8] = b"format";
+const CLUSTER_ID: &[u8] = b"cluster";
+const REVISION: &[u8] = b"revision";
+
+/// A store in a directory of the local disk.
+pub struct FjallEngine {
+    directory: PathBuf,
+    open: Option<Open>,
+    written: u64,
+    /// Last, so that it is released after the database is closed.
+    _lock: DirectoryLock,
+}
+
+struct Open {
+    data: Keyspace,
+    meta: Keyspace,
+    database: Database,
+}
+
+impl FjallEngine {
+    /// Opens the store in a directory, which is made if it does not exist.
+    pub fn open(directory: &Path) -> Result<FjallEngine, EngineError> {
+        std::fs::create_dir_all(directory).map_err(|source| {
+            EngineError::io(
+                &format!("making the data directory {}", directory.display()),
+                source,
+            )
+        })?;
+        let lock = DirectoryLock::acquire(directory)?;
+        let open = Open::at(directory)?;
+        Ok(FjallEngine {
+            directory: directory.to_owned(),
+            open: Some(open),
+            written: 0,
+            _lock: lock,
+        })
+    }
+
+    fn opened(&self) -> Result<&Open, EngineError> {
+        self.open.as_ref().ok_or(EngineError::Stopped)
+    }
+}
+
+impl Open {
+    fn at(directory: &Path) -> Result<Open, EngineError> {
+        let attempt = format!("opening the database in {}", directory.display());
+        let path = directory.join(DATABASE);
+        if path.exists() && !path.join(MADE).exists() {
+            // Its making was interrupted, so nothing was ever acknowledged from it.
+            std::fs::remove_dir_all(&path).map_err(|source| EngineError::io(&attempt, source))?;
+        }
+        let failed = |error| engine_error(&attempt, error);
+        let database = Database::builder(&path)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(1)
+            .open()
+            .map_err(failed)?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let data = database.keyspace("data", options).map_err(failed)?;
+        let meta = database.keyspace("meta", options).map_err(failed)?;
+        Ok(Open {
+            data,
+            meta,
+            database,
+        })
+    }
+
+    fn fact(&self, name: &[u8], damage: &mut Vec<Damage>) -> Result<Option<u64>, EngineError> {
+        let attempt = "reading the store's facts";
+        let Some(bytes) = self
+            .meta
+            .get(name)
+            .map_err(|error| engine_error(attempt, error))?
+        else {
+            return Ok(None);
+        };
+        let fact = bytes
+            .split_first_chunk::<8>()
+            .filter(|(value, sum)| *sum == fact_sum(name, *value));
+        if fact.is_none() {
+            let key = format!("(store) {}", String::from_utf8_lossy(name));
+            damage.push(Damage {
+                key,
+                reason: "its checksum does not match".to_owned(),
+            });
+        }
+        Ok(fact.map(|(value, _)| u64::from_le_bytes(*value)))
+    }
+}
+
+fn fact_sum(name: &[u8], value: &[u8]) -> [u8; 4] {
+    crc32c::crc32c_append(crc32c::crc32c(name), value).to_le_bytes()
+}
+
+fn fact(name: &[u8], value: u64) -> Vec<u8> {
+    let value = value.to_le_bytes();
+    [&value[..], &fact_sum(name, &value)].concat()
+}
+
+impl Engine for FjallEngine {
+    fn load(&mut self, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<Loaded, EngineError> {
+        let open = self.opened()?;
+        let mut damage = Vec::new();
+        let format = open.fact(FORMAT, &mut damage)?;
+        let cluster_id = open.fact(CLUSTER_ID, &mut damage)?;
+        let revision = open.fact(REVISION, &mut damage)?;
+        let mut last = String::new();
+        for item in open.data.iter() {
+            match item.into_inner() {
+                Ok((path, record)) => {
+                    last = String::from_utf8_lossy(&path).into_owned();
+                    each(&path, &record);
+                }
+                Err(error) => damage.push(Damage {
+                    key: format!("(after {last})"),
+                    reason: error.to_string(),
+                }),
+            }
+            if damage.len() >= DAMAGE_MAX {
+                break;
+            }
+        }
+        // A damaged fact must not make the store look new.
+        let known =
+            format.is_some() || cluster_id.is_some() || revision.is_some() || !damage.is_empty();
+        let identity = known.then(|| Identity {
+            format: format.unwrap_or(u64::from(super::FORMAT)) as u32,
+            cluster_id: cluster_id.unwrap_or(0),
+        });
+        Ok(Loaded {
+            identity,
+            revision: Revision(revision.unwrap_or(0)),
+            damage,
+        })
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<(), EngineError> {
+        let open = self.opened()?;
+        // Without a mode the journal would only reach the kernel's memory.
+        let mut log = open
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
+        let mut written = 0;
+        for write in batch
+            .transactions
+            .iter()
+            .flat_map(|transaction| &transaction.writes)
+        {
+            let path = write.key().path();
+            written += path.len();
+            match write {
+                Write::Put(entry, _) => {
+                    let record = record::encode(&path, entry);
+                    written += record.len();
+                    log.insert(&open.data, path, record);
+                }
+                Write::Delete(..) => log.remove(&open.data, path),
+            }
+        }
+        if let Some(identity) = batch.identity {
+            log.insert(&open.meta, FORMAT, fact(FORMAT, u64::from(identity.format)));
+            log.insert(
+                &open.meta,
+                CLUSTER_ID,
+                fact(CLUSTER_ID, identity.cluster_id),
+            );
+        }
+        log.insert(&open.meta, REVISION, fact(REVISION, batch.revision.0));
+        let result = log
+            .commit()
+            .map_err(|error| engine_error("writing the log", error));
+        self.written += written as u64;
+        if result.is_err() {
+            // fjall accepts nothing more after a failure; opening again starts from what the disk has.
+            self.open = None;
+        }
+        result
+    }
+
+    fn reopen(&mut self) -> Result<(), EngineError> {
+        self.open = None;
+        self.open = Some(Open::at(&self.directory)?);
+        Ok(())
+    }
+
+    fn bytes_written(&self) -> u64 {
+        self.written
+    }
+}
+
+fn engine_error(attempt: &str, error: Error) -> EngineError {
+    match error {
+        Error::Io(source) | Error::Storage(LsmError::Io(source)) => {
+            EngineError::io(attempt, source)
+        }
+        Error::Poisoned => EngineError::Stopped,
+        other => EngineError::Damaged {
+            attempt: attempt.to_owned(),
+            reason: other.to_string(),
+        },
+    }
+}

@@ -1,0 +1,180 @@
+//! The stored form of one entry: version byte, CRC-32C of the path and the rest, then lengths of the path's
+//! parts, revisions, expiry and the object's bytes. The header is not in it: it is described again at open.
+
+use crate::key::ROOT;
+use crate::{Entry, Key, Resource, Revision};
+
+const VERSION: u8 = 1;
+const BODY_AT: usize = 5;
+
+/// A record taken apart.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// The key.
+    pub key: Key,
+    /// When the object was created.
+    pub create_revision: Revision,
+    /// When this version was written.
+    pub mod_revision: Revision,
+    /// Which version this is.
+    pub version: u64,
+    /// Milliseconds since the Unix epoch; 0 is never.
+    pub expires_at: u64,
+    /// The object's bytes.
+    pub stored: &'a [u8],
+}
+
+/// The stored form of an entry whose key has this path.
+pub fn encode(path: &str, entry: &Entry) -> Vec<u8> {
+    let key = entry.key();
+    let mut out = Vec::with_capacity(BODY_AT + 32 + entry.stored().len());
+    out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    for number in [
+        key.resource().as_str().len() as u64,
+        key.namespace().len() as u64,
+        entry.create_revision().0,
+        entry.mod_revision().0,
+        entry.version(),
+        entry.expires_at_millis(),
+    ] {
+        put_number(&mut out, number);
+    }
+    out.extend_from_slice(entry.stored());
+    let sum = checksum(path.as_bytes(), &out[BODY_AT..]);
+    out[1..BODY_AT].copy_from_slice(&sum.to_le_bytes());
+    out
+}
+
+/// Reads the record stored under a path; the error says what is wrong with it.
+pub fn decode<'a>(path: &[u8], record: &'a [u8]) -> Result<Record<'a>, String> {
+    let Some((&[version, a, b, c, d], mut body)) = record.split_first_chunk::<BODY_AT>() else {
+        return Err(format!("the record has only {} bytes", record.len()));
+    };
+    if version != VERSION {
+        return Err(format!(
+            "the record has version {version}, this program reads {VERSION}"
+        ));
+    }
+    let (wanted, found) = (u32::from_le_bytes([a, b, c, d]), checksum(path, body));
+    if wanted != found {
+        return Err(format!(
+            "the record's checksum is {wanted:08x}, its bytes give {found:08x}"
+        ));
+    }
+    let mut numbers = [0u64; 6];
+    for number in &mut numbers {
+        *number = take_number(&mut body).ok_or("the record ends early")?;
+    }
+    let [
+        resource_len,
+        namespace_len,
+        create,
+        modified,
+        version,
+        expires_at,
+    ] = numbers;
+    Ok(Record {
+        key: split(path, resource_len as usize, namespace_len as usize)
+            .ok_or("the record's path has other parts")?,
+        create_revision: Revision(create),
+        mod_revision: Revision(modified),
+        version,
+        expires_at,
+        stored: body,
+    })
+}
+
+fn split(path: &[u8], resource_len: usize, namespace_len: usize) -> Option<Key> {
+    let path = std::str::from_utf8(path).ok()?.strip_prefix(ROOT)?;
+    let tail = path.get(resource_len..)?.strip_prefix('/')?;
+    let resource = Resource::new(&path[..resource_len]);
+    if namespace_len == 0 {
+        return Some(Key::cluster(&resource, tail));
+    }
+    let name = tail.get(namespace_len..)?.strip_prefix('/')?;
+    Some(Key::new(&resource, &tail[..namespace_len], name))
+}
+
+fn checksum(path: &[u8], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(path), body)
+}
+
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn take_number(from: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = from.split_first()?;
+        *from = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Header;
+    use crate::cache::Budget;
+    use crate::entry::EntryParts;
+    use bytes::Bytes;
+
+    fn entry(namespace: &str) -> Entry {
+        let key = Key::new(&Resource::new("services/specs"), namespace, "kubernetes");
+        let parts = EntryParts {
+            key,
+            create_revision: Revision(3),
+            mod_revision: Revision(1 << 40),
+            version: 200,
+            expires_at: 1_700_000_000_000,
+            header: Header::default(),
+            stored: Bytes::from_static(b"k8s\0..."),
+        };
+        Entry::new(parts, &Budget::new(0))
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        for namespace in ["", "default"] {
+            let entry = entry(namespace);
+            let path = entry.key().path();
+            let bytes = encode(&path, &entry);
+            let record = decode(path.as_bytes(), &bytes).unwrap();
+            assert_eq!(&record.key, entry.key());
+            assert_eq!(
+                (record.create_revision, record.mod_revision),
+                (Revision(3), Revision(1 << 40))
+            );
+            assert_eq!(
+                (record.version, record.expires_at),
+                (200, 1_700_000_000_000)
+            );
+            assert_eq!(record.stored, b"k8s\0...");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let entry = entry("default");
+        let path = entry.key().path();
+        let bytes = encode(&path, &entry);
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            decode(path.as_bytes(), &bytes).unwrap_err();
+        }
+        decode(b"/registry/services/specs/default/other", &bytes).unwrap_err();
+        for len in 0..bytes.len() {
+            decode(path.as_bytes(), &bytes[..len]).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Immutable views. Invariant: a view holds every change up to its revision and none after it.
+
+use crate::entry::ByKey;
+use crate::{Entry, Key, Resource, Revision, Scope};
+use imbl::{OrdMap, OrdSet};
+use std::sync::Arc;
+
+/// The entries of one resource.
+#[derive(Clone, Default)]
+pub(crate) struct Tree {
+    pub(crate) entries: OrdSet<ByKey>,
+}
+
+/// The whole state at one revision; cloning shares everything.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) revision: Revision,
+    pub(crate) trees: OrdMap<Resource, Tree>,
+}
+
+impl State {
+    pub(crate) fn empty(revision: Revision) -> State {
+        State {
+            revision,
+            trees: OrdMap::new(),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Entry>> {
+        let found = self.trees.get(key.resource())?.entries.get(key.tail())?;
+        // Same tail, other split: "a/b" as a cluster-scoped name is not b in namespace a.
+        (found.0.key().namespace() == key.namespace()).then_some(&found.0)
+    }
+
+    /// Puts an entry in place; answers the one before.
+    pub(crate) fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        let resource = entry.key().resource();
+        match self.trees.get_mut(resource) {
+            Some(tree) => tree.entries.insert(ByKey(entry)).map(|before| before.0),
+            None => {
+                let resource = resource.clone();
+                self.trees.insert(
+                    resource,
+                    Tree {
+                        entries: OrdSet::unit(ByKey(entry)),
+                    },
+                );
+                None
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<Entry>> {
+        self.trees
+            .get_mut(key.resource())?
+            .entries
+            .remove(key.tail())
+            .map(|before| before.0)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.trees.values().map(|tree| tree.entries.len()).sum()
+    }
+}
+
+/// One resource at one revision. Taking one costs the same however large the resource is.
+#[derive(Clone)]
+pub struct Snapshot {
+    revision: Revision,
+    tree: Tree,
+}
+
+impl Snapshot {
+    pub(crate) fn of(state: &State, resource: &Resource) -> Snapshot {
+        Snapshot {
+            revision: state.revision,
+            tree: state.trees.get(resource).cloned().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn new(revision: Revision, tree: Tree) -> Snapshot {
+        Snapshot { revision, tree }
+    }
+
+    /// The revision of this view: the list's `resourceVersion`, and where a watch continues without a gap.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The number of objects.
+    pub fn len(&self) -> usize {
+        self.tree.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tree.entries.is_empty()
+    }
+
+    /// One object.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<Entry>> {
+        let found = if namespace.is_empty() {
+            self.tree.entries.get(name)
+        } else {
+            self.tree
+                .entries
+                .get(format!("{namespace}/{name}").as_str())
+        };
+        found
+            .map(|found| &found.0)
+            .filter(|entry| entry.namespace() == namespace)
+    }
+
+    /// Every object in path order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.tree.entries.iter().map(|entry| &entry.0)
+    }
+
+    /// The objects of a scope in path order, from the first whose [`Key::tail`] is at or after `start`.
+    /// (Upstream's continue tokens hold the last tail with a NUL after it.)
+    pub fn range(&self, scope: &Scope, start: Option<&str>) -> impl Iterator<Item = &Arc<Entry>> {
+        let (low, high) = scope.bounds(start);
+        let scope = scope.clone();
+        let ordered = !matches!((&low, &high),
+            (std::ops::Bound::Included(low), std::ops::Bound::Excluded(high) | std::ops::Bound::Included(high)) if low > high);
+        let (low, high) = if ordered {
+            (low, high)
+        } else {
+            Self::nothing()
+        };
+        let low = as_str(&low);
+        let high = as_str(&high);
+        let range: imbl::ordset::RangedIter<'_, ByKey, _> =
+            self.tree.entries.range::<_, str>((low, high));
+        range
+            .map(|entry| &entry.0)
+            .filter(move |entry| scope.covers(entry.key()))
+    }
+
+    fn nothing() -> (std::ops::Bound<String>, std::ops::Bound<String>) {
+        (
+            std::ops::Bound::Included(String::new()),
+            std::ops::Bound::Excluded(String::new()),
+        )
+    }
+
+    /// At most `limit` objects of a scope from `start` on, and how many come after them.
+    pub fn page(&self, scope: &Scope, start: Option<&str>, limit: usize) -> Page {
+        let mut rest = self.range(scope, start);
+        let entries: Vec<Arc<Entry>> = rest.by_ref().take(limit).cloned().collect();
+        Page {
+            entries,
+            remaining: rest.count(),
+        }
+    }
+
+    /// The number of objects in a scope.
+    pub fn count(&self, scope: &Scope) -> usize {
+        match scope {
+            Scope::All => self.len(),
+            _ => self.range(scope, None).count(),
+        }
+    }
+}
+
+fn as_str(bound: &std::ops::Bound<String>) -> std::ops::Bound<&str> {
+    bound.as_ref().map(String::as_str)
+}
+
+/// Part of a list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The objects, in path order.
+    pub entries: Vec<Arc<Entry>>,
+    /// How many objects come after them: the list's `remainingItemCount`.
+    pub remaining: usize,
+}
+
+impl Page {
+    /// Where the next page starts; none if this is the last.
+    pub fn next_start(&self) -> Option<String> {
+        let last = self.entries.last()?;
+        (self.remaining > 0).then(|| format!("{}\0", last.key().tail()))
+    }
+}
+
+/// Every resource at one revision.
+#[derive(Clone)]
+pub struct StateSnapshot(pub(crate) Arc<State>);
+
+impl StateSnapshot {
+    /// The revision of this view.
+    pub fn revision(&self) -> Revision {
+        self.0.revision
+    }
+
+    /// The resources that ever held an object.
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.0.trees.keys()
+    }
+
+    /// One resource of this view.
+    pub fn resource(&self, resource: &Resource) -> Snapshot {
+        Snapshot::of(&self.0, resource)
+    }
+
+    /// One object.
+    pub fn get(&self, key: &Key) -> Option<&Arc<Entry>> {
+        self.0.get(key)
+    }
+
+    /// The number of objects of all resources.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

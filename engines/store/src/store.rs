@@ -1,0 +1,522 @@
+//! The handle that everybody holds, and how a store is opened and closed.
+
+use crate::cache::Budget;
+use crate::clock::{Clock, SystemClock};
+use crate::core::{Again, BatchLimits, Core};
+use crate::engine::record::{self, Record};
+use crate::engine::{Batch, Damage, Engine, EngineError, FORMAT, Identity};
+use crate::entry::{Entry, EntryParts};
+use crate::history::History;
+use crate::queue::{Pending, Queue};
+use crate::snapshot::{Snapshot, State, StateSnapshot};
+use crate::watch::{Compacted, Watch};
+use crate::window::{Channel, Retention};
+use crate::{CommitError, Committed, Health, Key, Resource, Revision, Scope, Transaction};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+/// Describes a stored object at open: what its header is.
+pub trait Describe: Send + Sync {
+    /// The header of an object, or why its bytes cannot be read.
+    fn describe(&self, key: &Key, stored: &Bytes) -> Result<crate::Header, String>;
+}
+
+impl<F: Fn(&Key, &Bytes) -> Result<crate::Header, String> + Send + Sync> Describe for F {
+    fn describe(&self, key: &Key, stored: &Bytes) -> Result<crate::Header, String> {
+        self(key, stored)
+    }
+}
+
+/// How a store is opened.
+pub struct Options {
+    /// What makes commits durable.
+    pub engine: Box<dyn Engine>,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Describes the objects found at open.
+    pub describe: Arc<dyn Describe>,
+    /// How much history is kept.
+    pub retention: Retention,
+    /// What bounds one batch.
+    pub limits: BatchLimits,
+    /// The bytes that typed objects, encodings and event frames may take in memory together.
+    pub cache_bytes: usize,
+    /// The most transactions that wait for the writer; further commits wait for their turn to queue.
+    pub queue_max: usize,
+    /// The id of a store that is new; a random one if none is given.
+    pub cluster_id: Option<u64>,
+}
+
+impl Options {
+    /// The usual options.
+    pub fn new(engine: impl Engine + 'static, describe: impl Describe + 'static) -> Options {
+        Options {
+            engine: Box::new(engine),
+            clock: Arc::new(SystemClock::new()),
+            describe: Arc::new(describe),
+            retention: Retention::default(),
+            limits: BatchLimits::default(),
+            cache_bytes: 256 << 20,
+            queue_max: 4096,
+            cluster_id: None,
+        }
+    }
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The engine could not be opened or read.
+    #[error("opening the store: {0}")]
+    Engine(#[from] EngineError),
+    /// A newer program wrote it.
+    #[error(
+        "the store has format {found}, this program knows formats up to {known}; use the program that wrote it"
+    )]
+    NewerFormat {
+        /// The format found.
+        found: u32,
+        /// The newest one known.
+        known: u32,
+    },
+    /// The writer's thread could not be started.
+    #[error("starting the store's writer: {0}")]
+    Thread(std::io::Error),
+    /// There is no randomness for the cluster id.
+    #[error("making a cluster id: {0}")]
+    Random(String),
+}
+
+/// Revisions that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevisionError {
+    /// It is too old.
+    #[error(transparent)]
+    Compacted(#[from] Compacted),
+    /// It has not happened yet.
+    #[error("revision {requested} is in the future; now is {current}")]
+    Future {
+        /// The revision asked for.
+        requested: Revision,
+        /// The store's revision.
+        current: Revision,
+    },
+}
+
+/// Figures about a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// The current revision.
+    pub revision: Revision,
+    /// The number of objects.
+    pub objects: usize,
+    /// The batches made durable since the store was opened.
+    pub batches: u64,
+    /// The bytes handed to the log since the store was opened.
+    pub bytes_written: u64,
+    /// The bytes that cached objects and encodings take.
+    pub cache_bytes: usize,
+    /// About how many bytes the retained history takes.
+    pub window_bytes: u64,
+    /// The open watches.
+    pub watchers: usize,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) batches: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+    pub(crate) window_bytes: AtomicU64,
+}
+
+/// What readers, watchers and the writer share.
+pub(crate) struct Shared {
+    pub(crate) state: ArcSwap<State>,
+    /// The revision of `state`, stored after it.
+    pub(crate) published: AtomicU64,
+    pub(crate) closed: AtomicBool,
+    pub(crate) watchers: AtomicUsize,
+    pub(crate) history: History,
+    pub(crate) progress: watch::Sender<Revision>,
+    pub(crate) health: watch::Sender<Health>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) queue: Queue,
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) counters: Counters,
+    channels: RwLock<HashMap<Resource, Arc<Channel>>>,
+    /// History starts here.
+    opened_at: Revision,
+    cluster_id: u64,
+}
+
+impl Shared {
+    pub(crate) fn revision(&self) -> Revision {
+        Revision(self.published.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn channel(&self, resource: &Resource) -> Arc<Channel> {
+        if let Some(channel) = self.channels.read().get(resource) {
+            return channel.clone();
+        }
+        let mut channels = self.channels.write();
+        channels
+            .entry(resource.clone())
+            .or_insert_with(|| Arc::new(Channel::starting_at(self.opened_at)))
+            .clone()
+    }
+
+    pub(crate) fn channels(&self) -> Vec<Arc<Channel>> {
+        self.channels.read().values().cloned().collect()
+    }
+
+    pub(crate) fn set_health(&self, health: Health) {
+        self.health.send_if_modified(|now| {
+            let changed = *now != health;
+            *now = health;
+            changed
+        });
+    }
+
+    pub(crate) async fn wait_for(&self, revision: Revision) -> Result<Revision, CommitError> {
+        let mut progress = self.progress.subscribe();
+        loop {
+            let now = self.revision();
+            if now >= revision {
+                return Ok(now);
+            }
+            if self.closed.load(Ordering::Acquire) || progress.changed().await.is_err() {
+                return Err(CommitError::Closed);
+            }
+        }
+    }
+}
+
+/// A store. Clones are the same store; it closes when the last one is dropped.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    writer: Arc<Writer>,
+}
+
+/// Closes the store and waits for its thread, if it has one.
+struct Writer {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    fn close(&self) {
+        self.shared.queue.close();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // A panic of the writer was already reported, and there is nothing left to close.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Store {
+    /// Opens a store with a thread that writes. Blocks while the stored objects are read.
+    pub fn open(options: Options) -> Result<Store, OpenError> {
+        let (store, core) = Store::open_manual(options)?;
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || drive(core))
+            .map_err(OpenError::Thread)?;
+        *store.writer.thread.lock() = Some(thread);
+        Ok(store)
+    }
+
+    /// Opens a store whose writer the caller drives: commits wait until [`Core::step`] answers them.
+    pub fn open_manual(options: Options) -> Result<(Store, Core), OpenError> {
+        let Options {
+            mut engine,
+            clock,
+            describe,
+            retention,
+            limits,
+            cache_bytes,
+            queue_max,
+            cluster_id,
+        } = options;
+        let budget = Budget::new(cache_bytes);
+        let found = load(engine.as_mut(), &*describe, &budget, cluster_id)?;
+        let health = if found.damage.is_empty() {
+            Health::Writable
+        } else {
+            Health::Damaged {
+                records: found.damage,
+            }
+        };
+        let revision = found.state.revision;
+        let shared = Arc::new(Shared {
+            state: ArcSwap::from_pointee(found.state),
+            published: AtomicU64::new(revision.0),
+            closed: AtomicBool::new(false),
+            watchers: AtomicUsize::new(0),
+            history: History::default(),
+            progress: watch::Sender::new(revision),
+            health: watch::Sender::new(health),
+            budget,
+            queue: Queue::default(),
+            permits: Arc::new(Semaphore::new(queue_max.clamp(1, Semaphore::MAX_PERMITS))),
+            counters: Counters::default(),
+            channels: RwLock::default(),
+            opened_at: revision,
+            cluster_id: found.cluster_id,
+        });
+        let core = Core::new(shared.clone(), engine, clock, retention, limits);
+        let writer = Arc::new(Writer {
+            shared: shared.clone(),
+            thread: Mutex::new(None),
+        });
+        Ok((
+            Store {
+                shared,
+                writer: writer,
+            },
+            core,
+        ))
+    }
+
+    /// Commits a transaction: when this answers, the change is durable and every later read sees it. If the
+    /// caller stops waiting, the transaction may or may not happen.
+    pub async fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
+        let permit = self
+            .shared
+            .permits
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| CommitError::Closed)?;
+        let (answer, answered) = oneshot::channel();
+        self.shared
+            .queue
+            .push(Pending::new(transaction, answer, permit))?;
+        answered.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// The current revision.
+    pub fn revision(&self) -> Revision {
+        self.shared.revision()
+    }
+
+    /// The random id that the store was given when it was made.
+    pub fn cluster_id(&self) -> u64 {
+        self.shared.cluster_id
+    }
+
+    /// One object as it is now.
+    pub fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.shared.state.load().get(key).cloned()
+    }
+
+    /// One resource as it is now.
+    pub fn snapshot(&self, resource: &Resource) -> Snapshot {
+        Snapshot::of(&self.shared.state.load(), resource)
+    }
+
+    /// One resource as it was at a revision that is still retained.
+    pub fn snapshot_at(
+        &self,
+        resource: &Resource,
+        revision: Revision,
+    ) -> Result<Snapshot, RevisionError> {
+        let current = self.shared.state.load_full();
+        if revision > current.revision {
+            return Err(RevisionError::Future {
+                requested: revision,
+                current: current.revision,
+            });
+        }
+        if revision == current.revision {
+            return Ok(Snapshot::of(&current, resource));
+        }
+        let channel = self.shared.channel(resource);
+        Ok(self
+            .shared
+            .history
+            .at(&current, &channel, resource, revision)?)
+    }
+
+    /// Every resource as it is now, at one revision.
+    pub fn snapshot_all(&self) -> StateSnapshot {
+        StateSnapshot(self.shared.state.load_full())
+    }
+
+    /// The oldest revision from which the history of a resource is complete: from it and later ones watches
+    /// can start and snapshots can be taken.
+    pub fn oldest(&self, resource: &Resource) -> Revision {
+        self.shared.channel(resource).window.read().floor
+    }
+
+    /// Watches a resource: every event after `from`, which may lie in the future.
+    pub fn watch(
+        &self,
+        resource: &Resource,
+        scope: Scope,
+        from: Revision,
+    ) -> Result<Watch, Compacted> {
+        Watch::start(
+            self.shared.clone(),
+            self.shared.channel(resource),
+            scope,
+            from,
+        )
+    }
+
+    /// Waits until the store has reached a revision; answers the one it is at.
+    pub async fn wait_for(&self, revision: Revision) -> Result<Revision, CommitError> {
+        self.shared.wait_for(revision).await
+    }
+
+    /// Whether the store accepts writes.
+    pub fn health(&self) -> Health {
+        self.shared.health.borrow().clone()
+    }
+
+    /// Follows [`Store::health`].
+    pub fn watch_health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    /// Figures for metrics.
+    pub fn stats(&self) -> Stats {
+        let shared = &self.shared;
+        Stats {
+            revision: shared.revision(),
+            objects: shared.state.load().len(),
+            batches: shared.counters.batches.load(Ordering::Relaxed),
+            bytes_written: shared.counters.bytes_written.load(Ordering::Relaxed),
+            cache_bytes: shared.budget.used(),
+            window_bytes: shared.counters.window_bytes.load(Ordering::Relaxed),
+            watchers: shared.watchers.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Commits what is queued, ends all watches and releases the engine. Blocks until that is done.
+    pub fn close(&self) {
+        self.writer.close();
+    }
+}
+
+fn drive(mut core: Core) {
+    loop {
+        let step = core.step();
+        if core.shared.queue.is_closed() {
+            core.close();
+            return;
+        }
+        if step.more == Again::Later {
+            core.shared.queue.wait(core.next_wake());
+        }
+    }
+}
+
+struct Found {
+    state: State,
+    cluster_id: u64,
+    damage: Vec<Damage>,
+}
+
+fn load(
+    engine: &mut dyn Engine,
+    describe: &dyn Describe,
+    budget: &Arc<Budget>,
+    cluster_id: Option<u64>,
+) -> Result<Found, OpenError> {
+    let mut state = State::empty(Revision(1));
+    let mut unreadable = Vec::new();
+    let loaded = engine.load(&mut |path, bytes| match record::decode(path, bytes) {
+        Ok(record) => match revive(record, describe, budget, &state) {
+            Ok(entry) => {
+                state.revision = state.revision.max(entry.mod_revision());
+                state.insert(Arc::new(entry));
+            }
+            Err(damage) => unreadable.push(damage),
+        },
+        Err(reason) => unreadable.push(Damage {
+            key: String::from_utf8_lossy(path).into_owned(),
+            reason,
+        }),
+    })?;
+    state.revision = state.revision.max(loaded.revision);
+    let mut damage = loaded.damage;
+    damage.append(&mut unreadable);
+    let identity = match loaded.identity {
+        Some(identity) if identity.format > FORMAT => {
+            return Err(OpenError::NewerFormat {
+                found: identity.format,
+                known: FORMAT,
+            });
+        }
+        Some(identity) => identity,
+        None => {
+            let cluster_id = match cluster_id {
+                Some(id) => id,
+                None => getrandom::u64().map_err(|error| OpenError::Random(error.to_string()))?,
+            };
+            let identity = Identity {
+                format: FORMAT,
+                cluster_id,
+            };
+            engine.append(&Batch {
+                identity: Some(identity),
+                revision: state.revision,
+                transactions: Vec::new(),
+            })?;
+            identity
+        }
+    };
+    Ok(Found {
+        state,
+        cluster_id: identity.cluster_id,
+        damage,
+    })
+}
+
+fn revive(
+    record: Record<'_>,
+    describe: &dyn Describe,
+    budget: &Arc<Budget>,
+    state: &State,
+) -> Result<Entry, Damage> {
+    let stored = Bytes::copy_from_slice(record.stored);
+    let header = describe
+        .describe(&record.key, &stored)
+        .map_err(|reason| Damage {
+            key: record.key.path(),
+            reason: format!("its object cannot be read: {reason}"),
+        })?;
+    let resource = state
+        .trees
+        .get_key_value(record.key.resource())
+        .map(|(resource, _)| resource.clone());
+    let key = match resource {
+        Some(resource) => record.key.with_resource(resource),
+        None => record.key,
+    };
+    let parts = EntryParts {
+        key,
+        create_revision: record.create_revision,
+        mod_revision: record.mod_revision,
+        version: record.version,
+        expires_at: record.expires_at,
+        header,
+        stored,
+    };
+    Ok(Entry::new(parts, budget))
+}

@@ -5,9 +5,12 @@
 //! It leaves out what decides: which rules there should be is `corten-netplan`'s.
 
 mod error;
+mod netlink;
 mod netns;
+mod nft;
 pub mod podnet;
 
 pub use error::{Error, Result};
 pub use netns::Netns;
+pub use nft::{Change, PacketFilter};
 pub use podnet::{Attachment, HostPort, NodeRoute, PodAddress, PodNetwork, PodNetworkConfig};

@@ -3,5 +3,6 @@
 //! (`corten-dataplane`) and sockets (`corten-dns`).
 
 mod address;
+pub mod ruleset;
 
 pub use address::{Cidr, Family, NotCidr, Protocol, parse_ip};

@@ -283,13 +283,7 @@ impl Store {
             shared: shared.clone(),
             thread: Mutex::new(None),
         });
-        Ok((
-            Store {
-                shared,
-                writer: writer,
-            },
-            core,
-        ))
+        Ok((Store { shared, writer }, core))
     }
 
     /// Commits a transaction: when this answers, the change is durable and every later read sees it. If the

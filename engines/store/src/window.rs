@@ -110,13 +110,13 @@ impl Channel {
 
     /// Drops at most `limit` events that happened before `oldest` (milliseconds); answers (events, bytes).
     pub(crate) fn drop_before(&self, oldest: u64, limit: usize) -> (usize, usize) {
-        if !self
+        let due = self
             .window
             .read()
             .events
             .front()
-            .is_some_and(|event| event.at < oldest)
-        {
+            .is_some_and(|event| event.at < oldest);
+        if !due {
             return (0, 0);
         }
         self.shrink(limit, |_, event| event.at < oldest)

@@ -1,0 +1,12 @@
+//! The store's contract, one module per promise (see the crate's documentation).
+
+mod commit;
+mod crash;
+mod expiry;
+mod failure;
+mod fjall;
+mod history;
+mod model;
+mod rig;
+mod snapshot;
+mod watch;

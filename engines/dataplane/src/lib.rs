@@ -4,12 +4,16 @@
 //! `spawn_blocking`. Invariant: no program is executed, and no thread of the caller ever changes its namespace.
 //! It leaves out what decides: which rules there should be is `corten-netplan`'s.
 
+mod conntrack;
 mod error;
+mod link;
 mod netlink;
 mod netns;
 mod nft;
 pub mod podnet;
+mod sysctl;
 
+pub use conntrack::Conntrack;
 pub use error::{Error, Result};
 pub use netns::Netns;
 pub use nft::{Change, PacketFilter};

@@ -3,6 +3,8 @@
 //! (`corten-dataplane`) and sockets (`corten-dns`).
 
 mod address;
+mod flow;
 pub mod ruleset;
 
 pub use address::{Cidr, Family, NotCidr, Protocol, parse_ip};
+pub use flow::Flow;

@@ -1,10 +1,8 @@
 //! Netlink's wire form: building a run of messages with nested attributes, and walking those of an answer.
 //! Invariant: everything is aligned to 4 bytes and every length is filled in when its scope closes.
 
-/// Asks for an acknowledgement or an answer.
-pub const REQUEST: u16 = 0x1;
-/// Several messages answer.
-pub const MULTI: u16 = 0x2;
+/// Marks a request.
+const REQUEST: u16 = 0x1;
 /// Asks for an acknowledgement.
 pub const ACK: u16 = 0x4;
 /// Asks for every object.
@@ -180,7 +178,7 @@ pub(super) fn split(mut bytes: &[u8]) -> Vec<Message> {
 }
 
 /// The attributes in `bytes`, as (kind, value); stops at the first malformed length.
-pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         if rest.len() < 4 {

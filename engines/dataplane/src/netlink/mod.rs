@@ -12,8 +12,8 @@ use rustix::net::netlink as protocol;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
 pub use message::{
-    ACK, APPEND, Attributes, CREATE, DUMP, EXCLUSIVE, MULTI, Message, Messages, REPLACE, attribute,
-    attributes, read_be32, read_text, read_u32,
+    ACK, APPEND, Attributes, CREATE, DUMP, EXCLUSIVE, Message, Messages, REPLACE, attribute,
+    read_be32, read_text, read_u32,
 };
 
 use crate::{Error, Netns, Result};

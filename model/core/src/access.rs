@@ -385,6 +385,16 @@ impl<'a> MsgMut<'a> {
         unsafe { self.msg.fields[index].place(self.ptr) }
     }
 
+    /// The message in `msg().fields[index]`, for as long as this view lives; None when the field is no plain message.
+    pub fn into_field(self, index: usize) -> Option<MsgMut<'a>> {
+        let field = &self.msg.fields[index];
+        if field.shape != Shape::Plain || field.kind != Kind::Msg {
+            return None;
+        }
+        // SAFETY: the entry is of this message's table, and this view ends.
+        Some(unsafe { MsgMut::from_raw(self.ptr.add(field.offset as usize), field.of().table()) })
+    }
+
     /// Makes `msg().json[index]` zero or nil.
     pub fn clear_json(&mut self, index: usize) {
         // SAFETY: as above.

@@ -126,6 +126,42 @@ impl Facts {
         default: "",
         values: &[],
     };
+
+    /// A list that is a map by these keys.
+    pub const fn list_map(mut self, keys: &'static [&'static str]) -> Facts {
+        (self.list_type, self.map_keys) = (ListType::Map, keys);
+        self
+    }
+    /// A list that is a set.
+    pub const fn list_set(mut self) -> Facts {
+        self.list_type = ListType::Set;
+        self
+    }
+    /// A list that is replaced as a whole.
+    pub const fn list_atomic(mut self) -> Facts {
+        self.list_type = ListType::Atomic;
+        self
+    }
+    /// A struct or map that is replaced as a whole.
+    pub const fn atomic(mut self) -> Facts {
+        self.atomic = true;
+        self
+    }
+    /// How strategic merge treats a list or struct.
+    pub const fn patch(mut self, strategy: &'static str, merge_key: &'static str) -> Facts {
+        (self.patch_strategy, self.patch_merge_key) = (strategy, merge_key);
+        self
+    }
+    /// The default as JSON text.
+    pub const fn default(mut self, default: &'static str) -> Facts {
+        self.default = default;
+        self
+    }
+    /// The allowed values.
+    pub const fn values(mut self, values: &'static [&'static str]) -> Facts {
+        self.values = values;
+        self
+    }
 }
 
 /// One field of a message.

@@ -1,0 +1,68 @@
+//! Protobuf: wire primitives, typed messages over the field table, and upstream's `k8s\0` envelope.
+//! Invariant: output is byte-equal to upstream's; fields ascend by number, zeros of values that cannot be nil included.
+//! Leaves out custom resources, which have no protobuf form.
+
+mod decode;
+mod encode;
+mod envelope;
+pub(crate) mod wire;
+
+pub use decode::decode_message;
+pub use encode::{ItemGap, encode_message, encode_message_with_gap, encode_nested};
+pub use envelope::{Envelope, MAGIC, open_envelope, seal_envelope, write_envelope_head, write_envelope_tail};
+
+use std::fmt;
+
+/// Deepest nesting of messages that is decoded.
+pub(crate) const DEPTH_MAX: usize = 1_000;
+
+/// Why bytes are not a protobuf message; messages are upstream's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// The bytes end inside of a value.
+    UnexpectedEnd,
+    /// A varint longer than 64 bits.
+    Overflow,
+    /// A length above 63 bits.
+    InvalidLength,
+    /// A wire type that does not exist.
+    IllegalWireType(u8),
+    /// A field number that is not positive.
+    IllegalTag {
+        /// The number.
+        number: i32,
+        /// The whole tag.
+        wire: u64,
+    },
+    /// The end of a group that never started.
+    UnexpectedGroupEnd,
+    /// A field whose wire type does not fit its type.
+    WrongWireType {
+        /// The wire type found.
+        found: u8,
+        /// JSON name of the field.
+        field: &'static str,
+    },
+    /// A value that its type refuses, such as a malformed quantity.
+    Value(String),
+    /// Messages nested too deeply.
+    Depth,
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireError::UnexpectedEnd => f.write_str("unexpected EOF"),
+            WireError::Overflow => f.write_str("proto: integer overflow"),
+            WireError::InvalidLength => f.write_str("proto: negative length found during unmarshaling"),
+            WireError::IllegalWireType(found) => write!(f, "proto: illegal wireType {found}"),
+            WireError::IllegalTag { number, wire } => write!(f, "proto: illegal tag {number} (wire type {wire})"),
+            WireError::UnexpectedGroupEnd => f.write_str("proto: unexpected end of group"),
+            WireError::WrongWireType { found, field } => write!(f, "proto: wrong wireType = {found} for field {field}"),
+            WireError::Value(message) => f.write_str(message),
+            WireError::Depth => f.write_str("proto: exceeded max depth"),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}

@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .enable_time()
         .build()?;
     println!("one object has {OBJECT_BYTES} bytes");
+    memory(&runtime)?;
     for clients in [1, 16, 64] {
         let store = Store::open(Options::new(MemoryEngine::on(&MemoryDisk::new()), describe))?;
         report("memory", clients, &runtime, &store, 40_000);
@@ -48,7 +49,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for watchers in [1, 100, 1000] {
         fan_out(&runtime, watchers)?;
     }
-    memory(&runtime)?;
     std::fs::remove_dir_all(directory)?;
     Ok(())
 }
@@ -182,6 +182,14 @@ fn memory(runtime: &tokio::runtime::Runtime) -> Result<(), Box<dyn std::error::E
             Ok(())
         }
         fn reopen(&mut self) -> Result<(), engine::EngineError> {
+            Ok(())
+        }
+        fn rebuild(
+            &mut self,
+            _: engine::Identity,
+            _: Revision,
+            _: &mut dyn Iterator<Item = &Arc<Entry>>,
+        ) -> Result<(), engine::EngineError> {
             Ok(())
         }
         fn bytes_written(&self) -> u64 {

@@ -3,8 +3,9 @@
 
 use crate::clock::Clock;
 use crate::draft::Draft;
-use crate::engine::{Batch, Engine, EngineError, Logged, Write};
+use crate::engine::{Batch, Engine, EngineError, FORMAT, Identity, Logged, Write};
 use crate::queue::Pending;
+use crate::snapshot::State;
 use crate::store::Shared;
 use crate::window::{Channel, Retention};
 use crate::{
@@ -61,11 +62,28 @@ pub enum Again {
 enum Mode {
     Writable,
     Suspended {
-        undo: HashSet<Key>,
+        repair: Repair,
         probe_at: u64,
         backoff: Duration,
     },
     Damaged,
+}
+
+/// How the log is brought to agree with the state again, which nobody was told more than.
+enum Repair {
+    /// These keys may have been written.
+    Undo(HashSet<Key>),
+    /// What the disk holds is in doubt.
+    Rebuild,
+}
+
+impl Repair {
+    fn after(error: &EngineError, undo: HashSet<Key>) -> Repair {
+        match error {
+            EngineError::NoSpace { .. } => Repair::Undo(undo),
+            _ => Repair::Rebuild,
+        }
+    }
 }
 
 /// The single writer.
@@ -141,7 +159,7 @@ impl Core {
     /// How long until something is due although nothing is queued; none if nothing ever is.
     pub fn next_wake(&self) -> Option<Duration> {
         let mono = millis(self.clock.monotonic());
-        let sweep = (self.window_bytes > 0 || !self.shared.history.is_empty())
+        let sweep = (self.window_bytes > 0)
             .then(|| Duration::from_millis(self.sweep_at.saturating_sub(mono)));
         let other = match &self.mode {
             Mode::Writable => {
@@ -228,7 +246,7 @@ impl Core {
                 self.suspend(error, batch, answers);
                 return;
             }
-            bells = self.publish(draft, now);
+            bells = self.publish(draft);
         }
         // Answered before the watchers are woken, of which there may be many.
         for (pending, result) in answers {
@@ -237,7 +255,7 @@ impl Core {
         self.ring(bells);
     }
 
-    fn publish(&mut self, mut draft: Draft, now: Now) -> Vec<Arc<Channel>> {
+    fn publish(&mut self, mut draft: Draft) -> Vec<Arc<Channel>> {
         draft.fill_slots();
         let mut by_resource: Vec<(Resource, Vec<Arc<Event>>)> = Vec::new();
         for event in draft.events {
@@ -251,11 +269,11 @@ impl Core {
         let mut bells = Vec::with_capacity(by_resource.len());
         for (resource, events) in by_resource {
             let channel = self.shared.channel(&resource);
-            self.window_bytes += channel.push(events, &self.retention);
+            let tree = &draft.state.trees[&resource];
+            self.window_bytes += channel.push(events, draft.state.revision, tree, &self.retention);
             bells.push(channel);
         }
         let state = Arc::new(draft.state);
-        self.shared.history.keep(now.mono, &state);
         let revision = state.revision;
         self.shared.state.store(state);
         // After the state: whoever sees an event also reads it.
@@ -301,15 +319,11 @@ impl Core {
         answers: Vec<(Pending, Result<Committed, CommitError>)>,
     ) {
         tracing::error!(%error, "the log cannot be written, the store is read-only");
-        let undo = batch
-            .transactions
-            .iter()
-            .flat_map(|logged| &logged.writes)
-            .map(|write| write.key().clone())
-            .collect();
+        let writes = batch.transactions.iter().flat_map(|logged| &logged.writes);
+        let repair = Repair::after(&error, writes.map(|write| write.key().clone()).collect());
         let probe_at = millis(self.clock.monotonic() + PROBE_FIRST);
         self.mode = Mode::Suspended {
-            undo,
+            repair,
             probe_at,
             backoff: PROBE_FIRST,
         };
@@ -329,10 +343,10 @@ impl Core {
         }
     }
 
-    /// Opens the log again and undoes in it what nobody was told of, so that it agrees with the state again.
+    /// Tries whether the log can be written again, by making it agree with the state.
     fn probe(&mut self) {
         let Mode::Suspended {
-            undo,
+            repair,
             probe_at,
             backoff,
         } = &mut self.mode
@@ -344,33 +358,33 @@ impl Core {
             return;
         }
         let state = self.shared.state.load_full();
-        let writes = undo
-            .iter()
-            .map(|key| match state.get(key) {
-                Some(entry) => Write::Put(entry.clone(), Revision::NONE),
-                None => Write::Delete(key.clone(), Revision::NONE),
-            })
-            .collect();
-        let logged = Logged {
-            revision: state.revision,
-            writes,
+        let result = match repair {
+            Repair::Undo(keys) => {
+                let batch = undo(&state, keys);
+                self.engine
+                    .reopen()
+                    .and_then(|()| self.engine.append(&batch))
+            }
+            Repair::Rebuild => {
+                let entries = state.trees.values().flat_map(|tree| tree.entries.iter());
+                let identity = Identity {
+                    format: FORMAT,
+                    cluster_id: self.shared.cluster_id,
+                };
+                self.engine
+                    .rebuild(identity, state.revision, &mut entries.map(|entry| &entry.0))
+            }
         };
-        let batch = Batch {
-            identity: None,
-            revision: state.revision,
-            transactions: vec![logged],
-        };
-        match self
-            .engine
-            .reopen()
-            .and_then(|()| self.engine.append(&batch))
-        {
+        match result {
             Ok(()) => {
                 tracing::info!("the log can be written again");
                 self.mode = Mode::Writable;
                 self.shared.set_health(Health::Writable);
             }
             Err(error) => {
+                if let Repair::Undo(keys) = repair {
+                    *repair = Repair::after(&error, std::mem::take(keys));
+                }
                 *backoff = (*backoff * 2).min(PROBE_MAX);
                 *probe_at = millis(now + *backoff);
                 self.shared.set_health(Health::Suspended {
@@ -390,7 +404,6 @@ impl Core {
                 left = left.saturating_sub(events);
                 self.window_bytes -= bytes as isize;
             }
-            self.shared.history.drop_before(oldest);
             if left > 0 {
                 let period = (millis(self.retention.age) / 64).clamp(1, 5000);
                 self.sweep_at = mono + period;
@@ -434,6 +447,23 @@ impl Drop for Core {
         self.shared.closed.store(true, Ordering::Release);
         self.shared.set_health(Health::Closed);
         self.ring(self.shared.channels());
+    }
+}
+
+/// A batch that restores keys in the log to what the state says.
+fn undo(state: &State, keys: &HashSet<Key>) -> Batch {
+    let restore = |key: &Key| match state.get(key) {
+        Some(entry) => Write::Put(entry.clone(), Revision::NONE),
+        None => Write::Delete(key.clone(), Revision::NONE),
+    };
+    let logged = Logged {
+        revision: state.revision,
+        writes: keys.iter().map(restore).collect(),
+    };
+    Batch {
+        identity: None,
+        revision: state.revision,
+        transactions: vec![logged],
     }
 }
 

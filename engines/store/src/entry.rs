@@ -311,9 +311,9 @@ impl Event {
         }
     }
 
-    /// The memory its retention costs, in bytes.
+    /// About the memory its retention costs, in bytes: the previous entry, and its share of retained trees.
     pub(crate) fn cost(&self) -> usize {
-        size_of::<Event>() + 24 + self.previous.as_ref().map_or(0, |entry| entry.size())
+        size_of::<Event>() + 280 + self.previous.as_ref().map_or(0, |entry| entry.size())
     }
 }
 

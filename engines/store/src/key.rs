@@ -224,8 +224,8 @@ impl Scope {
         }
     }
 
-    /// The tails this scope covers, from `start` (inclusive) on.
-    pub(crate) fn bounds(&self, start: Option<&str>) -> (Bound<String>, Bound<String>) {
+    /// The tails this scope covers, from `start` on: the first (inclusive) and the end.
+    pub(crate) fn bounds(&self, start: Option<&str>) -> (String, Bound<String>) {
         let (low, high) = match self {
             Scope::All => (String::new(), Bound::Unbounded),
             // '0' is the byte after '/'.
@@ -246,7 +246,7 @@ impl Scope {
             Some(start) if start > low.as_str() => start.to_owned(),
             _ => low,
         };
-        (Bound::Included(low), high)
+        (low, high)
     }
 }
 

@@ -44,7 +44,8 @@
 //! - Expired objects are deleted without a scan, as ordinary events (`expiry::objects_expire_in_order`).
 //! - Cached objects and encodings stay within their budget (`cache::the_budget_drops_what_was_not_read`).
 //! - A log that fails makes the store read-only until a probe succeeds; what nobody was told of is undone
-//!   (`failure::a_failed_log_suspends_and_recovers`, `failure::a_full_disk_suspends_and_recovers`).
+//!   (`failure::a_failed_log_suspends_and_recovers`, `failure::a_full_disk_suspends_and_recovers`). After a
+//!   failed sync the log is written anew (`fjall::a_rebuilt_store_is_the_same`).
 //! - A damaged record is reported with its key and the store opens read-only
 //!   (`failure::a_damaged_record_is_named`, `fjall::a_damaged_record_is_named`).
 //! - A torn end of the journal loses nothing before it (`fjall::a_torn_journal_keeps_what_came_before`).
@@ -56,7 +57,7 @@
 //!
 //! - The header is not stored. It is described again from the object at open ([`Describe`]), so that it never
 //!   disagrees with the program that reads it, and so that every engine holds upstream's bytes and no more.
-//! - Old snapshots are made by undoing retained events on the nearest retained state (`history`).
+//! - Old snapshots are made by undoing retained events on the nearest retained tree (`history`).
 //! - After a failed write the memory is the truth: the probe restores in the log what memory says.
 //!
 //! Left out: the meaning of the bytes, encryption, replication, remote engines.

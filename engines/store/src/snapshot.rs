@@ -3,6 +3,7 @@
 use crate::entry::ByKey;
 use crate::{Entry, Key, Resource, Revision, Scope};
 use imbl::{OrdMap, OrdSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// The entries of one resource.
@@ -118,30 +119,29 @@ impl Snapshot {
 
     /// The objects of a scope in path order, from the first whose [`Key::tail`] is at or after `start`.
     /// (Upstream's continue tokens hold the last tail with a NUL after it.)
-    pub fn range(&self, scope: &Scope, start: Option<&str>) -> impl Iterator<Item = &Arc<Entry>> {
+    pub fn range<'a>(
+        &'a self,
+        scope: &Scope,
+        start: Option<&str>,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> + use<'a> {
         let (low, high) = scope.bounds(start);
-        let scope = scope.clone();
-        let ordered = !matches!((&low, &high),
-            (std::ops::Bound::Included(low), std::ops::Bound::Excluded(high) | std::ops::Bound::Included(high)) if low > high);
-        let (low, high) = if ordered {
-            (low, high)
-        } else {
-            Self::nothing()
+        let empty = match &high {
+            Bound::Included(high) | Bound::Excluded(high) => low > *high,
+            Bound::Unbounded => false,
         };
-        let low = as_str(&low);
-        let high = as_str(&high);
-        let range: imbl::ordset::RangedIter<'_, ByKey, _> =
-            self.tree.entries.range::<_, str>((low, high));
+        let high = if empty {
+            Bound::Excluded(low.as_str())
+        } else {
+            high.as_ref().map(String::as_str)
+        };
+        let range = self
+            .tree
+            .entries
+            .range::<_, str>((Bound::Included(low.as_str()), high));
+        let scope = scope.clone();
         range
             .map(|entry| &entry.0)
             .filter(move |entry| scope.covers(entry.key()))
-    }
-
-    fn nothing() -> (std::ops::Bound<String>, std::ops::Bound<String>) {
-        (
-            std::ops::Bound::Included(String::new()),
-            std::ops::Bound::Excluded(String::new()),
-        )
     }
 
     /// At most `limit` objects of a scope from `start` on, and how many come after them.
@@ -161,10 +161,6 @@ impl Snapshot {
             _ => self.range(scope, None).count(),
         }
     }
-}
-
-fn as_str(bound: &std::ops::Bound<String>) -> std::ops::Bound<&str> {
-    bound.as_ref().map(String::as_str)
 }
 
 /// Part of a list.

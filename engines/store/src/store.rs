@@ -6,7 +6,7 @@ use crate::core::{Again, BatchLimits, Core};
 use crate::engine::record::{self, Record};
 use crate::engine::{Batch, Damage, Engine, EngineError, FORMAT, Identity};
 use crate::entry::{Entry, EntryParts};
-use crate::history::History;
+use crate::history;
 use crate::queue::{Pending, Queue};
 use crate::snapshot::{Snapshot, State, StateSnapshot};
 use crate::watch::{Compacted, Watch};
@@ -142,7 +142,6 @@ pub(crate) struct Shared {
     pub(crate) published: AtomicU64,
     pub(crate) closed: AtomicBool,
     pub(crate) watchers: AtomicUsize,
-    pub(crate) history: History,
     pub(crate) progress: watch::Sender<Revision>,
     pub(crate) health: watch::Sender<Health>,
     pub(crate) budget: Arc<Budget>,
@@ -152,7 +151,7 @@ pub(crate) struct Shared {
     channels: RwLock<HashMap<Resource, Arc<Channel>>>,
     /// History starts here.
     opened_at: Revision,
-    cluster_id: u64,
+    pub(crate) cluster_id: u64,
 }
 
 impl Shared {
@@ -267,7 +266,6 @@ impl Store {
             published: AtomicU64::new(revision.0),
             closed: AtomicBool::new(false),
             watchers: AtomicUsize::new(0),
-            history: History::default(),
             progress: watch::Sender::new(revision),
             health: watch::Sender::new(health),
             budget,
@@ -340,10 +338,7 @@ impl Store {
             return Ok(Snapshot::of(&current, resource));
         }
         let channel = self.shared.channel(resource);
-        Ok(self
-            .shared
-            .history
-            .at(&current, &channel, resource, revision)?)
+        Ok(history::at(&current, &channel, resource, revision)?)
     }
 
     /// Every resource as it is now, at one revision.

@@ -1,11 +1,15 @@
 //! The retained history of one resource: a window of events that the writer extends at one end and drops from
 //! at the other, and the bell that wakes its watchers. Invariant: events after the floor are all there.
 
+use crate::snapshot::Tree;
 use crate::{Event, Revision};
 use parking_lot::RwLock;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// How many events apart the retained trees are: about the most that have to be undone for an old view.
+const STRIDE: usize = 1024;
 
 /// How much history is kept for watches, for lists at old revisions and for continue tokens.
 #[derive(Clone, Debug)]
@@ -35,6 +39,10 @@ pub(crate) struct Window {
     /// Events at or before this revision are gone.
     pub(crate) floor: Revision,
     pub(crate) bytes: usize,
+    /// The resource as it was at some revisions from the floor on, oldest first: one every [`STRIDE`] events.
+    pub(crate) trees: VecDeque<(Revision, Tree)>,
+    /// The events since the newest of them.
+    since_tree: usize,
 }
 
 impl Window {
@@ -68,6 +76,14 @@ impl Window {
             self.first += 1;
             dropped.extend(self.events.pop_front());
         }
+        // What such a tree holds beside the others' entries is nothing but entries of dropped events.
+        while self
+            .trees
+            .front()
+            .is_some_and(|(revision, _)| *revision < self.floor)
+        {
+            self.trees.pop_front();
+        }
         dropped
     }
 }
@@ -86,6 +102,8 @@ impl Channel {
             events: VecDeque::new(),
             floor,
             bytes: 0,
+            trees: VecDeque::new(),
+            since_tree: 0,
         };
         Channel {
             window: RwLock::new(window),
@@ -93,10 +111,22 @@ impl Channel {
         }
     }
 
-    /// Adds events and keeps the number of retained ones bounded; answers by how many bytes it grew (or shrank).
-    pub(crate) fn push(&self, events: Vec<Arc<Event>>, retention: &Retention) -> isize {
+    /// Adds events, after which the resource is `tree`, and keeps the number of retained ones bounded; answers
+    /// by how many bytes it grew (or shrank).
+    pub(crate) fn push(
+        &self,
+        events: Vec<Arc<Event>>,
+        revision: Revision,
+        tree: &Tree,
+        retention: &Retention,
+    ) -> isize {
         let mut window = self.window.write();
         let before = window.bytes;
+        window.since_tree += events.len();
+        if window.since_tree >= STRIDE {
+            window.since_tree = 0;
+            window.trees.push_back((revision, tree.clone()));
+        }
         window.bytes += events.iter().map(|event| event.cost()).sum::<usize>();
         window.events.extend(events);
         let dropped = window.drop_front(usize::MAX, |window, _| {

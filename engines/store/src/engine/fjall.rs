@@ -2,13 +2,20 @@
 //! fdatasync. The tree is read only at open, since the store keeps its whole state in memory.
 
 use super::lock::DirectoryLock;
-use super::{Batch, Damage, Engine, EngineError, Identity, Loaded, Write, record};
-use crate::Revision;
+use super::{Batch, Damage, Engine, EngineError, Identity, Loaded, Logged, Write, record};
+use crate::{Entry, Revision};
 use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Below the data directory.
+/// The database, below the data directory.
 const DATABASE: &str = "db";
+/// A database that is being written anew: worth nothing yet.
+const NEXT: &str = "db-next";
+/// A database that was written anew and takes the place of the other.
+const READY: &str = "db-ready";
+/// How many entries are written anew in one step.
+const REBUILD_ENTRIES: usize = 1000;
 /// fjall writes this file last when it makes a database.
 const MADE: &str = "version";
 const MEMTABLE_BYTES: u64 = 8 << 20;
@@ -46,7 +53,8 @@ impl FjallEngine {
             )
         })?;
         let lock = DirectoryLock::acquire(directory)?;
-        let open = Open::at(directory)?;
+        settle(directory)?;
+        let open = Open::at(&directory.join(DATABASE))?;
         Ok(FjallEngine {
             directory: directory.to_owned(),
             open: Some(open),
@@ -61,15 +69,14 @@ impl FjallEngine {
 }
 
 impl Open {
-    fn at(directory: &Path) -> Result<Open, EngineError> {
-        let attempt = format!("opening the database in {}", directory.display());
-        let path = directory.join(DATABASE);
+    fn at(path: &Path) -> Result<Open, EngineError> {
+        let attempt = format!("opening the database {}", path.display());
         if path.exists() && !path.join(MADE).exists() {
             // Its making was interrupted, so nothing was ever acknowledged from it.
-            std::fs::remove_dir_all(&path).map_err(|source| EngineError::io(&attempt, source))?;
+            remove(path)?;
         }
         let failed = |error| engine_error(&attempt, error);
-        let database = Database::builder(&path)
+        let database = Database::builder(path)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
             .worker_threads(1)
@@ -83,6 +90,41 @@ impl Open {
             meta,
             database,
         })
+    }
+
+    /// Answers the bytes handed to the log.
+    fn append(&self, batch: &Batch, mode: PersistMode) -> Result<u64, EngineError> {
+        // Without a mode the journal would only reach the kernel's memory, if that.
+        let mut log = self.database.batch().durability(Some(mode));
+        let mut written = 0;
+        for write in batch
+            .transactions
+            .iter()
+            .flat_map(|transaction| &transaction.writes)
+        {
+            let path = write.key().path();
+            written += path.len();
+            match write {
+                Write::Put(entry, _) => {
+                    let record = record::encode(&path, entry);
+                    written += record.len();
+                    log.insert(&self.data, path, record);
+                }
+                Write::Delete(..) => log.remove(&self.data, path),
+            }
+        }
+        if let Some(identity) = batch.identity {
+            log.insert(&self.meta, FORMAT, fact(FORMAT, u64::from(identity.format)));
+            log.insert(
+                &self.meta,
+                CLUSTER_ID,
+                fact(CLUSTER_ID, identity.cluster_id),
+            );
+        }
+        log.insert(&self.meta, REVISION, fact(REVISION, batch.revision.0));
+        log.commit()
+            .map_err(|error| engine_error("writing the log", error))?;
+        Ok(written as u64)
     }
 
     fn fact(&self, name: &[u8], damage: &mut Vec<Damage>) -> Result<Option<u64>, EngineError> {
@@ -106,6 +148,36 @@ impl Open {
         }
         Ok(fact.map(|(value, _)| u64::from_le_bytes(*value)))
     }
+}
+
+/// Finishes or forgets what an interrupted rebuilding left behind.
+fn settle(directory: &Path) -> Result<(), EngineError> {
+    remove(&directory.join(NEXT))?;
+    let ready = directory.join(READY);
+    if ready.exists() {
+        let database = directory.join(DATABASE);
+        remove(&database)?;
+        rename(&ready, &database)?;
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), EngineError> {
+    match std::fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::io(
+            &format!("removing {}", path.display()),
+            source,
+        )),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Renames within a directory, durably.
+fn rename(from: &Path, to: &Path) -> Result<(), EngineError> {
+    let directory = to.parent().unwrap_or(to);
+    std::fs::rename(from, to)
+        .and_then(|()| std::fs::File::open(directory)?.sync_all())
+        .map_err(|source| EngineError::io(&format!("renaming {}", from.display()), source))
 }
 
 fn fact_sum(name: &[u8], value: &[u8]) -> [u8; 4] {
@@ -155,53 +227,63 @@ impl Engine for FjallEngine {
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), EngineError> {
-        let open = self.opened()?;
-        // Without a mode the journal would only reach the kernel's memory.
-        let mut log = open
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
-        let mut written = 0;
-        for write in batch
-            .transactions
-            .iter()
-            .flat_map(|transaction| &transaction.writes)
-        {
-            let path = write.key().path();
-            written += path.len();
-            match write {
-                Write::Put(entry, _) => {
-                    let record = record::encode(&path, entry);
-                    written += record.len();
-                    log.insert(&open.data, path, record);
-                }
-                Write::Delete(..) => log.remove(&open.data, path),
-            }
-        }
-        if let Some(identity) = batch.identity {
-            log.insert(&open.meta, FORMAT, fact(FORMAT, u64::from(identity.format)));
-            log.insert(
-                &open.meta,
-                CLUSTER_ID,
-                fact(CLUSTER_ID, identity.cluster_id),
-            );
-        }
-        log.insert(&open.meta, REVISION, fact(REVISION, batch.revision.0));
-        let result = log
-            .commit()
-            .map_err(|error| engine_error("writing the log", error));
-        self.written += written as u64;
+        let result = self.opened()?.append(batch, PersistMode::SyncData);
+        self.written += result.as_ref().copied().unwrap_or(0);
         if result.is_err() {
             // fjall accepts nothing more after a failure; opening again starts from what the disk has.
             self.open = None;
         }
-        result
+        result.map(drop)
     }
 
     fn reopen(&mut self) -> Result<(), EngineError> {
         self.open = None;
-        self.open = Some(Open::at(&self.directory)?);
+        settle(&self.directory)?;
+        self.open = Some(Open::at(&self.directory.join(DATABASE))?);
         Ok(())
+    }
+
+    fn rebuild(
+        &mut self,
+        identity: Identity,
+        revision: Revision,
+        entries: &mut dyn Iterator<Item = &Arc<Entry>>,
+    ) -> Result<(), EngineError> {
+        self.open = None;
+        let next = self.directory.join(NEXT);
+        remove(&next)?;
+        let open = Open::at(&next)?;
+        let mut written = 0;
+        loop {
+            let some = (&mut *entries).take(REBUILD_ENTRIES);
+            let writes: Vec<Write> = some
+                .map(|entry| Write::Put(entry.clone(), Revision::NONE))
+                .collect();
+            // Sealed parts of the journal are synced by fjall, and this syncs the last one.
+            let last = writes.is_empty();
+            let transactions = vec![Logged { revision, writes }];
+            let identity = last.then_some(identity);
+            let mode = if last {
+                PersistMode::SyncAll
+            } else {
+                PersistMode::Buffer
+            };
+            written += open.append(
+                &Batch {
+                    identity,
+                    revision,
+                    transactions,
+                },
+                mode,
+            )?;
+            if last {
+                break;
+            }
+        }
+        drop(open);
+        self.written += written;
+        rename(&next, &self.directory.join(READY))?;
+        self.reopen()
     }
 
     fn bytes_written(&self) -> u64 {

@@ -2,7 +2,7 @@
 //! command. The "disk" outlives the engine, so that a store can be opened again on what survived.
 
 use super::{Batch, Engine, EngineError, Identity, Loaded, Write, record};
-use crate::Revision;
+use crate::{Entry, Revision};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -176,6 +176,28 @@ impl Engine for MemoryEngine {
                 Ok(())
             }
         }
+    }
+
+    fn rebuild(
+        &mut self,
+        identity: Identity,
+        revision: Revision,
+        entries: &mut dyn Iterator<Item = &Arc<Entry>>,
+    ) -> Result<(), EngineError> {
+        self.reopen()?;
+        let records = entries.map(|entry| {
+            let path = entry.key().path();
+            let record = record::encode(&path, entry);
+            (path, record)
+        });
+        let mut disk = self.disk.0.lock();
+        disk.unsynced.clear();
+        disk.synced = Contents {
+            identity: Some(identity),
+            revision,
+            records: records.collect(),
+        };
+        Ok(())
     }
 
     fn bytes_written(&self) -> u64 {

@@ -89,8 +89,17 @@ pub trait Engine: Send {
     /// [`Engine::reopen`] succeeds, and whether the batch is there is open.
     fn append(&mut self, batch: &Batch) -> Result<(), EngineError>;
 
-    /// Tries to get back to work after an error.
+    /// Tries to get back to work after an error that left no doubt about what the disk holds.
     fn reopen(&mut self) -> Result<(), EngineError>;
+
+    /// Tries to get back to work after any other error: writes everything anew in a place of its own and, once
+    /// that is durable, uses it instead. (After a failed sync the kernel may show bytes that the disk lacks.)
+    fn rebuild(
+        &mut self,
+        identity: Identity,
+        revision: Revision,
+        entries: &mut dyn Iterator<Item = &Arc<Entry>>,
+    ) -> Result<(), EngineError>;
 
     /// The bytes handed to the log since the engine was opened.
     fn bytes_written(&self) -> u64;

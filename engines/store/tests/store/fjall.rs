@@ -239,3 +239,54 @@ fn more_than_a_memtable_is_read_back() {
     assert_eq!((snapshot.len(), snapshot.revision()), (100, Revision(1001)));
     assert!(snapshot.iter().all(|entry| entry.stored().ends_with(b"9")));
 }
+
+#[test]
+fn a_rebuilt_store_is_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = |name: &str| directory.path().join(name);
+    let mut rig = open(directory.path());
+    for name in 0..2500 {
+        rig.put(&key(&name.to_string()), &format!("u|{name}"));
+    }
+    rig.delete(&key("7"));
+    let (before, cluster_id) = (
+        rig.store.snapshot(key("").resource()),
+        rig.store.cluster_id(),
+    );
+    drop(rig);
+
+    let mut engine = FjallEngine::open(directory.path()).unwrap();
+    let identity = Identity {
+        format: 1,
+        cluster_id,
+    };
+    engine
+        .rebuild(identity, before.revision(), &mut before.iter())
+        .unwrap();
+    drop(engine);
+    let same = || {
+        let rig = open(directory.path());
+        let after = rig.store.snapshot(key("").resource());
+        assert_eq!(
+            (after.revision(), rig.store.cluster_id()),
+            (before.revision(), cluster_id)
+        );
+        assert_eq!(
+            crate::rig::texts(after.iter()),
+            crate::rig::texts(before.iter())
+        );
+        assert!(!db("db-next").exists() && !db("db-ready").exists());
+    };
+    same();
+
+    // Interrupted before the new database was whole: it is forgotten.
+    std::fs::create_dir(db("db-next")).unwrap();
+    same();
+    // Interrupted between the two: the new one takes the place of the old one.
+    std::fs::rename(db("db"), db("db-ready")).unwrap();
+    same();
+    std::fs::rename(db("db"), db("db-ready")).unwrap();
+    std::fs::create_dir(db("db")).unwrap();
+    std::fs::write(db("db/version"), "not a database").unwrap();
+    same();
+}

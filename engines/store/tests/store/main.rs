@@ -1,5 +1,7 @@
 //! The store's contract, one module per promise (see the crate's documentation).
 
+#![allow(clippy::unwrap_used)]
+
 mod commit;
 mod crash;
 mod expiry;

@@ -340,8 +340,8 @@ impl Watching {
             let (revision, key, after, before) =
                 wanted.next().expect("an event that is not in the log");
             assert_eq!((event.revision().0, event.key()), (*revision, key));
-            assert_eq!(event.entry().map(|entry| object(entry)), *after);
-            assert_eq!(event.previous().map(|entry| object(entry)), *before);
+            assert_eq!(event.entry().map(object), *after);
+            assert_eq!(event.previous().map(object), *before);
         }
         if let Some((revision, ..)) = wanted.next() {
             assert!(

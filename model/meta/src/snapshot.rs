@@ -1,0 +1,127 @@
+//! The state of a cluster at one moment, as pure code sees it.
+//!
+//! Invariant: immutable once shared; a clone costs a few reference counts, so that a reader keeps its moment for as
+//! long as it likes while the next one is made beside it.
+
+use crate::{GroupVersionResource, ObjectKey, Revision};
+use corten_api::{Kind, Object};
+use imbl::{HashMap, OrdMap};
+use std::sync::Arc;
+
+/// The objects of one resource, by namespace and name.
+pub type Table = OrdMap<ObjectKey, Arc<Object>>;
+
+/// Objects by resource.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    tables: HashMap<GroupVersionResource, Table>,
+    revision: Revision,
+}
+
+impl Snapshot {
+    /// A snapshot of nothing.
+    pub fn new() -> Snapshot {
+        Snapshot::default()
+    }
+
+    /// The latest revision among the changes that the snapshot has seen.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Notes that everything up to `revision` has been seen.
+    pub fn set_revision(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
+    /// The object `name` of kind `T`; `namespace` is empty for cluster-scoped kinds.
+    pub fn get<T: Kind>(&self, namespace: &str, name: &str) -> Option<&T> {
+        self.tables
+            .get(&GroupVersionResource::of::<T>())?
+            .get(&ObjectKey::new(namespace, name))?
+            .downcast_ref::<T>()
+    }
+
+    /// All objects of kind `T`, by namespace and name.
+    pub fn list<T: Kind>(&self) -> impl Iterator<Item = &T> {
+        self.table(&GroupVersionResource::of::<T>())
+            .into_iter()
+            .flat_map(|t| t.values())
+            .filter_map(|o| o.downcast_ref::<T>())
+    }
+
+    /// The objects of kind `T` in `namespace`, by name.
+    pub fn list_in<T: Kind>(&self, namespace: &str) -> impl Iterator<Item = &T> {
+        self.objects_in(&GroupVersionResource::of::<T>(), namespace)
+            .filter_map(|o| o.downcast_ref::<T>())
+    }
+
+    /// The objects of a resource, typed or not.
+    pub fn table(&self, resource: &GroupVersionResource) -> Option<&Table> {
+        self.tables.get(resource)
+    }
+
+    /// The objects of a resource in `namespace`, by name.
+    pub fn objects_in<'a>(
+        &'a self,
+        resource: &GroupVersionResource,
+        namespace: &str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        let namespace = corten_core::Str::from(namespace);
+        let start = ObjectKey {
+            namespace: namespace.clone(),
+            name: corten_core::Str::EMPTY,
+        };
+        let table = self.tables.get(resource);
+        table
+            .into_iter()
+            .flat_map(move |t| t.range(start.clone()..))
+            .take_while(move |(key, _)| key.namespace == namespace)
+            .map(|(_, object)| object)
+    }
+
+    /// Any object, typed or not.
+    pub fn object(&self, resource: &GroupVersionResource, key: &ObjectKey) -> Option<&Arc<Object>> {
+        self.tables.get(resource)?.get(key)
+    }
+
+    /// The resources that the snapshot holds, in no order.
+    pub fn resources(&self) -> impl Iterator<Item = (&GroupVersionResource, &Table)> {
+        self.tables.iter()
+    }
+
+    /// Puts an object in, and gives back the one that it replaces.
+    pub fn insert(
+        &mut self,
+        resource: &GroupVersionResource,
+        object: Arc<Object>,
+    ) -> Option<Arc<Object>> {
+        let key = ObjectKey::new(object.meta().namespace.clone(), object.meta().name.clone());
+        self.tables
+            .entry(resource.clone())
+            .or_default()
+            .insert(key, object)
+    }
+
+    /// Puts an object of kind `T` in: for fixtures and simulations.
+    pub fn put<T: Kind>(&mut self, object: T) -> Option<Arc<Object>> {
+        self.insert(
+            &GroupVersionResource::of::<T>(),
+            Arc::new(Object::from(object)),
+        )
+    }
+
+    /// Takes an object out.
+    pub fn remove(
+        &mut self,
+        resource: &GroupVersionResource,
+        key: &ObjectKey,
+    ) -> Option<Arc<Object>> {
+        self.tables.get_mut(resource)?.remove(key)
+    }
+
+    /// Replaces all objects of a resource.
+    pub fn replace(&mut self, resource: &GroupVersionResource, table: Table) {
+        self.tables.insert(resource.clone(), table);
+    }
+}

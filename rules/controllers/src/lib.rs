@@ -1,1 +1,17 @@
-//! One file per controller: observe, then plan.
+//! One file per controller, always the same shape: what is observed of a snapshot, and the plan made from it.
+//!
+//! Invariant: pure. A reconcile depends on the snapshot, the key and the moment alone, and applying its plans again and
+//! again comes to rest. Carrying plans out, retrying and recording events is the driver's.
+
+pub mod claim;
+pub mod deployment;
+pub mod plan;
+pub mod pods;
+pub mod registry;
+pub mod replicaset;
+pub mod root_ca;
+pub mod serviceaccount;
+pub mod template;
+
+pub use plan::{Context, Failure, Note, Plan, Propagation, Step, Target, Told, Write};
+pub use registry::{CONTROLLERS, Controller, Wake};

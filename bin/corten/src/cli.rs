@@ -1,0 +1,147 @@
+//! The command line: every subcommand and flag, with the texts that `--help` prints. Flags stay once released.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// A whole Kubernetes in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "corten", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to log, such as `info`, `debug` or `corten_kubelet=debug`.
+    #[arg(long, global = true, env = "CORTEN_LOG", default_value = "warn")]
+    pub log: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a cluster on this machine and stay in the foreground; Ctrl-C stops it and leaves workloads running.
+    Up(Up),
+    /// Stop the control plane of a running cluster; workloads keep running.
+    Down(DataDir),
+    /// Stop the cluster and remove every trace of it: containers, mounts, networks, cgroups and data.
+    Reset(Reset),
+    /// Show whether the cluster runs, and how its node and pods are.
+    Status(DataDir),
+    /// Run the API server alone, with its embedded store.
+    Apiserver(Apiserver),
+    /// Manage the node's images.
+    #[command(subcommand)]
+    Image(Image),
+    /// Supervise the containers of one pod; started by the node agent only.
+    #[command(hide = true, disable_help_flag = true)]
+    Shim {
+        /// Passed on as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+}
+
+/// Where a cluster keeps its data.
+#[derive(Clone, Debug, Args)]
+pub struct DataDir {
+    /// The cluster's data: store, certificates, images and pods.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/corten")]
+    pub data_dir: PathBuf,
+}
+
+/// Flags of `corten up`.
+#[derive(Clone, Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub data: DataDir,
+    /// Deploy the two-tier demo application once the node is ready.
+    #[arg(long)]
+    pub demo: bool,
+    /// The API server's port.
+    #[arg(long, value_name = "N", default_value_t = 6443)]
+    pub api_port: u16,
+    /// The address that the API server listens on and that the node gives as its own; the default route's by default.
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    /// The node's name; the host name by default.
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Write an administrator's kubeconfig to this file too.
+    #[arg(long, value_name = "FILE")]
+    pub write_kubeconfig: Option<PathBuf>,
+    /// The addresses that pods get.
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24")]
+    pub pod_cidr: String,
+    /// The addresses that services get.
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
+    pub service_cidr: String,
+    /// Import this image archive before the node is registered; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub image: Vec<PathBuf>,
+}
+
+/// Flags of `corten reset`.
+#[derive(Clone, Debug, Args)]
+pub struct Reset {
+    #[command(flatten)]
+    pub data: DataDir,
+    /// Do not ask: remove everything.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Flags of `corten apiserver`.
+#[derive(Clone, Debug, Args)]
+pub struct Apiserver {
+    #[command(flatten)]
+    pub data: DataDir,
+    /// The port to listen on; 0 picks a free one.
+    #[arg(long, value_name = "N", default_value_t = 6443)]
+    pub api_port: u16,
+    /// The address to listen on.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub bind_address: IpAddr,
+    /// Write an administrator's kubeconfig to this file too.
+    #[arg(long, value_name = "FILE")]
+    pub write_kubeconfig: Option<PathBuf>,
+    /// The addresses that services get.
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
+    pub service_cidr: String,
+}
+
+/// `corten image …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Image {
+    /// Import the images of an OCI or Docker archive; `-` reads standard input.
+    Import {
+        /// The archive.
+        file: PathBuf,
+        /// Name the image so instead of by what the archive says.
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// List images.
+    List {
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// Remove an image.
+    Rm {
+        /// Name or digest.
+        image: String,
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// Pull an image from its registry.
+    Pull {
+        /// Name, with tag or digest.
+        image: String,
+        /// Talk plain HTTP to the registry.
+        #[arg(long)]
+        plain_http: bool,
+        #[command(flatten)]
+        data: DataDir,
+    },
+}

@@ -1,0 +1,50 @@
+//! What a controller is, and the one table that lists them all.
+
+use crate::plan::{Context, Plan};
+use corten_api::{Kind, Object};
+use corten_meta::{GroupVersionResource, ObjectKey, Snapshot};
+
+/// One controller: plain data and pure functions, run by the driver.
+#[derive(Clone, Copy)]
+pub struct Controller {
+    /// Upstream's name, as in `--controllers`.
+    pub name: &'static str,
+    /// The service account in kube-system under which it acts.
+    pub service_account: &'static str,
+    /// The kind whose keys are reconciled; an event on an object wakes its key.
+    pub primary: fn() -> GroupVersionResource,
+    /// Other kinds that wake keys of the primary kind.
+    pub wakes: &'static [Wake],
+    /// Observes the key in the snapshot and plans; nothing when the object does not concern the controller.
+    pub reconcile: fn(&Snapshot, &ObjectKey, &Context) -> Option<Plan>,
+}
+
+/// How a change of one kind wakes keys of another.
+#[derive(Clone, Copy)]
+pub struct Wake {
+    /// The kind that is watched.
+    pub on: fn() -> GroupVersionResource,
+    /// The keys that the change concerns. Called with the object before the change and with the one after it.
+    pub keys: fn(&Snapshot, &Object) -> Vec<ObjectKey>,
+}
+
+impl std::fmt::Debug for Controller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Controller")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The resource of kind `T`, in the form that the tables here take.
+pub fn resource<T: Kind>() -> GroupVersionResource {
+    GroupVersionResource::of::<T>()
+}
+
+/// Every controller; registering one is one line here.
+pub const CONTROLLERS: &[Controller] = &[
+    crate::serviceaccount::CONTROLLER,
+    crate::root_ca::CONTROLLER,
+    crate::deployment::CONTROLLER,
+    crate::replicaset::CONTROLLER,
+];

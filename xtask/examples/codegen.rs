@@ -4,7 +4,15 @@
 mod codegen;
 
 fn main() -> anyhow::Result<()> {
-    let modules = std::env::args().nth(1).expect("the directory k8s.io of the Go module cache").into();
+    let modules = std::env::args()
+        .nth(1)
+        .expect("the directory k8s.io of the Go module cache")
+        .into();
     let out = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/api/src/generated");
-    codegen::run(&codegen::Options { modules, version: "v0.36.3".into(), kubernetes: "v1.36.3".into(), out })
+    codegen::run(&codegen::Options {
+        modules,
+        version: "v0.36.3".into(),
+        kubernetes: "v1.36.3".into(),
+        out,
+    })
 }

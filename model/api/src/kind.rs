@@ -20,11 +20,19 @@ impl<'a> Gvk<'a> {
     /// From the two fields of an object.
     pub fn parse(api_version: &'a str, kind: &'a str) -> Gvk<'a> {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-        Gvk { group, version, kind }
+        Gvk {
+            group,
+            version,
+            kind,
+        }
     }
     /// `apps/v1`, or `v1` for the core group.
     pub fn api_version(self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 }
 
@@ -62,7 +70,11 @@ pub trait Kind: Message + Default + Clone + PartialEq + fmt::Debug {
 
     /// Group, version and kind.
     fn gvk() -> Gvk<'static> {
-        Gvk { group: Self::GROUP, version: Self::VERSION, kind: Self::KIND }
+        Gvk {
+            group: Self::GROUP,
+            version: Self::VERSION,
+            kind: Self::KIND,
+        }
     }
     /// A zero object with `apiVersion` and `kind`.
     fn new() -> Self {
@@ -71,7 +83,10 @@ pub trait Kind: Message + Default + Clone + PartialEq + fmt::Debug {
     /// The object with `apiVersion` and `kind` filled in.
     fn with_type(mut self) -> Self {
         let (api_version, kind) = self.type_meta_mut();
-        (*api_version, *kind) = (Str::from_static(Self::API_VERSION), Str::from_static(Self::KIND));
+        (*api_version, *kind) = (
+            Str::from_static(Self::API_VERSION),
+            Str::from_static(Self::KIND),
+        );
         self
     }
     /// A new object with a name.
@@ -142,7 +157,15 @@ impl KindInfo {
         metadata: u8,
         list: bool,
     ) -> KindInfo {
-        KindInfo { group, version, api_version, kind, list, msg: M::msg, metadata }
+        KindInfo {
+            group,
+            version,
+            api_version,
+            kind,
+            list,
+            msg: M::msg,
+            metadata,
+        }
     }
 
     /// The table of its struct.
@@ -151,7 +174,11 @@ impl KindInfo {
     }
     /// Group, version and kind.
     pub fn gvk(&self) -> Gvk<'static> {
-        Gvk { group: self.group, version: self.version, kind: self.kind }
+        Gvk {
+            group: self.group,
+            version: self.version,
+            kind: self.kind,
+        }
     }
     /// Index in `msg().fields` of the metadata, for kinds with an ObjectMeta.
     pub(crate) fn metadata(&self) -> Option<usize> {
@@ -171,13 +198,18 @@ pub fn kinds() -> &'static [KindInfo] {
 /// The built-in kind, if there is one. Options and WatchEvent are known in every group and version.
 pub fn kind_info(gvk: Gvk) -> Option<&'static KindInfo> {
     let find = |wanted: Gvk| {
-        let at = kinds().binary_search_by(|k| (k.group, k.version, k.kind).cmp(&(wanted.group, wanted.version, wanted.kind)));
+        let at = kinds().binary_search_by(|k| {
+            (k.group, k.version, k.kind).cmp(&(wanted.group, wanted.version, wanted.kind))
+        });
         at.ok().map(|i| &kinds()[i])
     };
     find(gvk).or_else(|| match gvk.kind {
-        "ListOptions" | "GetOptions" | "DeleteOptions" | "CreateOptions" | "UpdateOptions" | "PatchOptions" | "ApplyOptions" | "WatchEvent" => {
-            find(Gvk { group: "", version: "v1", kind: gvk.kind })
-        }
+        "ListOptions" | "GetOptions" | "DeleteOptions" | "CreateOptions" | "UpdateOptions"
+        | "PatchOptions" | "ApplyOptions" | "WatchEvent" => find(Gvk {
+            group: "",
+            version: "v1",
+            kind: gvk.kind,
+        }),
         _ => None,
     })
 }

@@ -19,9 +19,10 @@ mod object;
 mod served;
 
 pub use generated::families::{
-    admission, admissionregistration, apidiscovery, apiextensions, apiregistration, apiserverinternal, apps, audit, authentication,
-    authorization, autoscaling, batch, certificates, coordination, core, discovery, events, extensions, flowcontrol, imagepolicy, meta,
-    metrics, networking, node, policy, rbac, resource, scheduling, storage, storagemigration,
+    admission, admissionregistration, apidiscovery, apiextensions, apiregistration,
+    apiserverinternal, apps, audit, authentication, authorization, autoscaling, batch,
+    certificates, coordination, core, discovery, events, extensions, flowcontrol, imagepolicy,
+    meta, metrics, networking, node, policy, rbac, resource, scheduling, storage, storagemigration,
 };
 pub use kind::{Gvk, Kind, KindInfo, kind_info, kinds};
 pub use object::{Dynamic, Object, Typed};

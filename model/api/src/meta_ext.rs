@@ -6,7 +6,9 @@ use crate::meta::v1::{ObjectMeta, OwnerReference};
 impl ObjectMeta {
     /// The owner reference that is marked as controller.
     pub fn controller_of(&self) -> Option<&OwnerReference> {
-        self.owner_references.iter().find(|o| o.controller == Some(true))
+        self.owner_references
+            .iter()
+            .find(|o| o.controller == Some(true))
     }
     /// Whether the controller is the object with this uid.
     pub fn controlled_by(&self, uid: &str) -> bool {
@@ -44,7 +46,11 @@ impl ObjectMeta {
     }
     /// `namespace/name`, or the name of a cluster-wide object.
     pub fn full_name(&self) -> String {
-        if self.namespace.is_empty() { self.name.to_string() } else { format!("{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            self.name.to_string()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
     }
 }
 

@@ -4,7 +4,10 @@
 
 use crate::kind::{Gvk, Kind, KindInfo, kind_info};
 use crate::meta::v1::ObjectMeta;
-use corten_core::{AnyMessage, ConvertError, Message, MsgMut, MsgRef, Ref, Slot, Str, Value, ValueMap, from_value, to_value};
+use corten_core::{
+    AnyMessage, ConvertError, Message, MsgMut, MsgRef, Ref, Slot, Str, Value, ValueMap, from_value,
+    to_value,
+};
 
 /// An object of any kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,12 +104,19 @@ impl Object {
     /// A typed object that is boxed already.
     pub fn from_box<K: Kind>(object: Box<K>) -> Object {
         let info = kind_info(K::gvk()).expect("every Kind is in the table of kinds");
-        Object::Typed(Typed::new(AnyMessage::from_box(object), info).expect("the table of kinds names the struct of the Kind"))
+        Object::Typed(
+            Typed::new(AnyMessage::from_box(object), info)
+                .expect("the table of kinds names the struct of the Kind"),
+        )
     }
 
     /// An object of a kind that is not built in, without metadata and body.
     pub fn dynamic(api_version: impl Into<Str>, kind: impl Into<Str>) -> Object {
-        Object::Dynamic(Box::new(Dynamic { api_version: api_version.into(), kind: kind.into(), ..Dynamic::default() }))
+        Object::Dynamic(Box::new(Dynamic {
+            api_version: api_version.into(),
+            kind: kind.into(),
+            ..Dynamic::default()
+        }))
     }
 
     /// Group, version and kind.
@@ -145,7 +155,11 @@ impl Object {
     pub fn meta(&self) -> &ObjectMeta {
         match self {
             Object::Dynamic(dynamic) => &dynamic.metadata,
-            Object::Typed(typed) => match typed.info.metadata().map(|i| typed.message.as_ref().field(i)) {
+            Object::Typed(typed) => match typed
+                .info
+                .metadata()
+                .map(|i| typed.message.as_ref().field(i))
+            {
                 Some(Ref::Msg(meta)) => meta.downcast().unwrap_or(&NO_META),
                 _ => &NO_META,
             },
@@ -158,7 +172,8 @@ impl Object {
     /// When the kind has none (see `has_meta`): only objects of resources have their metadata changed.
     pub fn meta_mut(&mut self) -> &mut ObjectMeta {
         let kind = self.kind().to_owned();
-        self.try_meta_mut().unwrap_or_else(|| panic!("{kind} has no ObjectMeta to change"))
+        self.try_meta_mut()
+            .unwrap_or_else(|| panic!("{kind} has no ObjectMeta to change"))
     }
 
     /// The metadata, to change, when the kind has one.
@@ -174,27 +189,47 @@ impl Object {
 
     /// The built-in kind, when it is one.
     pub fn info(&self) -> Option<&'static KindInfo> {
-        if let Object::Typed(typed) = self { Some(typed.info) } else { None }
+        if let Object::Typed(typed) = self {
+            Some(typed.info)
+        } else {
+            None
+        }
     }
 
     /// The struct seen through its table, for built-in kinds.
     pub fn message(&self) -> Option<MsgRef<'_>> {
-        if let Object::Typed(typed) = self { Some(typed.as_ref()) } else { None }
+        if let Object::Typed(typed) = self {
+            Some(typed.as_ref())
+        } else {
+            None
+        }
     }
 
     /// The struct to change through its table, for built-in kinds.
     pub fn message_mut(&mut self) -> Option<MsgMut<'_>> {
-        if let Object::Typed(typed) = self { Some(typed.as_mut()) } else { None }
+        if let Object::Typed(typed) = self {
+            Some(typed.as_mut())
+        } else {
+            None
+        }
     }
 
     /// The dynamic object, when it is one.
     pub fn as_dynamic(&self) -> Option<&Dynamic> {
-        if let Object::Dynamic(dynamic) = self { Some(dynamic) } else { None }
+        if let Object::Dynamic(dynamic) = self {
+            Some(dynamic)
+        } else {
+            None
+        }
     }
 
     /// The dynamic object to change, when it is one.
     pub fn as_dynamic_mut(&mut self) -> Option<&mut Dynamic> {
-        if let Object::Dynamic(dynamic) = self { Some(dynamic) } else { None }
+        if let Object::Dynamic(dynamic) = self {
+            Some(dynamic)
+        } else {
+            None
+        }
     }
 
     /// The struct, when it is of that type (also `PodList`, `Status` and other messages that are no `Kind`).
@@ -210,7 +245,9 @@ impl Object {
     /// The struct itself, or the object back.
     pub fn downcast<M: Message>(self) -> Result<Box<M>, Object> {
         match self {
-            Object::Typed(Typed { message, info }) => message.downcast().map_err(|message| Object::Typed(Typed { message, info })),
+            Object::Typed(Typed { message, info }) => message
+                .downcast()
+                .map_err(|message| Object::Typed(Typed { message, info })),
             dynamic => Err(dynamic),
         }
     }
@@ -235,9 +272,14 @@ impl Object {
     }
 
     /// As `from_value`; the paths of members that the type does not have are added to `unknown`.
-    pub fn from_value_strict(value: &Value, unknown: &mut Vec<String>) -> Result<Object, ConvertError> {
+    pub fn from_value_strict(
+        value: &Value,
+        unknown: &mut Vec<String>,
+    ) -> Result<Object, ConvertError> {
         let (api_version, kind) = (value.str_at(&["apiVersion"]), value.str_at(&["kind"]));
-        let Some(info) = kind_info(Gvk::parse(api_version, kind)) else { return dynamic_from(value) };
+        let Some(info) = kind_info(Gvk::parse(api_version, kind)) else {
+            return dynamic_from(value);
+        };
         let mut message = AnyMessage::zero(info.msg());
         message.as_mut().merge_value(value, unknown)?;
         set_type(message.as_mut(), info);
@@ -249,7 +291,8 @@ impl Object {
         match (self, other) {
             (Object::Typed(a), Object::Typed(b)) => a.as_ref().semantic_eq(b.as_ref()),
             (Object::Dynamic(a), Object::Dynamic(b)) => {
-                (&a.api_version, &a.kind, &a.body) == (&b.api_version, &b.kind, &b.body) && corten_core::semantic_eq(&a.metadata, &b.metadata)
+                (&a.api_version, &a.kind, &a.body) == (&b.api_version, &b.kind, &b.body)
+                    && corten_core::semantic_eq(&a.metadata, &b.metadata)
             }
             _ => false,
         }
@@ -258,9 +301,13 @@ impl Object {
     /// Bytes on the heap that the object holds, roughly.
     pub fn heap_size(&self) -> usize {
         match self {
-            Object::Typed(typed) => typed.as_ref().msg().size() + corten_core::ops::heap_size(typed.as_ref()),
+            Object::Typed(typed) => {
+                typed.as_ref().msg().size() + corten_core::ops::heap_size(typed.as_ref())
+            }
             Object::Dynamic(dynamic) => {
-                size_of::<Dynamic>() + corten_core::ops::heap_size(MsgRef::new(&dynamic.metadata)) + map_size(&dynamic.body)
+                size_of::<Dynamic>()
+                    + corten_core::ops::heap_size(MsgRef::new(&dynamic.metadata))
+                    + map_size(&dynamic.body)
             }
         }
     }
@@ -268,28 +315,47 @@ impl Object {
 
 fn dynamic_from(value: &Value) -> Result<Object, ConvertError> {
     let Value::Map(map) = value else {
-        return Err(ConvertError { path: String::new(), message: format!("expected an object, got {}", value.type_name()) });
+        return Err(ConvertError {
+            path: String::new(),
+            message: format!("expected an object, got {}", value.type_name()),
+        });
     };
     let mut body = map.clone();
     let mut text = |key: &str| match body.remove(key) {
         None | Some(Value::Null) => Ok(Str::EMPTY),
         Some(Value::Str(text)) => Ok(text),
-        Some(other) => Err(ConvertError { path: key.into(), message: format!("expected a string, got {}", other.type_name()) }),
+        Some(other) => Err(ConvertError {
+            path: key.into(),
+            message: format!("expected a string, got {}", other.type_name()),
+        }),
     };
     let (api_version, kind) = (text("apiVersion")?, text("kind")?);
     let metadata = body.remove("metadata").unwrap_or_default();
-    let metadata = from_value(&metadata).map_err(|e| ConvertError { path: format!("metadata.{}", e.path), message: e.message })?;
-    Ok(Object::Dynamic(Box::new(Dynamic { api_version, kind, metadata, body })))
+    let metadata = from_value(&metadata).map_err(|e| ConvertError {
+        path: format!("metadata.{}", e.path),
+        message: e.message,
+    })?;
+    Ok(Object::Dynamic(Box::new(Dynamic {
+        api_version,
+        kind,
+        metadata,
+        body,
+    })))
 }
 
 fn map_size(map: &ValueMap) -> usize {
-    map.iter().map(|(k, v)| size_of::<(Str, Value)>() + k.heap_size() + value_size(v)).sum()
+    map.iter()
+        .map(|(k, v)| size_of::<(Str, Value)>() + k.heap_size() + value_size(v))
+        .sum()
 }
 
 fn value_size(value: &Value) -> usize {
     match value {
         Value::Str(text) => text.heap_size(),
-        Value::List(list) => list.iter().map(|v| size_of::<Value>() + value_size(v)).sum(),
+        Value::List(list) => list
+            .iter()
+            .map(|v| size_of::<Value>() + value_size(v))
+            .sum(),
         Value::Map(map) => map_size(map),
         _ => 0,
     }

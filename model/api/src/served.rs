@@ -67,7 +67,11 @@ impl Resource {
     }
     /// Group, version and kind of its objects.
     pub fn gvk(&self) -> Gvk<'static> {
-        Gvk { group: self.group, version: self.version, kind: self.kind }
+        Gvk {
+            group: self.group,
+            version: self.version,
+            kind: self.kind,
+        }
     }
     /// The subresource of that name.
     pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
@@ -91,11 +95,14 @@ pub fn groups() -> &'static [Group] {
 
 /// The resource of that name.
 pub fn resource_of(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    let at = resources().binary_search_by(|r| (r.group, r.version, r.plural).cmp(&(group, version, plural)));
+    let at = resources()
+        .binary_search_by(|r| (r.group, r.version, r.plural).cmp(&(group, version, plural)));
     at.ok().map(|i| &resources()[i])
 }
 
 /// The resource that serves a kind.
 pub fn resource_of_kind(gvk: Gvk) -> Option<&'static Resource> {
-    resources().iter().find(|r| r.kind == gvk.kind && r.group == gvk.group && r.version == gvk.version)
+    resources()
+        .iter()
+        .find(|r| r.kind == gvk.kind && r.group == gvk.group && r.version == gvk.version)
 }

@@ -2,8 +2,9 @@
 //! Invariant: a `MsgRef` or `MsgMut` pairs a live message with its own table, so every field entry used on it fits.
 //! Leaves out formats; codecs are written on top of this.
 
-use crate::erased::{KEY, RawList, Type};
+use crate::erased::{RawList, Type};
 use crate::list::Bin;
+use crate::many::{ListMut, ListRef, MapMut, MapRef};
 use crate::raw::RawJson;
 use crate::str::Str;
 use crate::table::{Field, Kind, Message, Msg, Shape};
@@ -104,39 +105,17 @@ pub enum Slot<'a> {
     Map(MapMut<'a>),
 }
 
-/// A shared view of a list of any element.
-#[derive(Clone, Copy)]
-pub struct ListRef<'a> {
-    list: &'a RawList,
-    of: Type,
-}
-
-/// An exclusive view of a list of any element.
-pub struct ListMut<'a> {
-    list: &'a mut RawList,
-    of: Type,
-}
-
-/// A shared view of a map of any value.
-#[derive(Clone, Copy)]
-pub struct MapRef<'a> {
-    list: &'a RawList,
-    of: Type,
-}
-
-/// An exclusive view of a map of any value.
-pub struct MapMut<'a> {
-    list: &'a mut RawList,
-    of: Type,
-}
-
-const STR: Type = Type { kind: Kind::Str, size: 16, msg: None };
+const STR: Type = Type {
+    kind: Kind::Str,
+    size: 16,
+    msg: None,
+};
 
 /// Reads the value at `at`.
 ///
 /// # Safety
 /// `at` holds a live value of the type for 'a.
-unsafe fn ref_at<'a>(of: Type, at: *const u8) -> Ref<'a> {
+pub(crate) unsafe fn ref_at<'a>(of: Type, at: *const u8) -> Ref<'a> {
     // SAFETY: the caller's promise.
     unsafe {
         match of.kind {
@@ -152,8 +131,15 @@ unsafe fn ref_at<'a>(of: Type, at: *const u8) -> Ref<'a> {
             Kind::Quantity => Ref::Quantity(&*(at as *const Quantity)),
             Kind::IntOrString => Ref::IntOrString(&*(at as *const IntOrString)),
             Kind::Raw => Ref::Raw(&*(at as *const RawJson)),
-            Kind::StrList => Ref::List(ListRef { list: &*(at as *const RawList), of: STR }),
-            Kind::Msg => Ref::Msg(MsgRef { ptr: at, msg: of.table(), lives: PhantomData }),
+            Kind::StrList => Ref::List(ListRef {
+                list: &*(at as *const RawList),
+                of: STR,
+            }),
+            Kind::Msg => Ref::Msg(MsgRef {
+                ptr: at,
+                msg: of.table(),
+                lives: PhantomData,
+            }),
         }
     }
 }
@@ -162,7 +148,7 @@ unsafe fn ref_at<'a>(of: Type, at: *const u8) -> Ref<'a> {
 ///
 /// # Safety
 /// `at` holds a live value of the type, exclusively for 'a.
-unsafe fn slot_at<'a>(of: Type, at: *mut u8) -> Slot<'a> {
+pub(crate) unsafe fn slot_at<'a>(of: Type, at: *mut u8) -> Slot<'a> {
     // SAFETY: the caller's promise.
     unsafe {
         match of.kind {
@@ -178,8 +164,15 @@ unsafe fn slot_at<'a>(of: Type, at: *mut u8) -> Slot<'a> {
             Kind::Quantity => Slot::Quantity(&mut *(at as *mut Quantity)),
             Kind::IntOrString => Slot::IntOrString(&mut *(at as *mut IntOrString)),
             Kind::Raw => Slot::Raw(&mut *(at as *mut RawJson)),
-            Kind::StrList => Slot::List(ListMut { list: &mut *(at as *mut RawList), of: STR }),
-            Kind::Msg => Slot::Msg(MsgMut { ptr: at, msg: of.table(), lives: PhantomData }),
+            Kind::StrList => Slot::List(ListMut {
+                list: &mut *(at as *mut RawList),
+                of: STR,
+            }),
+            Kind::Msg => Slot::Msg(MsgMut {
+                ptr: at,
+                msg: of.table(),
+                lives: PhantomData,
+            }),
         }
     }
 }
@@ -224,7 +217,11 @@ unsafe fn inside_or_zero(of: Type, at: *mut u8) -> *mut u8 {
 impl Field {
     #[inline]
     pub(crate) fn of(&self) -> Type {
-        Type { kind: self.kind, size: self.size as usize, msg: self.msg() }
+        Type {
+            kind: self.kind,
+            size: self.size as usize,
+            msg: self.msg(),
+        }
     }
 
     /// Reads this field of the message at `base`.
@@ -238,9 +235,17 @@ impl Field {
             let at = base.add(self.offset as usize);
             match self.shape {
                 Shape::Plain => ref_at(self.of(), at),
-                Shape::Pointer => inside(self.kind, at).map_or(Ref::Nil, |at| ref_at(self.of(), at)),
-                Shape::List => Ref::List(ListRef { list: &*(at as *const RawList), of: self.of() }),
-                Shape::Map => Ref::Map(MapRef { list: &*(at as *const RawList), of: self.of() }),
+                Shape::Pointer => {
+                    inside(self.kind, at).map_or(Ref::Nil, |at| ref_at(self.of(), at))
+                }
+                Shape::List => Ref::List(ListRef {
+                    list: &*(at as *const RawList),
+                    of: self.of(),
+                }),
+                Shape::Map => Ref::Map(MapRef {
+                    list: &*(at as *const RawList),
+                    of: self.of(),
+                }),
             }
         }
     }
@@ -257,8 +262,14 @@ impl Field {
             match self.shape {
                 Shape::Plain => slot_at(self.of(), at),
                 Shape::Pointer => slot_at(self.of(), inside_or_zero(self.of(), at)),
-                Shape::List => Slot::List(ListMut { list: &mut *(at as *mut RawList), of: self.of() }),
-                Shape::Map => Slot::Map(MapMut { list: &mut *(at as *mut RawList), of: self.of() }),
+                Shape::List => Slot::List(ListMut {
+                    list: &mut *(at as *mut RawList),
+                    of: self.of(),
+                }),
+                Shape::Map => Slot::Map(MapMut {
+                    list: &mut *(at as *mut RawList),
+                    of: self.of(),
+                }),
             }
         }
     }
@@ -284,8 +295,16 @@ impl Field {
                         of.free_box(boxed);
                     }
                 }),
-                Shape::List => ListMut { list: &mut *(at as *mut RawList), of }.set_nil(),
-                Shape::Map => MapMut { list: &mut *(at as *mut RawList), of }.set_nil(),
+                Shape::List => ListMut {
+                    list: &mut *(at as *mut RawList),
+                    of,
+                }
+                .set_nil(),
+                Shape::Map => MapMut {
+                    list: &mut *(at as *mut RawList),
+                    of,
+                }
+                .set_nil(),
             }
         }
     }
@@ -295,13 +314,21 @@ impl<'a> MsgRef<'a> {
     /// The view of a typed message.
     #[inline]
     pub fn new<M: Message>(message: &'a M) -> MsgRef<'a> {
-        MsgRef { ptr: message as *const M as *const u8, msg: M::msg(), lives: PhantomData }
+        MsgRef {
+            ptr: message as *const M as *const u8,
+            msg: M::msg(),
+            lives: PhantomData,
+        }
     }
 
     /// # Safety
     /// `ptr` is a live message of the table for 'a.
     pub(crate) unsafe fn from_raw(ptr: *const u8, msg: &'static Msg) -> MsgRef<'a> {
-        MsgRef { ptr, msg, lives: PhantomData }
+        MsgRef {
+            ptr,
+            msg,
+            lives: PhantomData,
+        }
     }
 
     pub(crate) fn ptr(self) -> *const u8 {
@@ -344,13 +371,21 @@ impl<'a> MsgMut<'a> {
     /// The view of a typed message.
     #[inline]
     pub fn new<M: Message>(message: &'a mut M) -> MsgMut<'a> {
-        MsgMut { ptr: message as *mut M as *mut u8, msg: M::msg(), lives: PhantomData }
+        MsgMut {
+            ptr: message as *mut M as *mut u8,
+            msg: M::msg(),
+            lives: PhantomData,
+        }
     }
 
     /// # Safety
     /// `ptr` is a live message of the table, exclusively for 'a.
     pub(crate) unsafe fn from_raw(ptr: *mut u8, msg: &'static Msg) -> MsgMut<'a> {
-        MsgMut { ptr, msg, lives: PhantomData }
+        MsgMut {
+            ptr,
+            msg,
+            lives: PhantomData,
+        }
     }
 
     /// The table.
@@ -362,13 +397,21 @@ impl<'a> MsgMut<'a> {
     /// The same message, shared.
     #[inline]
     pub fn as_ref(&self) -> MsgRef<'_> {
-        MsgRef { ptr: self.ptr, msg: self.msg, lives: PhantomData }
+        MsgRef {
+            ptr: self.ptr,
+            msg: self.msg,
+            lives: PhantomData,
+        }
     }
 
     /// The same message for a shorter time.
     #[inline]
     pub fn reborrow(&mut self) -> MsgMut<'_> {
-        MsgMut { ptr: self.ptr, msg: self.msg, lives: PhantomData }
+        MsgMut {
+            ptr: self.ptr,
+            msg: self.msg,
+            lives: PhantomData,
+        }
     }
 
     /// The place of `msg().json[index]`; a nil pointer gets a zero value to point to.
@@ -409,7 +452,11 @@ impl<'a> MsgMut<'a> {
 
     /// Makes every field zero or nil.
     pub fn clear(&mut self) {
-        let of = Type { kind: Kind::Msg, size: self.msg.size, msg: Some(self.msg) };
+        let of = Type {
+            kind: Kind::Msg,
+            size: self.msg.size,
+            msg: Some(self.msg),
+        };
         // SAFETY: a live message, replaced by a live one.
         unsafe {
             of.drop(self.ptr);
@@ -424,235 +471,38 @@ impl<'a> MsgMut<'a> {
     }
 }
 
-impl<'a> ListRef<'a> {
-    pub(crate) fn of(self) -> Type {
-        self.of
-    }
-    /// Number of elements.
-    #[inline]
-    pub fn len(self) -> usize {
-        self.list.len as usize
-    }
-    /// Whether there are no elements, nil or not.
-    pub fn is_empty(self) -> bool {
-        self.list.len == 0
-    }
-    /// Whether the list is nil.
-    #[inline]
-    pub fn is_nil(self) -> bool {
-        self.list.ptr.is_null()
-    }
-    /// What one element is.
-    pub fn kind(self) -> Kind {
-        self.of.kind
-    }
-    /// The table of the elements, for messages.
-    pub fn msg(self) -> Option<&'static Msg> {
-        self.of.msg
-    }
-    /// The element at `index`, which must exist.
-    #[inline]
-    pub fn get(self, index: usize) -> Ref<'a> {
-        assert!(index < self.len());
-        // SAFETY: the place exists and holds an element of the list's type.
-        unsafe { ref_at(self.of, self.list.place(index, self.of.size)) }
-    }
-    /// The elements in order.
-    pub fn iter(self) -> impl DoubleEndedIterator<Item = Ref<'a>> + ExactSizeIterator {
-        (0..self.len()).map(move |i| self.get(i))
-    }
-}
-
-impl ListMut<'_> {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        self.list.len as usize
-    }
-    /// Whether there are no elements, nil or not.
-    pub fn is_empty(&self) -> bool {
-        self.list.len == 0
-    }
-    /// What one element is.
-    pub fn kind(&self) -> Kind {
-        self.of.kind
-    }
-    /// The table of the elements, for messages.
-    pub fn msg(&self) -> Option<&'static Msg> {
-        self.of.msg
-    }
-    /// A nil list becomes empty.
-    pub fn make(&mut self) {
-        self.list.make_empty(self.of.element());
-    }
-    /// Appends a zero element and gives its place (a message, scalar or text; never nil).
-    #[inline]
-    pub fn push(&mut self) -> Slot<'_> {
-        let len = self.len();
-        // SAFETY: the new place is filled with the type's zero at once.
-        unsafe {
-            let at = self.list.open(len, self.of.element());
-            self.of.write_zero(at);
-            slot_at(self.of, at)
-        }
-    }
-    /// The place of the element at `index`, which must exist.
-    pub fn get(&mut self, index: usize) -> Slot<'_> {
-        assert!(index < self.len());
-        // SAFETY: the place exists and holds an element of the type.
-        unsafe { slot_at(self.of, self.list.place(index, self.of.size)) }
-    }
-    /// Drops all elements and makes the list nil.
-    pub fn set_nil(&mut self) {
-        drop_places(self.list, self.of, self.of.element(), 0);
-    }
-}
-
-impl<'a> MapRef<'a> {
-    pub(crate) fn of(self) -> Type {
-        self.of
-    }
-    /// Number of entries.
-    #[inline]
-    pub fn len(self) -> usize {
-        self.list.len as usize
-    }
-    /// Whether there are no entries, nil or not.
-    pub fn is_empty(self) -> bool {
-        self.list.len == 0
-    }
-    /// Whether the map is nil.
-    #[inline]
-    pub fn is_nil(self) -> bool {
-        self.list.ptr.is_null()
-    }
-    /// What one value is (`StrList` for `map[string]ExtraValue`).
-    pub fn kind(self) -> Kind {
-        self.of.kind
-    }
-    /// The table of the values, for messages.
-    pub fn msg(self) -> Option<&'static Msg> {
-        self.of.msg
-    }
-    /// The entry at `index`, which must exist; entries ascend by key.
-    #[inline]
-    pub fn get(self, index: usize) -> (&'a Str, Ref<'a>) {
-        assert!(index < self.len());
-        // SAFETY: the place exists and holds a key and a value of the type.
-        unsafe {
-            let at = self.list.place(index, self.of.entry().size());
-            (&*(at as *const Str), ref_at(self.of, at.add(KEY)))
-        }
-    }
-    /// The entries, ascending by key.
-    pub fn iter(self) -> impl DoubleEndedIterator<Item = (&'a Str, Ref<'a>)> + ExactSizeIterator {
-        (0..self.len()).map(move |i| self.get(i))
-    }
-    fn find(self, key: &str) -> Result<usize, usize> {
-        // Formats write keys in order, so the usual place is the end.
-        match self.len().checked_sub(1) {
-            None => return Err(0),
-            Some(last) if self.get(last).0.as_str() < key => return Err(last + 1),
-            Some(_) => {}
-        }
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = (low + high) / 2;
-            match self.get(middle).0.as_str().cmp(key) {
-                std::cmp::Ordering::Equal => return Ok(middle),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        Err(low)
-    }
-}
-
-impl MapMut<'_> {
-    /// What one value is (`StrList` for `map[string]ExtraValue`).
-    pub fn kind(&self) -> Kind {
-        self.of.kind
-    }
-    /// The table of the values, for messages.
-    pub fn msg(&self) -> Option<&'static Msg> {
-        self.of.msg
-    }
-    /// Number of entries.
-    pub fn len(&self) -> usize {
-        self.list.len as usize
-    }
-    /// Whether there are no entries, nil or not.
-    pub fn is_empty(&self) -> bool {
-        self.list.len == 0
-    }
-    /// A nil map becomes empty.
-    pub fn make(&mut self) {
-        self.list.make_empty(self.of.entry());
-    }
-    /// The place of a zero value under `key`; a value that was there is dropped.
-    pub fn insert(&mut self, key: Str) -> Slot<'_> {
-        let entry = self.of.entry();
-        let found = MapRef { list: self.list, of: self.of }.find(&key);
-        // SAFETY: found places hold an entry; a new place gets its key and a zero value at once.
-        unsafe {
-            let at = match found {
-                Ok(i) => {
-                    let at = self.list.place(i, entry.size());
-                    self.of.drop(at.add(KEY));
-                    at
-                }
-                Err(i) => {
-                    let at = self.list.open(i, entry);
-                    (at as *mut Str).write(key);
-                    at
-                }
-            };
-            self.of.write_zero(at.add(KEY));
-            slot_at(self.of, at.add(KEY))
-        }
-    }
-    /// Drops all entries and makes the map nil.
-    pub fn set_nil(&mut self) {
-        for i in 0..self.len() {
-            // SAFETY: the key of a live entry, dead afterwards; the values and the block go with drop_places.
-            unsafe { std::ptr::drop_in_place(self.list.place(i, self.of.entry().size()) as *mut Str) }
-        }
-        drop_places(self.list, self.of, self.of.entry(), KEY);
-    }
-}
-
-/// Drops the values at `offset` of every place, frees the block and makes the list nil.
-fn drop_places(list: &mut RawList, of: Type, place: std::alloc::Layout, offset: usize) {
-    let old = std::mem::replace(list, RawList { ptr: std::ptr::null_mut(), len: 0, cap: 0 });
-    // SAFETY: all places hold live values, and the block was allocated with `cap` places.
-    unsafe {
-        if !of.plain() {
-            for i in 0..old.len as usize {
-                of.drop(old.place(i, place.size()).add(offset));
-            }
-        }
-        if old.cap > 0 && place.size() > 0 {
-            let bytes = std::alloc::Layout::from_size_align_unchecked(place.size() * old.cap as usize, place.align());
-            std::alloc::dealloc(old.ptr, bytes);
-        }
-    }
-}
-
 impl<'a> Ref<'a> {
     /// The text, when it is one.
     pub fn as_str(self) -> Option<&'a str> {
-        if let Ref::Str(text) = self { Some(text) } else { None }
+        if let Ref::Str(text) = self {
+            Some(text)
+        } else {
+            None
+        }
     }
     /// The message, when it is one.
     pub fn as_msg(self) -> Option<MsgRef<'a>> {
-        if let Ref::Msg(msg) = self { Some(msg) } else { None }
+        if let Ref::Msg(msg) = self {
+            Some(msg)
+        } else {
+            None
+        }
     }
     /// The list, when it is one.
     pub fn as_list(self) -> Option<ListRef<'a>> {
-        if let Ref::List(list) = self { Some(list) } else { None }
+        if let Ref::List(list) = self {
+            Some(list)
+        } else {
+            None
+        }
     }
     /// The map, when it is one.
     pub fn as_map(self) -> Option<MapRef<'a>> {
-        if let Ref::Map(map) = self { Some(map) } else { None }
+        if let Ref::Map(map) = self {
+            Some(map)
+        } else {
+            None
+        }
     }
     /// Whether the value is empty in the sense of Go's `omitempty` below a pointer: false, 0, "", nothing in it; never a struct.
     pub fn is_empty(self) -> bool {
@@ -675,7 +525,13 @@ impl Field {
     /// Whether JSON leaves this field out when it holds `value`.
     #[inline]
     pub fn omits(&self, value: Ref) -> bool {
-        if self.omit_empty() && (if self.shape == Shape::Pointer { matches!(value, Ref::Nil) } else { value.is_empty() }) {
+        if self.omit_empty()
+            && (if self.shape == Shape::Pointer {
+                matches!(value, Ref::Nil)
+            } else {
+                value.is_empty()
+            })
+        {
             return true;
         }
         self.omit_zero() && matches!(value, Ref::Time(t) if t.is_zero())

@@ -18,7 +18,11 @@ unsafe impl Send for AnyMessage {}
 unsafe impl Sync for AnyMessage {}
 
 fn type_of(msg: &'static Msg) -> Type {
-    Type { kind: Kind::Msg, size: msg.size, msg: Some(msg) }
+    Type {
+        kind: Kind::Msg,
+        size: msg.size,
+        msg: Some(msg),
+    }
 }
 
 impl AnyMessage {
@@ -98,7 +102,10 @@ impl Clone for AnyMessage {
             std::ptr::copy_nonoverlapping(self.ptr.as_ptr(), copy, of.size);
             of.own(copy);
         }
-        AnyMessage { ptr: NonNull::new(copy).expect("allocation does not return null"), msg: self.msg }
+        AnyMessage {
+            ptr: NonNull::new(copy).expect("allocation does not return null"),
+            msg: self.msg,
+        }
     }
 }
 

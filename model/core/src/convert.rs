@@ -2,8 +2,9 @@
 //! Invariant: `from_value(to_value(m)) == m` up to what JSON cannot tell (nil and empty of omitted fields, raw text's layout).
 //! Leaves out text.
 
-use crate::access::{ListMut, ListRef, MapMut, MapRef, MsgMut, MsgRef, Ref, Slot};
+use crate::access::{MsgMut, MsgRef, Ref, Slot};
 use crate::list::Bin;
+use crate::many::{ListMut, ListRef, MapMut, MapRef};
 use crate::path::Path;
 use crate::raw::RawJson;
 use crate::str::Str;
@@ -22,7 +23,11 @@ pub struct ConvertError {
 
 impl std::fmt::Display for ConvertError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
     }
 }
 impl std::error::Error for ConvertError {}
@@ -40,7 +45,10 @@ pub fn from_value<M: Message>(value: &Value) -> Result<M, ConvertError> {
 }
 
 fn fail<T>(path: &Path, message: impl Into<String>) -> Result<T, ConvertError> {
-    Err(ConvertError { path: path.to_string(), message: message.into() })
+    Err(ConvertError {
+        path: path.to_string(),
+        message: message.into(),
+    })
 }
 
 impl MsgRef<'_> {
@@ -56,19 +64,30 @@ fn message_to(message: MsgRef, path: &Path) -> Result<Value, ConvertError> {
         Form::Struct => {}
         Form::OrBool => {
             let schema = json(1)?;
-            return if schema.is_null() { json(0) } else { Ok(schema) };
+            return if schema.is_null() {
+                json(0)
+            } else {
+                Ok(schema)
+            };
         }
         // The list wins when it has elements, as in Go.
         Form::OrArray | Form::OrStringArray => {
             let list = json(1)?;
-            return if list.as_list().is_some_and(|l| !l.is_empty()) { Ok(list) } else { json(0) };
+            return if list.as_list().is_some_and(|l| !l.is_empty()) {
+                Ok(list)
+            } else {
+                json(0)
+            };
         }
     }
     let mut map = ValueMap::new();
     for (i, field) in message.msg().json.iter().enumerate() {
         let value = message.json(i);
         if !field.omits(value) {
-            map.insert(Str::from_static(field.key), value_to(value, &path.f(field.key))?);
+            map.insert(
+                Str::from_static(field.key),
+                value_to(value, &path.f(field.key))?,
+            );
         }
     }
     Ok(Value::Map(map))
@@ -106,7 +125,11 @@ fn list_to(list: ListRef, path: &Path) -> Result<Value, ConvertError> {
     if list.is_nil() {
         return Ok(Value::Null);
     }
-    let elements: Result<Vec<Value>, ConvertError> = list.iter().enumerate().map(|(i, v)| value_to(v, &path.i(i))).collect();
+    let elements: Result<Vec<Value>, ConvertError> = list
+        .iter()
+        .enumerate()
+        .map(|(i, v)| value_to(v, &path.i(i)))
+        .collect();
     elements.map(Value::List)
 }
 
@@ -124,12 +147,21 @@ fn map_to(map: MapRef, path: &Path) -> Result<Value, ConvertError> {
 impl MsgMut<'_> {
     /// Sets the fields that `value` names: `null` makes a field nil or zero, lists and maps are replaced, messages merged.
     /// Paths of members that the type does not have are added to `unknown`.
-    pub fn merge_value(&mut self, value: &Value, unknown: &mut Vec<String>) -> Result<(), ConvertError> {
+    pub fn merge_value(
+        &mut self,
+        value: &Value,
+        unknown: &mut Vec<String>,
+    ) -> Result<(), ConvertError> {
         message_from(self.reborrow(), value, &Path::Root, unknown)
     }
 }
 
-fn message_from(mut at: MsgMut, value: &Value, path: &Path, unknown: &mut Vec<String>) -> Result<(), ConvertError> {
+fn message_from(
+    mut at: MsgMut,
+    value: &Value,
+    path: &Path,
+    unknown: &mut Vec<String>,
+) -> Result<(), ConvertError> {
     let msg = at.msg();
     if msg.form != Form::Struct {
         return form_from(at, value, path, unknown);
@@ -137,7 +169,16 @@ fn message_from(mut at: MsgMut, value: &Value, path: &Path, unknown: &mut Vec<St
     let map = match value {
         Value::Null => return Ok(()),
         Value::Map(map) => map,
-        other => return fail(path, format!("expected an object for {}, got {}", msg.name, other.type_name())),
+        other => {
+            return fail(
+                path,
+                format!(
+                    "expected an object for {}, got {}",
+                    msg.name,
+                    other.type_name()
+                ),
+            );
+        }
     };
     for (key, member) in map.iter() {
         let path = path.f(key);
@@ -151,38 +192,88 @@ fn message_from(mut at: MsgMut, value: &Value, path: &Path, unknown: &mut Vec<St
 }
 
 /// The three schema-or-something messages.
-fn form_from(mut at: MsgMut, value: &Value, path: &Path, unknown: &mut Vec<String>) -> Result<(), ConvertError> {
+fn form_from(
+    mut at: MsgMut,
+    value: &Value,
+    path: &Path,
+    unknown: &mut Vec<String>,
+) -> Result<(), ConvertError> {
     let form = at.msg().form;
     match (form, value) {
         (Form::OrBool, Value::Map(_)) => {
             slot_from(at.json(0), &Value::Bool(true), path, unknown)?;
             slot_from(at.json(1), value, path, unknown)
         }
-        (Form::OrBool, Value::Bool(_)) | (Form::OrArray | Form::OrStringArray, Value::Map(_)) => slot_from(at.json(0), value, path, unknown),
-        (Form::OrArray | Form::OrStringArray, Value::List(_)) => slot_from(at.json(1), value, path, unknown),
+        (Form::OrBool, Value::Bool(_)) | (Form::OrArray | Form::OrStringArray, Value::Map(_)) => {
+            slot_from(at.json(0), value, path, unknown)
+        }
+        (Form::OrArray | Form::OrStringArray, Value::List(_)) => {
+            slot_from(at.json(1), value, path, unknown)
+        }
         (_, Value::Null) => Ok(()),
-        (Form::OrBool, other) => fail(path, format!("expected a boolean or a JSON schema, got {}", other.type_name())),
-        (_, other) => fail(path, format!("expected an array or a JSON schema, got {}", other.type_name())),
+        (Form::OrBool, other) => fail(
+            path,
+            format!(
+                "expected a boolean or a JSON schema, got {}",
+                other.type_name()
+            ),
+        ),
+        (_, other) => fail(
+            path,
+            format!(
+                "expected an array or a JSON schema, got {}",
+                other.type_name()
+            ),
+        ),
     }
 }
 
-fn slot_from(slot: Slot, value: &Value, path: &Path, unknown: &mut Vec<String>) -> Result<(), ConvertError> {
+fn slot_from(
+    slot: Slot,
+    value: &Value,
+    path: &Path,
+    unknown: &mut Vec<String>,
+) -> Result<(), ConvertError> {
     match slot {
-        Slot::Bool(at) => *at = value.as_bool().map_or_else(|| mismatch(value, "a boolean", path), Ok)?,
-        Slot::I32(at) => {
-            let number = value.as_i64().map_or_else(|| mismatch(value, "an integer", path), Ok)?;
-            *at = i32::try_from(number).or_else(|_| fail(path, format!("{number} does not fit into 32 bits")))?;
+        Slot::Bool(at) => {
+            *at = value
+                .as_bool()
+                .map_or_else(|| mismatch(value, "a boolean", path), Ok)?
         }
-        Slot::I64(at) => *at = value.as_i64().map_or_else(|| mismatch(value, "an integer", path), Ok)?,
-        Slot::F64(at) => *at = value.as_f64().map_or_else(|| mismatch(value, "a number", path), Ok)?,
+        Slot::I32(at) => {
+            let number = value
+                .as_i64()
+                .map_or_else(|| mismatch(value, "an integer", path), Ok)?;
+            *at = i32::try_from(number)
+                .or_else(|_| fail(path, format!("{number} does not fit into 32 bits")))?;
+        }
+        Slot::I64(at) => {
+            *at = value
+                .as_i64()
+                .map_or_else(|| mismatch(value, "an integer", path), Ok)?
+        }
+        Slot::F64(at) => {
+            *at = value
+                .as_f64()
+                .map_or_else(|| mismatch(value, "a number", path), Ok)?
+        }
         Slot::Str(at) => match value {
             Value::Str(text) => *at = text.clone(),
             other => return mismatch(other, "a string", path),
         },
-        Slot::Bin(at) => *at = base64_decode(text(value, path)?).map_or_else(|| fail(path, "illegal base64 data"), |b| Ok(Bin::from(b)))?,
-        Slot::Time(at) => *at = Time::parse(text(value, path)?).or_else(|e| fail(path, e.to_string()))?,
-        Slot::MicroTime(at) => *at = MicroTime::parse(text(value, path)?).or_else(|e| fail(path, e.to_string()))?,
-        Slot::Duration(at) => *at = Duration::parse(text(value, path)?).or_else(|e| fail(path, e.to_string()))?,
+        Slot::Bin(at) => {
+            *at = base64_decode(text(value, path)?)
+                .map_or_else(|| fail(path, "illegal base64 data"), |b| Ok(Bin::from(b)))?
+        }
+        Slot::Time(at) => {
+            *at = Time::parse(text(value, path)?).or_else(|e| fail(path, e.to_string()))?
+        }
+        Slot::MicroTime(at) => {
+            *at = MicroTime::parse(text(value, path)?).or_else(|e| fail(path, e.to_string()))?
+        }
+        Slot::Duration(at) => {
+            *at = Duration::parse(text(value, path)?).or_else(|e| fail(path, e.to_string()))?
+        }
         Slot::Quantity(at) => {
             let number;
             let text = match value {
@@ -210,14 +301,24 @@ fn slot_from(slot: Slot, value: &Value, path: &Path, unknown: &mut Vec<String>) 
 }
 
 fn mismatch<T>(value: &Value, wanted: &str, path: &Path) -> Result<T, ConvertError> {
-    fail(path, format!("expected {wanted}, got {}", value.type_name()))
+    fail(
+        path,
+        format!("expected {wanted}, got {}", value.type_name()),
+    )
 }
 
 fn text<'a>(value: &'a Value, path: &Path) -> Result<&'a str, ConvertError> {
-    value.as_str().map_or_else(|| mismatch(value, "a string", path), Ok)
+    value
+        .as_str()
+        .map_or_else(|| mismatch(value, "a string", path), Ok)
 }
 
-fn list_from(mut at: ListMut, value: &Value, path: &Path, unknown: &mut Vec<String>) -> Result<(), ConvertError> {
+fn list_from(
+    mut at: ListMut,
+    value: &Value,
+    path: &Path,
+    unknown: &mut Vec<String>,
+) -> Result<(), ConvertError> {
     at.set_nil();
     let elements = match value {
         Value::Null => return Ok(()),
@@ -235,7 +336,12 @@ fn list_from(mut at: ListMut, value: &Value, path: &Path, unknown: &mut Vec<Stri
     Ok(())
 }
 
-fn map_from(mut at: MapMut, value: &Value, path: &Path, unknown: &mut Vec<String>) -> Result<(), ConvertError> {
+fn map_from(
+    mut at: MapMut,
+    value: &Value,
+    path: &Path,
+    unknown: &mut Vec<String>,
+) -> Result<(), ConvertError> {
     at.set_nil();
     let members = match value {
         Value::Null => return Ok(()),
@@ -258,10 +364,15 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 pub fn base64_encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |n, &b| n << 8 | u32::from(b)) << (8 * (3 - chunk.len()));
+        let word =
+            chunk.iter().fold(0u32, |n, &b| n << 8 | u32::from(b)) << (8 * (3 - chunk.len()));
         for i in 0..4 {
             let digit = DIGITS[(word >> (18 - 6 * i)) as usize & 63];
-            out.push(if i <= chunk.len() { char::from(digit) } else { '=' });
+            out.push(if i <= chunk.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
         }
     }
     out
@@ -269,7 +380,10 @@ pub fn base64_encode(bytes: &[u8]) -> String {
 
 /// Standard base64 with padding; line breaks are skipped, as Go does. None when it is not that.
 pub fn base64_decode(text: &str) -> Option<Vec<u8>> {
-    let text: Vec<u8> = text.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
+    let text: Vec<u8> = text
+        .bytes()
+        .filter(|b| !matches!(b, b'\r' | b'\n'))
+        .collect();
     if !text.len().is_multiple_of(4) {
         return None;
     }

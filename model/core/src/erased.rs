@@ -25,7 +25,10 @@ pub(crate) struct RawList {
 }
 
 const _: () = assert!(size_of::<RawList>() == size_of::<List<u64>>());
-const _: () = assert!(std::mem::offset_of!(crate::map::Entry<Str>, value) == KEY && std::mem::offset_of!(crate::map::Entry<bool>, value) == KEY);
+const _: () = assert!(
+    std::mem::offset_of!(crate::map::Entry<Str>, value) == KEY
+        && std::mem::offset_of!(crate::map::Entry<bool>, value) == KEY
+);
 
 /// Where the value of a map entry starts: behind the key.
 pub(crate) const KEY: usize = 16;
@@ -34,19 +37,58 @@ pub(crate) const KEY: usize = 16;
 macro_rules! by_kind {
     ($kind:expr, $T:ident => $body:expr, msg => $msg:expr) => {
         match $kind {
-            Kind::Bool => { type $T = bool; $body }
-            Kind::I32 => { type $T = i32; $body }
-            Kind::I64 => { type $T = i64; $body }
-            Kind::F64 => { type $T = f64; $body }
-            Kind::Str => { type $T = $crate::Str; $body }
-            Kind::Bin => { type $T = $crate::Bin; $body }
-            Kind::Time => { type $T = $crate::Time; $body }
-            Kind::MicroTime => { type $T = $crate::MicroTime; $body }
-            Kind::Duration => { type $T = $crate::Duration; $body }
-            Kind::Quantity => { type $T = $crate::Quantity; $body }
-            Kind::IntOrString => { type $T = $crate::IntOrString; $body }
-            Kind::Raw => { type $T = $crate::RawJson; $body }
-            Kind::StrList => { type $T = $crate::List<$crate::Str>; $body }
+            Kind::Bool => {
+                type $T = bool;
+                $body
+            }
+            Kind::I32 => {
+                type $T = i32;
+                $body
+            }
+            Kind::I64 => {
+                type $T = i64;
+                $body
+            }
+            Kind::F64 => {
+                type $T = f64;
+                $body
+            }
+            Kind::Str => {
+                type $T = $crate::Str;
+                $body
+            }
+            Kind::Bin => {
+                type $T = $crate::Bin;
+                $body
+            }
+            Kind::Time => {
+                type $T = $crate::Time;
+                $body
+            }
+            Kind::MicroTime => {
+                type $T = $crate::MicroTime;
+                $body
+            }
+            Kind::Duration => {
+                type $T = $crate::Duration;
+                $body
+            }
+            Kind::Quantity => {
+                type $T = $crate::Quantity;
+                $body
+            }
+            Kind::IntOrString => {
+                type $T = $crate::IntOrString;
+                $body
+            }
+            Kind::Raw => {
+                type $T = $crate::RawJson;
+                $body
+            }
+            Kind::StrList => {
+                type $T = $crate::List<$crate::Str>;
+                $body
+            }
             Kind::Msg => $msg,
         }
     };
@@ -95,13 +137,19 @@ impl Type {
     /// `at` holds a live value, which is dead afterwards.
     pub(crate) unsafe fn drop(self, at: *mut u8) {
         // SAFETY: the caller's promise.
-        unsafe { by_kind!(self.kind, T => std::ptr::drop_in_place(at as *mut T), msg => (self.table().drop)(at)) }
+        unsafe {
+            by_kind!(self.kind, T => std::ptr::drop_in_place(at as *mut T), msg => (self.table().drop)(at))
+        }
     }
 
     /// Turns a copy of a live value's bytes at `at` into a value of its own.
     ///
     /// # Safety
     /// `at` holds the bytes of a value that stays alive and unchanged meanwhile.
+    #[allow(
+        clippy::clone_on_copy,
+        reason = "one line for every kind, some of which are Copy"
+    )]
     pub(crate) unsafe fn own(self, at: *mut u8) {
         // SAFETY: the copy is only read as the shared value it aliases, then overwritten without being dropped.
         unsafe {
@@ -114,7 +162,16 @@ impl Type {
 
     /// Whether copying the bytes copies the value.
     pub(crate) fn plain(self) -> bool {
-        matches!(self.kind, Kind::Bool | Kind::I32 | Kind::I64 | Kind::F64 | Kind::Time | Kind::MicroTime | Kind::Duration)
+        matches!(
+            self.kind,
+            Kind::Bool
+                | Kind::I32
+                | Kind::I64
+                | Kind::F64
+                | Kind::Time
+                | Kind::MicroTime
+                | Kind::Duration
+        )
     }
 
     /// Allocates a boxed zero value.
@@ -167,11 +224,26 @@ impl RawList {
         if self.len < self.cap || place.size() == 0 {
             return;
         }
-        let cap = if self.cap == 0 { 1 } else { self.cap.checked_mul(2).expect("a list has less than 2^32 places") };
-        let bytes = |n: u32| Layout::from_size_align(place.size() * n as usize, place.align()).expect("a list fits into memory");
+        let cap = if self.cap == 0 {
+            1
+        } else {
+            self.cap
+                .checked_mul(2)
+                .expect("a list has less than 2^32 places")
+        };
+        let bytes = |n: u32| {
+            Layout::from_size_align(place.size() * n as usize, place.align())
+                .expect("a list fits into memory")
+        };
         let to = bytes(cap);
         // SAFETY: the old block was allocated with cap places of this layout (by us or by a Vec); sizes are not zero.
-        let ptr = unsafe { if self.cap == 0 { alloc(to) } else { realloc(self.ptr, bytes(self.cap), to.size()) } };
+        let ptr = unsafe {
+            if self.cap == 0 {
+                alloc(to)
+            } else {
+                realloc(self.ptr, bytes(self.cap), to.size())
+            }
+        };
         if ptr.is_null() {
             handle_alloc_error(to);
         }

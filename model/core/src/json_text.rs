@@ -27,7 +27,11 @@ impl std::error::Error for JsonError {}
 impl RawJson {
     /// The text as a value; nil is `null`.
     pub fn to_value(&self) -> Result<Value, JsonError> {
-        if self.is_nil() { Ok(Value::Null) } else { parse(self.as_bytes()) }
+        if self.is_nil() {
+            Ok(Value::Null)
+        } else {
+            parse(self.as_bytes())
+        }
     }
     /// The value as text, compact and with sorted keys; `null` becomes the text `null`.
     pub fn from_value(value: &Value) -> RawJson {
@@ -40,7 +44,11 @@ pub fn parse(text: &[u8]) -> Result<Value, JsonError> {
     let mut reader = Reader { text, at: 0 };
     let value = reader.value(0)?;
     reader.space();
-    if reader.at == text.len() { Ok(value) } else { reader.fail("something behind the value") }
+    if reader.at == text.len() {
+        Ok(value)
+    } else {
+        reader.fail("something behind the value")
+    }
 }
 
 struct Reader<'a> {
@@ -161,7 +169,9 @@ impl Reader<'_> {
     }
 
     fn escape(&mut self, out: &mut Vec<u8>) -> Result<(), JsonError> {
-        let Some(&mark) = self.text.get(self.at + 1) else { return self.fail("an escape without end") };
+        let Some(&mark) = self.text.get(self.at + 1) else {
+            return self.fail("an escape without end");
+        };
         self.at += 2;
         out.push(match mark {
             b'"' | b'\\' | b'/' => mark,
@@ -182,12 +192,16 @@ impl Reader<'_> {
 
     fn hex(&self, at: usize) -> Option<u32> {
         let digits = self.text.get(at..at + 4)?;
-        digits.iter().try_fold(0, |n, &d| Some(n * 16 + char::from(d).to_digit(16)?))
+        digits
+            .iter()
+            .try_fold(0, |n, &d| Some(n * 16 + char::from(d).to_digit(16)?))
     }
 
     /// The four digits behind `\u`, with the second half of a surrogate pair; a lone half is U+FFFD.
     fn unicode(&mut self) -> Result<char, JsonError> {
-        let Some(unit) = self.hex(self.at) else { return self.fail("no four hexadecimal digits") };
+        let Some(unit) = self.hex(self.at) else {
+            return self.fail("no four hexadecimal digits");
+        };
         self.at += 4;
         if (0xD800..0xDC00).contains(&unit)
             && self.text[self.at..].starts_with(b"\\u")
@@ -205,7 +219,11 @@ impl Reader<'_> {
         while matches!(self.text.get(self.at), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == from { self.fail("no digit") } else { Ok(()) }
+        if self.at == from {
+            self.fail("no digit")
+        } else {
+            Ok(())
+        }
     }
 
     fn number(&mut self) -> Result<Value, JsonError> {
@@ -291,7 +309,9 @@ pub fn float_text(v: f64) -> String {
     if size != 0.0 && !(1e-6..1e21).contains(&size) {
         let text = format!("{v:e}");
         return match text.split_once('e') {
-            Some((digits, exponent)) if !exponent.starts_with('-') => format!("{digits}e+{exponent}"),
+            Some((digits, exponent)) if !exponent.starts_with('-') => {
+                format!("{digits}e+{exponent}")
+            }
             _ => text,
         };
     }
@@ -309,7 +329,9 @@ fn write_text(text: &str, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
-            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                out.push_str(&format!("\\u{:04x}", c as u32))
+            }
             _ => out.push(c),
         }
     }

@@ -5,9 +5,9 @@
 //! ```
 //! use corten_core::{Message, MsgMut, MsgRef, Ref, Slot, Str, List, Map, message};
 //! pub struct Port { pub name: Str, pub number: i32 }
-//! message! { Port "example.v1" Struct false 1 [] [0 1] { name: Str, "name" 1 corten_core::OMIT; number: i32, "port" 2 0; } }
+//! message! { Port "example.v1" Struct false 1 b"" b"\x00\x01" { name: Str, "name" 1 corten_core::OMIT; number: i32, "port" 2 0; } }
 //! pub struct Host { pub ports: List<Port>, pub labels: Map<Str>, pub main: Option<Box<Port>> }
-//! message! { Host "example.v1" Struct false 1 [] [0 1 2] {
+//! message! { Host "example.v1" Struct false 1 b"" b"\x00\x01\x02" {
 //!     ports: List<Port>, "ports" 1 0; labels: Map<Str>, "labels" 2 0; main: Option<Box<Port>>, "main" 3 corten_core::OMIT; } }
 //!
 //! let mut host = Host::default();
@@ -37,6 +37,7 @@ mod erased;
 pub mod int_or_string;
 pub mod json_text;
 pub mod list;
+pub mod many;
 pub mod map;
 mod message;
 pub mod ops;
@@ -49,13 +50,14 @@ pub mod table;
 pub mod time;
 pub mod value;
 
-pub use access::{ListMut, ListRef, MapMut, MapRef, MsgMut, MsgRef, Ref, Slot};
+pub use access::{MsgMut, MsgRef, Ref, Slot};
 pub use boxed::AnyMessage;
 pub use convert::{ConvertError, from_value, to_value};
 pub use duration::Duration;
 pub use int_or_string::{IntOrString, PercentError, Rounding};
 pub use json_text::JsonError;
 pub use list::{Bin, List};
+pub use many::{ListMut, ListRef, MapMut, MapRef};
 pub use map::Map;
 pub use ops::semantic_eq;
 pub use path::Path;
@@ -63,7 +65,8 @@ pub use quantity::{Amount, Quantity, QuantityError, QuantityFormat};
 pub use raw::RawJson;
 pub use str::Str;
 pub use table::{
-    Facts, Field, FieldType, Form, INLINE, Kind, ListType, Message, Msg, MsgPtr, OMIT, OMITZERO, REQUIRED, Shape, WRAPPED,
+    Facts, Field, FieldType, Form, INLINE, Kind, ListType, Message, Msg, MsgPtr, OMIT, OMITZERO,
+    REQUIRED, Shape, WRAPPED,
 };
 pub use time::{MicroTime, Time, TimeError};
 pub use value::{Value, ValueMap};

@@ -26,11 +26,21 @@ unsafe impl<T: Sync> Sync for List<T> {}
 
 impl<T> List<T> {
     /// The nil list.
-    pub const NIL: List<T> = List { ptr: None, len: 0, cap: 0, owns: PhantomData };
+    pub const NIL: List<T> = List {
+        ptr: None,
+        len: 0,
+        cap: 0,
+        owns: PhantomData,
+    };
 
     /// A list without elements that is not nil.
     pub const fn empty() -> List<T> {
-        List { ptr: Some(NonNull::dangling()), len: 0, cap: 0, owns: PhantomData }
+        List {
+            ptr: Some(NonNull::dangling()),
+            len: 0,
+            cap: 0,
+            owns: PhantomData,
+        }
     }
 
     /// An empty list (not nil) with room for `cap` elements.
@@ -50,7 +60,9 @@ impl<T> List<T> {
         match taken.ptr {
             None => Vec::new(),
             // SAFETY: the parts come from a Vec (or are its empty form) and `taken` is not dropped.
-            Some(ptr) => unsafe { Vec::from_raw_parts(ptr.as_ptr(), taken.len as usize, taken.cap as usize) },
+            Some(ptr) => unsafe {
+                Vec::from_raw_parts(ptr.as_ptr(), taken.len as usize, taken.cap as usize)
+            },
         }
     }
 
@@ -70,7 +82,11 @@ impl<T> List<T> {
 
     /// Removes the last element.
     pub fn pop(&mut self) -> Option<T> {
-        if self.is_empty() { None } else { self.with_vec(Vec::pop) }
+        if self.is_empty() {
+            None
+        } else {
+            self.with_vec(Vec::pop)
+        }
     }
 
     /// Inserts an element before `index`, which must be at most the length.
@@ -120,11 +136,21 @@ impl<T> Drop for List<T> {
 impl<T> From<Vec<T>> for List<T> {
     fn from(vec: Vec<T>) -> List<T> {
         let mut vec = ManuallyDrop::new(vec);
-        let len = u32::try_from(vec.len()).expect("a list of an API object has less than 2^32 elements");
+        let len =
+            u32::try_from(vec.len()).expect("a list of an API object has less than 2^32 elements");
         // A Vec of zero-sized elements has no buffer and says usize::MAX; from_raw_parts ignores the number there.
-        let cap = if size_of::<T>() == 0 { 0 } else { vec.capacity() };
+        let cap = if size_of::<T>() == 0 {
+            0
+        } else {
+            vec.capacity()
+        };
         let cap = u32::try_from(cap).expect("a list of an API object has less than 2^32 places");
-        List { ptr: NonNull::new(vec.as_mut_ptr()), len, cap, owns: PhantomData }
+        List {
+            ptr: NonNull::new(vec.as_mut_ptr()),
+            len,
+            cap,
+            owns: PhantomData,
+        }
     }
 }
 
@@ -173,13 +199,21 @@ impl<T> Default for List<T> {
 
 impl<T: Clone> Clone for List<T> {
     fn clone(&self) -> List<T> {
-        if self.is_nil() { List::NIL } else { List::from(self.to_vec()) }
+        if self.is_nil() {
+            List::NIL
+        } else {
+            List::from(self.to_vec())
+        }
     }
 }
 
 impl<T: fmt::Debug> fmt::Debug for List<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_nil() { f.write_str("nil") } else { fmt::Debug::fmt(&**self, f) }
+        if self.is_nil() {
+            f.write_str("nil")
+        } else {
+            fmt::Debug::fmt(&**self, f)
+        }
     }
 }
 
@@ -210,7 +244,11 @@ impl<T: PartialEq<U>, U, const N: usize> PartialEq<[U; N]> for List<T> {
 impl<T, U: Into<T>> FromIterator<U> for List<T> {
     fn from_iter<I: IntoIterator<Item = U>>(iter: I) -> List<T> {
         let vec: Vec<T> = iter.into_iter().map(Into::into).collect();
-        if vec.is_empty() { List::NIL } else { List::from(vec) }
+        if vec.is_empty() {
+            List::NIL
+        } else {
+            List::from(vec)
+        }
     }
 }
 
@@ -273,7 +311,11 @@ impl Deref for Bin {
 }
 impl fmt::Debug for Bin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_nil() { f.write_str("nil") } else { write!(f, "b\"{}\"", self.0.escape_ascii()) }
+        if self.is_nil() {
+            f.write_str("nil")
+        } else {
+            write!(f, "b\"{}\"", self.0.escape_ascii())
+        }
     }
 }
 impl From<Vec<u8>> for Bin {

@@ -173,7 +173,11 @@ impl<V: Eq> Eq for Map<V> {}
 
 impl<V: fmt::Debug> fmt::Debug for Map<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_nil() { f.write_str("nil") } else { f.debug_map().entries(self.iter()).finish() }
+        if self.is_nil() {
+            f.write_str("nil")
+        } else {
+            f.debug_map().entries(self.iter()).finish()
+        }
     }
 }
 
@@ -181,7 +185,8 @@ impl<V> std::ops::Index<&str> for Map<V> {
     type Output = V;
     /// The value of a key that must be there.
     fn index(&self, key: &str) -> &V {
-        self.get(key).unwrap_or_else(|| panic!("no key {key:?} in the map"))
+        self.get(key)
+            .unwrap_or_else(|| panic!("no key {key:?} in the map"))
     }
 }
 

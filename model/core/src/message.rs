@@ -3,12 +3,12 @@
 
 /// Implements `Message` and the usual traits for a struct that the code generator wrote.
 ///
-/// `Type "package" Form(atomic) seed [slots] [order] { field "key" number flags @ facts; ... }`, and behind it
-/// `flat { path.to.field "key" number flags @ facts; ... }` when messages are embedded.
+/// `Type "package" Form atomic seed b"slots" b"order" { field: Type, "key" number flags, facts; ... }`, and behind it
+/// `flat { path.to.field, "key" number flags, facts; ... }` when messages are embedded.
 #[macro_export]
 macro_rules! message {
     (
-        $type:ident $package:literal $form:ident $atomic:literal $seed:literal [$($slot:literal)*] [$($order:literal)*]
+        $type:ident $package:literal $form:ident $atomic:literal $seed:literal $slots:literal $order:literal
         { $($field:ident : $fty:ty, $key:literal $number:literal $flags:expr $(, $facts:expr)?;)* }
         $(flat { $($head:ident $(. $path:ident)* , $fkey:literal $fnumber:literal $fflags:expr $(, $ffacts:expr)?;)* })?
     ) => {
@@ -30,9 +30,9 @@ macro_rules! message {
                         // SAFETY: as above.
                         (unsafe { field(N, &N.$head $(.$path)*, $fkey, $fnumber, $fflags) } $(.with_facts(&$ffacts))?)
                     )* })?),
-                    &[$($order),*],
+                    $order,
                 ),
-                ($seed, &[$($slot),*]),
+                ($seed, $slots),
             );
             // SAFETY: the table above has every field of the struct (ZERO names them all), made from references into ZERO_REF.
             unsafe impl Message for $type {

@@ -2,8 +2,9 @@
 //! Invariant: a clone copies the bytes of the message and then makes everything that owns memory its own.
 //! Leaves out drop, which is the compiler's.
 
-use crate::access::{ListRef, MapRef, MsgMut, MsgRef, Ref};
+use crate::access::{MsgMut, MsgRef, Ref};
 use crate::erased::{KEY, RawList, Type, allocate};
+use crate::many::{ListRef, MapRef};
 use crate::str::Str;
 use crate::table::{Field, Kind, Message, Msg, PLAIN_DATA, Shape};
 use std::alloc::Layout;
@@ -36,6 +37,10 @@ pub(crate) unsafe fn own_message(msg: &'static Msg, at: *mut u8) {
 
 /// # Safety
 /// As for `own_message`, with `at` the field's place.
+#[allow(
+    clippy::clone_on_copy,
+    reason = "one line for every kind, some of which are Copy"
+)]
 unsafe fn own_field(field: &'static Field, at: *mut u8) {
     use crate::erased::by_kind;
     let of = field.of();
@@ -61,7 +66,12 @@ unsafe fn own_field(field: &'static Field, at: *mut u8) {
                 }
             }),
             Shape::Map => own_places(&mut *(at as *mut RawList), of.entry(), |place| {
-                Type { kind: Kind::Str, size: KEY, msg: None }.own(place);
+                Type {
+                    kind: Kind::Str,
+                    size: KEY,
+                    msg: None,
+                }
+                .own(place);
                 of.own(place.add(KEY));
             }),
         }
@@ -82,7 +92,9 @@ unsafe fn own_places(list: &mut RawList, place: Layout, own: impl Fn(*mut u8)) {
         return;
     }
     let bytes = place.size() * list.len as usize;
-    let block = allocate(Layout::from_size_align(bytes, place.align()).expect("as large as the list it copies"));
+    let block = allocate(
+        Layout::from_size_align(bytes, place.align()).expect("as large as the list it copies"),
+    );
     // SAFETY: the old block holds len places; the new one has room for them.
     unsafe { std::ptr::copy_nonoverlapping(list.ptr, block, bytes) };
     (list.ptr, list.cap) = (block, if bytes == 0 { 0 } else { list.len });
@@ -123,7 +135,9 @@ impl MsgRef<'_> {
 }
 
 fn eq_messages(a: MsgRef, b: MsgRef, mode: Mode) -> bool {
-    a.msg() == b.msg() && (a.ptr() == b.ptr() || (0..a.msg().fields.len()).all(|i| eq_values(a.field(i), b.field(i), mode)))
+    a.msg() == b.msg()
+        && (a.ptr() == b.ptr()
+            || (0..a.msg().fields.len()).all(|i| eq_values(a.field(i), b.field(i), mode)))
 }
 
 fn eq_values(a: Ref, b: Ref, mode: Mode) -> bool {
@@ -141,15 +155,21 @@ fn eq_values(a: Ref, b: Ref, mode: Mode) -> bool {
         (Ref::Duration(a), Ref::Duration(b)) => a == b,
         (Ref::Quantity(a), Ref::Quantity(b)) => a == b,
         (Ref::IntOrString(a), Ref::IntOrString(b)) => a == b,
-        (Ref::Raw(a), Ref::Raw(b)) => same_nil(a.is_nil(), b.is_nil()) && a.as_bytes() == b.as_bytes(),
+        (Ref::Raw(a), Ref::Raw(b)) => {
+            same_nil(a.is_nil(), b.is_nil()) && a.as_bytes() == b.as_bytes()
+        }
         (Ref::Msg(a), Ref::Msg(b)) => eq_messages(a, b, mode),
         (Ref::List(a), Ref::List(b)) => {
-            same_nil(a.is_nil(), b.is_nil()) && a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| eq_values(a, b, mode))
+            same_nil(a.is_nil(), b.is_nil())
+                && a.len() == b.len()
+                && a.iter().zip(b.iter()).all(|(a, b)| eq_values(a, b, mode))
         }
         (Ref::Map(a), Ref::Map(b)) => {
             same_nil(a.is_nil(), b.is_nil())
                 && a.len() == b.len()
-                && a.iter().zip(b.iter()).all(|((k, a), (l, b))| k == l && eq_values(a, b, mode))
+                && a.iter()
+                    .zip(b.iter())
+                    .all(|((k, a), (l, b))| k == l && eq_values(a, b, mode))
         }
         _ => false,
     }
@@ -157,11 +177,21 @@ fn eq_values(a: Ref, b: Ref, mode: Mode) -> bool {
 
 /// Bytes on the heap that hang off a message: an estimate for budgets (lists count their length, not their room).
 pub fn heap_size(message: MsgRef) -> usize {
-    message.msg().fields.iter().enumerate().map(|(i, f)| heap_of(f, message.field(i))).sum()
+    message
+        .msg()
+        .fields
+        .iter()
+        .enumerate()
+        .map(|(i, f)| heap_of(f, message.field(i)))
+        .sum()
 }
 
 fn heap_of(field: &Field, value: Ref) -> usize {
-    let boxed = if field.shape == Shape::Pointer && field.kind == Kind::Msg { field.size as usize } else { 0 };
+    let boxed = if field.shape == Shape::Pointer && field.kind == Kind::Msg {
+        field.size as usize
+    } else {
+        0
+    };
     match value {
         Ref::Nil => 0,
         value => boxed + heap_of_value(value),
@@ -175,7 +205,12 @@ fn heap_of_value(value: Ref) -> usize {
         Ref::Raw(v) => v.as_bytes().len(),
         Ref::Msg(v) => heap_size(v),
         Ref::List(v) => v.len() * v.element_size() + v.iter().map(heap_of_value).sum::<usize>(),
-        Ref::Map(v) => v.len() * v.entry_size() + v.iter().map(|(k, v)| Str::heap_size(k) + heap_of_value(v)).sum::<usize>(),
+        Ref::Map(v) => {
+            v.len() * v.entry_size()
+                + v.iter()
+                    .map(|(k, v)| Str::heap_size(k) + heap_of_value(v))
+                    .sum::<usize>()
+        }
         _ => 0,
     }
 }
@@ -223,7 +258,11 @@ fn is_zero(field: &Field, value: Ref) -> bool {
 impl MsgRef<'_> {
     /// Whether every field is zero or nil.
     pub fn is_zero(self) -> bool {
-        self.msg().fields.iter().enumerate().all(|(i, f)| is_zero(f, self.field(i)))
+        self.msg()
+            .fields
+            .iter()
+            .enumerate()
+            .all(|(i, f)| is_zero(f, self.field(i)))
     }
 }
 
@@ -249,7 +288,10 @@ impl fmt::Debug for Shown<'_> {
             Ref::Raw(v) => v.fmt(f),
             Ref::Msg(v) => v.fmt(f),
             Ref::List(v) => f.debug_list().entries(v.iter().map(Shown)).finish(),
-            Ref::Map(v) => f.debug_map().entries(v.iter().map(|(k, v)| (k, Shown(v)))).finish(),
+            Ref::Map(v) => f
+                .debug_map()
+                .entries(v.iter().map(|(k, v)| (k, Shown(v))))
+                .finish(),
         }
     }
 }
@@ -269,12 +311,12 @@ impl fmt::Debug for MapRef<'_> {
         Shown(Ref::Map(*self)).fmt(f)
     }
 }
-impl fmt::Debug for crate::access::ListMut<'_> {
+impl fmt::Debug for crate::many::ListMut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "list of {}", self.len())
     }
 }
-impl fmt::Debug for crate::access::MapMut<'_> {
+impl fmt::Debug for crate::many::MapMut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "map of {}", self.len())
     }

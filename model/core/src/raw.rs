@@ -46,6 +46,10 @@ impl From<Vec<u8>> for RawJson {
 }
 impl fmt::Debug for RawJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_nil() { f.write_str("nil") } else { f.write_str(&String::from_utf8_lossy(&self.0)) }
+        if self.is_nil() {
+            f.write_str("nil")
+        } else {
+            f.write_str(&String::from_utf8_lossy(&self.0))
+        }
     }
 }

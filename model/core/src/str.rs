@@ -15,7 +15,26 @@ const INLINE: usize = 15;
 #[derive(Clone, Copy, PartialEq)]
 #[repr(u8)]
 #[allow(dead_code, reason = "L1 to L15 are made by transmute from the length")]
-enum Tag { L0, L1, L2, L3, L4, L5, L6, L7, L8, L9, L10, L11, L12, L13, L14, L15, Heap, Static }
+enum Tag {
+    L0,
+    L1,
+    L2,
+    L3,
+    L4,
+    L5,
+    L6,
+    L7,
+    L8,
+    L9,
+    L10,
+    L11,
+    L12,
+    L13,
+    L14,
+    L15,
+    Heap,
+    Static,
+}
 
 /// An immutable UTF-8 text in 16 bytes; `Option<Str>` has the same size.
 #[repr(C)]
@@ -35,7 +54,12 @@ unsafe impl Sync for Str {}
 
 impl Str {
     /// The empty text.
-    pub const EMPTY: Str = Str { ptr: std::ptr::null(), len: 0, pad: [0; 3], tag: Tag::L0 };
+    pub const EMPTY: Str = Str {
+        ptr: std::ptr::null(),
+        len: 0,
+        pad: [0; 3],
+        tag: Tag::L0,
+    };
 
     /// A text that lives as long as the program: never allocates, also in constants.
     pub const fn from_static(text: &'static str) -> Str {
@@ -43,12 +67,21 @@ impl Str {
             return Str::inline(text.as_bytes());
         }
         assert!(text.len() <= u32::MAX as usize);
-        Str { ptr: text.as_ptr(), len: text.len() as u32, pad: [0; 3], tag: Tag::Static }
+        Str {
+            ptr: text.as_ptr(),
+            len: text.len() as u32,
+            pad: [0; 3],
+            tag: Tag::Static,
+        }
     }
 
     /// A copy of `text`, on the heap when longer than 15 bytes.
     pub fn new(text: &str) -> Str {
-        if text.len() <= INLINE { Str::inline(text.as_bytes()) } else { Str::heap(text.to_owned().into_boxed_str()) }
+        if text.len() <= INLINE {
+            Str::inline(text.as_bytes())
+        } else {
+            Str::heap(text.to_owned().into_boxed_str())
+        }
     }
 
     const fn inline(text: &[u8]) -> Str {
@@ -65,7 +98,12 @@ impl Str {
 
     fn heap(text: Box<str>) -> Str {
         let len = u32::try_from(text.len()).expect("a text of an API object is shorter than 4 GiB");
-        Str { ptr: Box::into_raw(text) as *const u8, len, pad: [0; 3], tag: Tag::Heap }
+        Str {
+            ptr: Box::into_raw(text) as *const u8,
+            len,
+            pad: [0; 3],
+            tag: Tag::Heap,
+        }
     }
 
     /// The text.
@@ -78,14 +116,22 @@ impl Str {
     #[inline]
     fn bytes(&self) -> &[u8] {
         let tag = self.tag as usize;
-        let (ptr, len) = if tag <= INLINE { (self as *const Str as *const u8, tag) } else { (self.ptr, self.len as usize) };
+        let (ptr, len) = if tag <= INLINE {
+            (self as *const Str as *const u8, tag)
+        } else {
+            (self.ptr, self.len as usize)
+        };
         // SAFETY: an inline text lies in the first `tag` bytes of self; otherwise ptr and len are those of the text kept.
         unsafe { std::slice::from_raw_parts(ptr, len) }
     }
 
     /// Bytes this text holds on the heap.
     pub fn heap_size(&self) -> usize {
-        if self.tag == Tag::Heap { self.len as usize } else { 0 }
+        if self.tag == Tag::Heap {
+            self.len as usize
+        } else {
+            0
+        }
     }
 }
 
@@ -106,7 +152,12 @@ impl Clone for Str {
         if self.tag == Tag::Heap {
             return Str::heap(self.as_str().to_owned().into_boxed_str());
         }
-        Str { ptr: self.ptr, len: self.len, pad: self.pad, tag: self.tag }
+        Str {
+            ptr: self.ptr,
+            len: self.len,
+            pad: self.pad,
+            tag: self.tag,
+        }
     }
 }
 
@@ -198,12 +249,20 @@ impl From<&String> for Str {
 }
 impl From<String> for Str {
     fn from(text: String) -> Str {
-        if text.len() <= INLINE { Str::inline(text.as_bytes()) } else { Str::heap(text.into_boxed_str()) }
+        if text.len() <= INLINE {
+            Str::inline(text.as_bytes())
+        } else {
+            Str::heap(text.into_boxed_str())
+        }
     }
 }
 impl From<Box<str>> for Str {
     fn from(text: Box<str>) -> Str {
-        if text.len() <= INLINE { Str::inline(text.as_bytes()) } else { Str::heap(text) }
+        if text.len() <= INLINE {
+            Str::inline(text.as_bytes())
+        } else {
+            Str::heap(text)
+        }
     }
 }
 impl From<Cow<'_, str>> for Str {

@@ -281,7 +281,9 @@ impl Msg {
         {
             return Some(i as usize);
         }
-        let at = order.binary_search_by_key(&number, |&i| u32::from(self.fields[i as usize].number)).ok()?;
+        let at = order
+            .binary_search_by_key(&number, |&i| u32::from(self.fields[i as usize].number))
+            .ok()?;
         Some(order[at] as usize)
     }
 
@@ -298,7 +300,11 @@ impl std::fmt::Debug for Msg {
 }
 impl std::fmt::Debug for Field {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Field({:?} = {}, {:?} {:?})", self.key, self.number, self.shape, self.kind)
+        write!(
+            f,
+            "Field({:?} = {}, {:?} {:?})",
+            self.key, self.number, self.shape, self.kind
+        )
     }
 }
 impl PartialEq for Msg {
@@ -320,7 +326,8 @@ pub fn hash_key(seed: u64, key: &[u8]) -> u64 {
         bytes[..n].copy_from_slice(key);
         (u64::from_le_bytes(bytes), n as u64)
     };
-    let mixed = (head ^ tail.rotate_left(29) ^ (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_mul(seed | 1);
+    let mixed = (head ^ tail.rotate_left(29) ^ (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        .wrapping_mul(seed | 1);
     mixed >> 40
 }
 
@@ -519,10 +526,24 @@ pub const unsafe fn field<M: Message, F: FieldType>(
     flags: u16,
 ) -> Field {
     // SAFETY: the caller says that `at` lies inside `base`, so both are of one object.
-    let offset = unsafe { (at as *const F as *const u8).offset_from(base as *const M as *const u8) };
+    let offset =
+        unsafe { (at as *const F as *const u8).offset_from(base as *const M as *const u8) };
     assert!(offset >= 0 && offset as usize + size_of::<F>() <= size_of::<M>());
-    let scalar = matches!(F::KIND, Kind::Bool | Kind::I32 | Kind::I64 | Kind::F64 | Kind::Time | Kind::MicroTime | Kind::Duration);
-    let plain = if scalar && matches!(F::SHAPE, Shape::Plain | Shape::Pointer) { PLAIN_DATA } else { 0 };
+    let scalar = matches!(
+        F::KIND,
+        Kind::Bool
+            | Kind::I32
+            | Kind::I64
+            | Kind::F64
+            | Kind::Time
+            | Kind::MicroTime
+            | Kind::Duration
+    );
+    let plain = if scalar && matches!(F::SHAPE, Shape::Plain | Shape::Pointer) {
+        PLAIN_DATA
+    } else {
+        0
+    };
     Field {
         key,
         facts: &Facts::NONE,

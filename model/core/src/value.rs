@@ -42,7 +42,11 @@ impl Value {
     }
     /// The bool, when it is one.
     pub const fn as_bool(&self) -> Option<bool> {
-        if let Value::Bool(v) = self { Some(*v) } else { None }
+        if let Value::Bool(v) = self {
+            Some(*v)
+        } else {
+            None
+        }
     }
     /// The number, when it is an integer (also `2.0`).
     pub fn as_i64(&self) -> Option<i64> {
@@ -62,23 +66,43 @@ impl Value {
     }
     /// The text, when it is one.
     pub fn as_str(&self) -> Option<&str> {
-        if let Value::Str(v) = self { Some(v) } else { None }
+        if let Value::Str(v) = self {
+            Some(v)
+        } else {
+            None
+        }
     }
     /// The elements, when it is an array.
     pub fn as_list(&self) -> Option<&[Value]> {
-        if let Value::List(v) = self { Some(v) } else { None }
+        if let Value::List(v) = self {
+            Some(v)
+        } else {
+            None
+        }
     }
     /// The elements to change, when it is an array.
     pub fn as_list_mut(&mut self) -> Option<&mut Vec<Value>> {
-        if let Value::List(v) = self { Some(v) } else { None }
+        if let Value::List(v) = self {
+            Some(v)
+        } else {
+            None
+        }
     }
     /// The members, when it is an object.
     pub fn as_map(&self) -> Option<&ValueMap> {
-        if let Value::Map(v) = self { Some(v) } else { None }
+        if let Value::Map(v) = self {
+            Some(v)
+        } else {
+            None
+        }
     }
     /// The members to change, when it is an object.
     pub fn as_map_mut(&mut self) -> Option<&mut ValueMap> {
-        if let Value::Map(v) = self { Some(v) } else { None }
+        if let Value::Map(v) = self {
+            Some(v)
+        } else {
+            None
+        }
     }
     /// The member `key` of an object.
     pub fn get(&self, key: &str) -> Option<&Value> {
@@ -171,7 +195,11 @@ impl ValueMap {
         Some(self.0.remove(i).1)
     }
     /// The member `key`, made by `make` when missing.
-    pub fn get_or_insert_with(&mut self, key: impl Into<Str>, make: impl FnOnce() -> Value) -> &mut Value {
+    pub fn get_or_insert_with(
+        &mut self,
+        key: impl Into<Str>,
+        make: impl FnOnce() -> Value,
+    ) -> &mut Value {
         let key = key.into();
         let i = match self.find(&key) {
             Ok(i) => i,
@@ -183,11 +211,15 @@ impl ValueMap {
         &mut self.0[i].1
     }
     /// Members ascending by key.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Str, &Value)> + ExactSizeIterator + Clone {
+    pub fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (&Str, &Value)> + ExactSizeIterator + Clone {
         self.0.iter().map(|(k, v)| (k, v))
     }
     /// Members ascending by key, values to change.
-    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (&Str, &mut Value)> + ExactSizeIterator {
+    pub fn iter_mut(
+        &mut self,
+    ) -> impl DoubleEndedIterator<Item = (&Str, &mut Value)> + ExactSizeIterator {
         self.0.iter_mut().map(|(k, v)| (&*k, v))
     }
     /// Keys in ascending order.
@@ -261,7 +293,11 @@ impl From<i64> for Value {
 impl From<f64> for Value {
     /// Whole numbers become `Int`, as they would when read from text.
     fn from(v: f64) -> Value {
-        if v.fract() == 0.0 && v.abs() < 9_007_199_254_740_992.0 { Value::Int(v as i64) } else { Value::Float(v) }
+        if v.fract() == 0.0 && v.abs() < 9_007_199_254_740_992.0 {
+            Value::Int(v as i64)
+        } else {
+            Value::Float(v)
+        }
     }
 }
 impl From<Str> for Value {

@@ -102,7 +102,15 @@ impl Comments {
         line.is_empty()
     }
     fn markers(&self) -> Vec<String> {
-        if self.blanks > 1 { Vec::new() } else { self.lines.iter().filter(|l| l.starts_with('+')).cloned().collect() }
+        if self.blanks > 1 {
+            Vec::new()
+        } else {
+            self.lines
+                .iter()
+                .filter(|l| l.starts_with('+'))
+                .cloned()
+                .collect()
+        }
     }
     fn clear(&mut self) {
         self.lines.clear();
@@ -111,25 +119,41 @@ impl Comments {
 }
 
 fn import(line: &str, imports: &mut Imports) {
-    let Some((alias, path)) = line.split_once('"') else { return };
+    let Some((alias, path)) = line.split_once('"') else {
+        return;
+    };
     let path = path.trim_end_matches('"').to_string();
     let alias = alias.trim();
-    let name = if alias.is_empty() { path.rsplit('/').next().unwrap_or_default().to_string() } else { alias.to_string() };
+    let name = if alias.is_empty() {
+        path.rsplit('/').next().unwrap_or_default().to_string()
+    } else {
+        alias.to_string()
+    };
     imports.insert(name, path);
 }
 
 fn constant(line: &str, into: &mut Package) {
     let line = line.strip_prefix("const ").unwrap_or(line);
-    let Some((left, right)) = line.split_once('=') else { return };
+    let Some((left, right)) = line.split_once('=') else {
+        return;
+    };
     let words: Vec<&str> = left.split_whitespace().collect();
     let right = right.trim();
     let value = right.split('"').nth(1).unwrap_or_default().to_string();
     match words[..] {
         ["GroupName"] if right.starts_with('"') => into.group = Some(value),
-        [name, of] if right.starts_with('"') => into.consts.push(Const { name: name.into(), of: of.into(), value }),
+        [name, of] if right.starts_with('"') => into.consts.push(Const {
+            name: name.into(),
+            of: of.into(),
+            value,
+        }),
         [name] if right.ends_with("\")") => {
             let of = right.split('(').next().unwrap_or_default().to_string();
-            into.consts.push(Const { name: name.into(), of, value });
+            into.consts.push(Const {
+                name: name.into(),
+                of,
+                value,
+            });
         }
         _ => {}
     }
@@ -142,18 +166,43 @@ fn declare<'a>(
     imports: &Imports,
     into: &mut Package,
 ) {
-    let line = line.trim_start_matches("type ").split("//").next().unwrap_or_default().trim();
-    let Some((name, rest)) = line.split_once(' ') else { return };
+    let line = line
+        .trim_start_matches("type ")
+        .split("//")
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let Some((name, rest)) = line.split_once(' ') else {
+        return;
+    };
     let (name, rest) = (name.to_string(), rest.trim());
     if rest == "struct{}" {
-        into.structs.push(Struct { name, markers, fields: Vec::new(), imports: imports.clone() });
+        into.structs.push(Struct {
+            name,
+            markers,
+            fields: Vec::new(),
+            imports: imports.clone(),
+        });
     } else if rest == "struct {" {
         let fields = fields(lines);
-        into.structs.push(Struct { name, markers, fields, imports: imports.clone() });
+        into.structs.push(Struct {
+            name,
+            markers,
+            fields,
+            imports: imports.clone(),
+        });
     } else if !rest.starts_with("interface") && !rest.starts_with("func") {
         let alias = rest.starts_with("= ");
         let target = rest.trim_start_matches("= ").to_string();
-        into.named.insert(name, Named { target, alias, markers, imports: imports.clone() });
+        into.named.insert(
+            name,
+            Named {
+                target,
+                alias,
+                markers,
+                imports: imports.clone(),
+            },
+        );
     }
 }
 
@@ -173,14 +222,26 @@ fn fields<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Vec<Field> {
         } else if line.is_empty() {
             markers.clear();
         } else {
-            let (left, tag) = line.split_once('`').map_or((line, ""), |(l, t)| (l, t.split('`').next().unwrap_or_default()));
-            let words: Vec<&str> = left.split("//").next().unwrap_or_default().split_whitespace().collect();
+            let (left, tag) = line.split_once('`').map_or((line, ""), |(l, t)| {
+                (l, t.split('`').next().unwrap_or_default())
+            });
+            let words: Vec<&str> = left
+                .split("//")
+                .next()
+                .unwrap_or_default()
+                .split_whitespace()
+                .collect();
             let (name, kind) = match words[..] {
                 [kind] => (None, kind),
                 [name, kind] => (Some(name.to_string()), kind),
                 _ => continue,
             };
-            out.push(Field { name, kind: kind.to_string(), tags: tags(tag), markers: std::mem::take(&mut markers) });
+            out.push(Field {
+                name,
+                kind: kind.to_string(),
+                tags: tags(tag),
+                markers: std::mem::take(&mut markers),
+            });
         }
     }
     out
@@ -190,7 +251,9 @@ fn tags(text: &str) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     let mut rest = text.trim();
     while let Some((key, tail)) = rest.split_once(":\"") {
-        let Some((value, tail)) = tail.split_once('"') else { break };
+        let Some((value, tail)) = tail.split_once('"') else {
+            break;
+        };
         out.insert(key.trim().to_string(), value.to_string());
         rest = tail;
     }

@@ -32,10 +32,14 @@ pub fn run(options: &Options) -> Result<()> {
     let parsed = packages::read(options)?;
     let schema = schema::resolve(&parsed)?;
     let resources = resources::read(options)?;
-    std::fs::create_dir_all(&options.out).with_context(|| format!("create {}", options.out.display()))?;
+    std::fs::create_dir_all(&options.out)
+        .with_context(|| format!("create {}", options.out.display()))?;
     let mut files = Vec::new();
     for module in &schema.modules {
-        files.push((format!("{}.rs", module.name), emit::module(&schema, module, &resources)?));
+        files.push((
+            format!("{}.rs", module.name),
+            emit::module(&schema, module, &resources)?,
+        ));
     }
     files.push(("kinds.rs".into(), emit::kinds(&schema)));
     files.push(("resources.rs".into(), resources::emit(&resources)));
@@ -44,6 +48,11 @@ pub fn run(options: &Options) -> Result<()> {
         let path = options.out.join(name);
         std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }
-    println!("{} messages in {} modules, {} resources", schema.messages.len(), schema.modules.len(), resources.list.len());
+    println!(
+        "{} messages in {} modules, {} resources",
+        schema.messages.len(),
+        schema.modules.len(),
+        resources.list.len()
+    );
     Ok(())
 }

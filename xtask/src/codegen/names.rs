@@ -1,7 +1,10 @@
 //! Go names as Rust names: `PodIPs` is `pod_ips`, `FSGroup` is `fs_group`, `Type` is `type_`.
 
 /// Words that are no identifiers in Rust.
-const RESERVED: &[&str] = &["type", "ref", "match", "use", "mod", "self", "static", "where", "loop", "move", "in", "as", "enum", "continue", "default_"];
+const RESERVED: &[&str] = &[
+    "type", "ref", "match", "use", "mod", "self", "static", "where", "loop", "move", "in", "as",
+    "enum", "continue", "default_",
+];
 
 /// The snake case of a Go name; a reserved word gets an underscore.
 pub fn snake(name: &str) -> String {
@@ -20,7 +23,15 @@ pub fn snake(name: &str) -> String {
         }
         let low: String = chars[low_start..i].iter().collect();
         // An acronym keeps its plural s; otherwise its last letter begins the next word.
-        let split = if upper >= 2 && !low.is_empty() && low != "s" && !low.starts_with(|c: char| c.is_ascii_digit()) { upper - 1 } else { upper };
+        let split = if upper >= 2
+            && !low.is_empty()
+            && low != "s"
+            && !low.starts_with(|c: char| c.is_ascii_digit())
+        {
+            upper - 1
+        } else {
+            upper
+        };
         if split > 0 && split < upper {
             push(&mut out, &chars[start..start + split]);
             push(&mut out, &chars[start + split..i]);

@@ -22,9 +22,21 @@ pub struct Source {
 /// Packages outside of k8s.io/api: family, module path, directory below it.
 const OTHERS: &[(&str, &str, &str)] = &[
     ("meta", "apimachinery", "pkg/apis/meta/v1"),
-    ("apiextensions", "apiextensions-apiserver", "pkg/apis/apiextensions/v1"),
-    ("apiextensions", "apiextensions-apiserver", "pkg/apis/apiextensions/v1beta1"),
-    ("apiregistration", "kube-aggregator", "pkg/apis/apiregistration/v1"),
+    (
+        "apiextensions",
+        "apiextensions-apiserver",
+        "pkg/apis/apiextensions/v1",
+    ),
+    (
+        "apiextensions",
+        "apiextensions-apiserver",
+        "pkg/apis/apiextensions/v1beta1",
+    ),
+    (
+        "apiregistration",
+        "kube-aggregator",
+        "pkg/apis/apiregistration/v1",
+    ),
     ("audit", "apiserver", "pkg/apis/audit/v1"),
     ("metrics", "metrics", "pkg/apis/metrics/v1beta1"),
 ];
@@ -37,16 +49,34 @@ pub fn read(options: &Options) -> Result<Vec<Source>> {
         for version in sorted(&api.join(&family)).unwrap_or_default() {
             let dir = api.join(&family).join(&version);
             if dir.join("generated.proto").exists() {
-                out.push(package(&dir, &family, &version, format!("k8s.io/api/{family}/{version}"))?);
+                out.push(package(
+                    &dir,
+                    &family,
+                    &version,
+                    format!("k8s.io/api/{family}/{version}"),
+                )?);
             }
         }
     }
     for (family, module, below) in OTHERS {
-        let dir = options.modules.join(format!("{module}@{}", options.version)).join(below);
+        let dir = options
+            .modules
+            .join(format!("{module}@{}", options.version))
+            .join(below);
         let version = below.rsplit('/').next().unwrap_or_default();
-        out.push(package(&dir, family, version, format!("k8s.io/{module}/{below}"))?);
+        out.push(package(
+            &dir,
+            family,
+            version,
+            format!("k8s.io/{module}/{below}"),
+        )?);
     }
-    ensure!(out.len() > 50, "only {} API packages found below {}", out.len(), options.modules.display());
+    ensure!(
+        out.len() > 50,
+        "only {} API packages found below {}",
+        out.len(),
+        options.modules.display()
+    );
     Ok(out)
 }
 
@@ -62,14 +92,39 @@ fn sorted(dir: &Path) -> Result<Vec<String>> {
 fn package(dir: &Path, family: &str, version: &str, path: String) -> Result<Source> {
     let mut parsed = go::Package::default();
     for name in sorted(dir)? {
-        let skip = name.ends_with("_test.go") || name.starts_with("zz_") || name.contains("generated") || name.contains("_string.go");
+        let skip = name.ends_with("_test.go")
+            || name.starts_with("zz_")
+            || name.contains("generated")
+            || name.contains("_string.go");
         if name.ends_with(".go") && !skip {
             let file = dir.join(&name);
-            go::parse(&std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?, &mut parsed);
+            go::parse(
+                &std::fs::read_to_string(&file)
+                    .with_context(|| format!("read {}", file.display()))?,
+                &mut parsed,
+            );
         }
     }
     let file = dir.join("generated.proto");
-    let proto = proto::parse(&std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?);
-    let group = if family == "meta" { None } else { Some(parsed.group.clone().with_context(|| format!("no GroupName in {path}"))?) };
-    Ok(Source { module: format!("{family}_{version}"), version: version.into(), path, group, go: parsed, proto })
+    let proto = proto::parse(
+        &std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?,
+    );
+    let group = if family == "meta" {
+        None
+    } else {
+        Some(
+            parsed
+                .group
+                .clone()
+                .with_context(|| format!("no GroupName in {path}"))?,
+        )
+    };
+    Ok(Source {
+        module: format!("{family}_{version}"),
+        version: version.into(),
+        path,
+        group,
+        go: parsed,
+        proto,
+    })
 }

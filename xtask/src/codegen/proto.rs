@@ -19,7 +19,10 @@ pub fn parse(text: &str) -> Proto {
         if let Some(rest) = line.strip_prefix("package ") {
             proto.package = rest.trim_end_matches(';').to_string();
         } else if let Some(rest) = line.strip_prefix("message ") {
-            current = Some((rest.trim_end_matches(['{', ' ']).to_string(), BTreeMap::new()));
+            current = Some((
+                rest.trim_end_matches(['{', ' ']).to_string(),
+                BTreeMap::new(),
+            ));
         } else if line == "}" {
             if let Some((name, fields)) = current.take() {
                 proto.messages.insert(name, fields);
@@ -29,7 +32,9 @@ pub fn parse(text: &str) -> Proto {
             && let Some((left, number)) = line.trim_end_matches(';').rsplit_once(" = ")
             && let (Ok(number), Some((kind, _))) = (number.parse(), left.rsplit_once(' '))
         {
-            let kind = kind.trim_start_matches("optional ").trim_start_matches("repeated ");
+            let kind = kind
+                .trim_start_matches("optional ")
+                .trim_start_matches("repeated ");
             fields.insert(number, kind.to_string());
         }
     }

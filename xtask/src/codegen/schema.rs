@@ -70,22 +70,55 @@ impl Field {
 /// Types that have no struct of their own.
 const SPECIAL: &[(&str, &str, &str)] = &[
     ("k8s.io/apimachinery/pkg/apis/meta/v1", "Time", "Time"),
-    ("k8s.io/apimachinery/pkg/apis/meta/v1", "MicroTime", "MicroTime"),
-    ("k8s.io/apimachinery/pkg/apis/meta/v1", "Duration", "Duration"),
-    ("k8s.io/apimachinery/pkg/apis/meta/v1", "FieldsV1", "RawJson"),
-    ("k8s.io/apimachinery/pkg/api/resource", "Quantity", "Quantity"),
-    ("k8s.io/apimachinery/pkg/util/intstr", "IntOrString", "IntOrString"),
+    (
+        "k8s.io/apimachinery/pkg/apis/meta/v1",
+        "MicroTime",
+        "MicroTime",
+    ),
+    (
+        "k8s.io/apimachinery/pkg/apis/meta/v1",
+        "Duration",
+        "Duration",
+    ),
+    (
+        "k8s.io/apimachinery/pkg/apis/meta/v1",
+        "FieldsV1",
+        "RawJson",
+    ),
+    (
+        "k8s.io/apimachinery/pkg/api/resource",
+        "Quantity",
+        "Quantity",
+    ),
+    (
+        "k8s.io/apimachinery/pkg/util/intstr",
+        "IntOrString",
+        "IntOrString",
+    ),
     ("k8s.io/apimachinery/pkg/runtime", "RawExtension", "RawJson"),
     ("k8s.io/apimachinery/pkg/runtime", "Object", "RawJson"),
     ("k8s.io/apimachinery/pkg/runtime", "Unknown", "RawJson"),
-    ("k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1", "JSON", "RawJson"),
-    ("k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1", "JSON", "RawJson"),
+    (
+        "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1",
+        "JSON",
+        "RawJson",
+    ),
+    (
+        "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1",
+        "JSON",
+        "RawJson",
+    ),
     ("k8s.io/apimachinery/pkg/types", "UID", "Str"),
     ("k8s.io/apimachinery/pkg/types", "NodeName", "Str"),
 ];
 
 /// Structs of meta without protobuf that are messages all the same.
-const WITHOUT_PROTO: &[&str] = &["Table", "TableColumnDefinition", "TableRow", "TableRowCondition"];
+const WITHOUT_PROTO: &[&str] = &[
+    "Table",
+    "TableColumnDefinition",
+    "TableRow",
+    "TableRowCondition",
+];
 
 const FORMS: &[(&str, &str)] = &[
     ("JSONSchemaPropsOrBool", "OrBool"),
@@ -96,7 +129,10 @@ const FORMS: &[(&str, &str)] = &[
 /// Resolves everything.
 pub fn resolve(sources: &[Source]) -> Result<Schema> {
     let resolver = Resolver { sources };
-    let mut schema = Schema { modules: Vec::new(), messages: BTreeMap::new() };
+    let mut schema = Schema {
+        modules: Vec::new(),
+        messages: BTreeMap::new(),
+    };
     for source in sources {
         let mut module = Module {
             name: source.module.clone(),
@@ -107,7 +143,9 @@ pub fn resolve(sources: &[Source]) -> Result<Schema> {
         };
         for (declared, context) in resolver.structs(source) {
             let id = (source.module.clone(), declared.name.clone());
-            schema.messages.insert(id.clone(), resolver.message(source, context, &declared)?);
+            schema
+                .messages
+                .insert(id.clone(), resolver.message(source, context, &declared)?);
             module.messages.push(id);
         }
         for (name, named) in source.go.named.iter().filter(|(_, n)| n.alias) {
@@ -136,7 +174,10 @@ fn check_references(schema: &Schema) -> Result<()> {
         .filter(|(_, f)| target(&f.ty).is_some_and(|t| !schema.messages.contains_key(t)))
         .map(|(id, f)| format!("{}.{}.{}", id.0, id.1, f.name))
         .collect();
-    ensure!(missing.is_empty(), "fields whose message is not generated: {missing:?}");
+    ensure!(
+        missing.is_empty(),
+        "fields whose message is not generated: {missing:?}"
+    );
     Ok(())
 }
 
@@ -154,38 +195,76 @@ impl<'a> Resolver<'a> {
     fn structs(&self, source: &'a Source) -> Vec<(go::Struct, &'a Source)> {
         let mut out: Vec<(go::Struct, &Source)> = Vec::new();
         for declared in &source.go.structs {
-            let known = source.proto.messages.contains_key(&declared.name) || (source.group.is_none() && WITHOUT_PROTO.contains(&declared.name.as_str()));
-            let json = declared.fields.is_empty() || declared.fields.iter().any(|f| f.tags.contains_key("json"));
-            let special = SPECIAL.iter().any(|(path, name, _)| *path == source.path && *name == declared.name);
+            let known = source.proto.messages.contains_key(&declared.name)
+                || (source.group.is_none() && WITHOUT_PROTO.contains(&declared.name.as_str()));
+            let json = declared.fields.is_empty()
+                || declared.fields.iter().any(|f| f.tags.contains_key("json"));
+            let special = SPECIAL
+                .iter()
+                .any(|(path, name, _)| *path == source.path && *name == declared.name);
             let form = FORMS.iter().any(|(name, _)| *name == declared.name);
             if known && !special && (json || form) && declared.name != "Timestamp" {
                 out.push((declared.clone(), source));
             }
         }
-        for (name, named) in source.go.named.iter().filter(|(n, d)| !d.alias && source.proto.messages.contains_key(*n)) {
+        for (name, named) in source
+            .go
+            .named
+            .iter()
+            .filter(|(n, d)| !d.alias && source.proto.messages.contains_key(*n))
+        {
             if let Some((context, target)) = self.struct_of(source, &named.imports, &named.target) {
-                let markers = if named.markers.is_empty() { target.markers.clone() } else { named.markers.clone() };
-                out.push((go::Struct { name: name.clone(), markers, ..target.clone() }, context));
+                let markers = if named.markers.is_empty() {
+                    target.markers.clone()
+                } else {
+                    named.markers.clone()
+                };
+                out.push((
+                    go::Struct {
+                        name: name.clone(),
+                        markers,
+                        ..target.clone()
+                    },
+                    context,
+                ));
             }
         }
         out
     }
 
-    fn struct_of(&self, source: &'a Source, imports: &go::Imports, expr: &str) -> Option<(&'a Source, &'a go::Struct)> {
+    fn struct_of(
+        &self,
+        source: &'a Source,
+        imports: &go::Imports,
+        expr: &str,
+    ) -> Option<(&'a Source, &'a go::Struct)> {
         let (home, name) = self.home(source, imports, expr)?;
         Some((home, home.go.structs.iter().find(|s| s.name == name)?))
     }
 
-    fn home<'e>(&self, source: &'a Source, imports: &go::Imports, expr: &'e str) -> Option<(&'a Source, &'e str)> {
+    fn home<'e>(
+        &self,
+        source: &'a Source,
+        imports: &go::Imports,
+        expr: &'e str,
+    ) -> Option<(&'a Source, &'e str)> {
         match expr.split_once('.') {
             Some((alias, name)) => Some((self.source(imports.get(alias)?)?, name)),
             None => Some((source, expr)),
         }
     }
 
-    fn message(&self, source: &Source, context: &'a Source, declared: &go::Struct) -> Result<Message> {
+    fn message(
+        &self,
+        source: &Source,
+        context: &'a Source,
+        declared: &go::Struct,
+    ) -> Result<Message> {
         let numbers = source.proto.messages.get(&declared.name);
-        let form = FORMS.iter().find(|(name, _)| *name == declared.name).map_or("Struct", |(_, form)| form);
+        let form = FORMS
+            .iter()
+            .find(|(name, _)| *name == declared.name)
+            .map_or("Struct", |(_, form)| form);
         let mut fields = Vec::new();
         let mut kind = false;
         for field in &declared.fields {
@@ -193,13 +272,28 @@ impl<'a> Resolver<'a> {
                 kind = true;
                 for (name, key) in [("kind", "kind"), ("api_version", "apiVersion")] {
                     let (name, key) = (name.to_string(), key.to_string());
-                    fields.push(Field { name, ty: Type::Scalar("Str"), key, number: 0, flags: vec!["OMIT"], facts: Facts::default() });
+                    fields.push(Field {
+                        name,
+                        ty: Type::Scalar("Str"),
+                        key,
+                        number: 0,
+                        flags: vec!["OMIT"],
+                        facts: Facts::default(),
+                    });
                 }
-            } else if let Some(field) = self.field(context, declared, field, form != "Struct", numbers)? {
+            } else if let Some(field) =
+                self.field(context, declared, field, form != "Struct", numbers)?
+            {
                 fields.push(field);
             }
         }
-        Ok(Message { package: source.proto.package.clone(), form, atomic: facts::atomic(&declared.markers), fields, kind })
+        Ok(Message {
+            package: source.proto.package.clone(),
+            form,
+            atomic: facts::atomic(&declared.markers),
+            fields,
+            kind,
+        })
     }
 
     fn field(
@@ -210,7 +304,14 @@ impl<'a> Resolver<'a> {
         bare: bool,
         numbers: Option<&BTreeMap<u16, String>>,
     ) -> Result<Option<Field>> {
-        let what = || format!("{}.{}.{}", context.module, declared.name, field.name.as_deref().unwrap_or(&field.kind));
+        let what = || {
+            format!(
+                "{}.{}.{}",
+                context.module,
+                declared.name,
+                field.name.as_deref().unwrap_or(&field.kind)
+            )
+        };
         let json = field.tags.get("json").cloned().unwrap_or_default();
         let mut options = json.split(',');
         let key = options.next().unwrap_or_default().to_string();
@@ -220,10 +321,21 @@ impl<'a> Resolver<'a> {
         }
         let ty = self.ty(context, &declared.imports, &field.kind)?;
         let inline = field.name.is_none() && key.is_empty();
-        let number = field.tags.get("protobuf").and_then(|t| t.split(',').nth(1)).and_then(|n| n.parse().ok()).unwrap_or(0);
+        let number = field
+            .tags
+            .get("protobuf")
+            .and_then(|t| t.split(',').nth(1))
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0);
         if let Some(numbers) = numbers {
-            let Some(wire) = numbers.get(&number) else { bail!("{}: number {number} is not in the protobuf file", what()) };
-            ensure!(wire_agrees(&ty, wire), "{}: {ty:?} is {wire} on the wire", what());
+            let Some(wire) = numbers.get(&number) else {
+                bail!("{}: number {number} is not in the protobuf file", what())
+            };
+            ensure!(
+                wire_agrees(&ty, wire),
+                "{}: {ty:?} is {wire} on the wire",
+                what()
+            );
         }
         // runtime.Unknown (only in audit events) is raw text in JSON but an envelope in protobuf, which nobody reads.
         let on_wire = numbers.is_some() && !field.kind.ends_with("runtime.Unknown");
@@ -241,7 +353,9 @@ impl<'a> Resolver<'a> {
         if self.wrapped(context, &declared.imports, &field.kind) {
             flags.push("WRAPPED");
         }
-        if !omit && !options.contains(&"omitzero") && !inline && !bare && !facts::flag(&field.markers, "optional") {
+        let optional =
+            omit || options.contains(&"omitzero") || facts::flag(&field.markers, "optional");
+        if !inline && !bare && (!optional || facts::flag(&field.markers, "required")) {
             flags.push("REQUIRED");
         }
         let name = match &field.name {
@@ -249,15 +363,32 @@ impl<'a> Resolver<'a> {
             None if inline => snake(field.kind.rsplit('.').next().unwrap_or(&field.kind)),
             None => snake(&key),
         };
-        let key = if bare && key.is_empty() { name.clone() } else { key };
-        Ok(Some(Field { name, ty, key, number: if on_wire { number } else { 0 }, flags, facts: facts::of(field, context) }))
+        let key = if bare && key.is_empty() {
+            name.clone()
+        } else {
+            key
+        };
+        Ok(Some(Field {
+            name,
+            ty,
+            key,
+            number: if on_wire { number } else { 0 },
+            flags,
+            facts: facts::of(field, context),
+        }))
     }
 
     /// Whether the type is a named list that is a message on the wire (`ExtraValue`, `Verbs`).
     fn wrapped(&self, source: &'a Source, imports: &go::Imports, expr: &str) -> bool {
         let expr = expr.strip_prefix("map[string]").unwrap_or(expr);
-        let Some((home, name)) = self.home(source, imports, expr) else { return false };
-        home.go.named.get(name).is_some_and(|n| n.target.starts_with("[]")) && home.proto.messages.contains_key(name)
+        let Some((home, name)) = self.home(source, imports, expr) else {
+            return false;
+        };
+        home.go
+            .named
+            .get(name)
+            .is_some_and(|n| n.target.starts_with("[]"))
+            && home.proto.messages.contains_key(name)
     }
 
     fn ty(&self, source: &'a Source, imports: &go::Imports, expr: &str) -> Result<Type> {
@@ -293,14 +424,23 @@ impl<'a> Resolver<'a> {
         if let Some((_, _, scalar)) = SPECIAL.iter().find(|(p, n, _)| *p == path && *n == name) {
             return Ok(Type::Scalar(scalar));
         }
-        let Some(home) = self.source(path) else { bail!("{}: type {expr} is of an unknown package {path}", source.path) };
+        let Some(home) = self.source(path) else {
+            bail!(
+                "{}: type {expr} is of an unknown package {path}",
+                source.path
+            )
+        };
         if home.go.structs.iter().any(|s| s.name == name) {
             return Ok(Type::Message((home.module.clone(), name.to_string())));
         }
-        let Some(named) = home.go.named.get(name) else { bail!("{}: no type {expr}", source.path) };
+        let Some(named) = home.go.named.get(name) else {
+            bail!("{}: no type {expr}", source.path)
+        };
         let target = self.ty(home, &named.imports, &named.target)?;
         match target {
-            Type::Message(_) if !named.alias => Ok(Type::Message((home.module.clone(), name.to_string()))),
+            Type::Message(_) if !named.alias => {
+                Ok(Type::Message((home.module.clone(), name.to_string())))
+            }
             target => Ok(target),
         }
     }

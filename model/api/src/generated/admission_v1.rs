@@ -8,7 +8,7 @@ pub struct AdmissionReview {
     pub request: Option<Box<AdmissionRequest>>,
     pub response: Option<Box<AdmissionResponse>>,
 }
-message! { AdmissionReview "k8s.io.api.admission.v1" Struct false 0x62ce1ffad85b1c36 [0 3 1 2] [2 3]
+message! { AdmissionReview "k8s.io.api.admission.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x03\x01\x02" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -34,7 +34,7 @@ pub struct AdmissionRequest {
     pub dry_run: Option<bool>,
     pub options: RawJson,
 }
-message! { AdmissionRequest "k8s.io.api.admission.v1" Struct false 0x6db4ff7bb92ec5a2 [255 255 5 255 2 7 11 12 3 8 255 9 255 255 0 255 255 10 255 6 255 255 255 255 255 14 255 1 13 255 4 255] [0 1 2 3 7 8 9 10 11 12 13 14 4 5 6]
+message! { AdmissionRequest "k8s.io.api.admission.v1" Struct false 0x6db4ff7bb92ec5a2 b"\xff\xff\x05\xff\x02\x07\x0b\x0c\x03\x08\xff\x09\xff\xff\x00\xff\xff\x0a\xff\x06\xff\xff\xff\xff\xff\x0e\xff\x01\x0d\xff\x04\xff" b"\x00\x01\x02\x03\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x04\x05\x06"
 {
     uid: Str, "uid" 1 0;
     kind: super::meta_v1::GroupVersionKind, "kind" 2 0;
@@ -63,7 +63,7 @@ pub struct AdmissionResponse {
     pub audit_annotations: Map<Str>,
     pub warnings: List<Str>,
 }
-message! { AdmissionResponse "k8s.io.api.admission.v1" Struct false 0xfeffd84f991eff18 [2 255 1 3 5 0 6 4] [0 1 2 3 4 5 6]
+message! { AdmissionResponse "k8s.io.api.admission.v1" Struct false 0xfeffd84f991eff18 b"\x02\xff\x01\x03\x05\x00\x06\x04" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     uid: Str, "uid" 1 0;
     allowed: bool, "allowed" 2 0;

@@ -10,7 +10,7 @@ pub struct ValidatingAdmissionPolicy {
     pub spec: ValidatingAdmissionPolicySpec,
     pub status: ValidatingAdmissionPolicyStatus,
 }
-message! { ValidatingAdmissionPolicy "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { ValidatingAdmissionPolicy "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -27,7 +27,7 @@ pub struct ValidatingAdmissionPolicyStatus {
     pub type_checking: Option<Box<TypeChecking>>,
     pub conditions: List<super::meta_v1::Condition>,
 }
-message! { ValidatingAdmissionPolicyStatus "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x62ce1ffad85b1c36 [255 2 0 1] [0 1 2]
+message! { ValidatingAdmissionPolicyStatus "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x62ce1ffad85b1c36 b"\xff\x02\x00\x01" b"\x00\x01\x02"
 {
     observed_generation: i64, "observedGeneration" 1 OMIT;
     type_checking: Option<Box<TypeChecking>>, "typeChecking" 2 OMIT;
@@ -38,7 +38,7 @@ message! { ValidatingAdmissionPolicyStatus "k8s.io.api.admissionregistration.v1a
 pub struct TypeChecking {
     pub expression_warnings: List<ExpressionWarning>,
 }
-message! { TypeChecking "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { TypeChecking "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     expression_warnings: List<ExpressionWarning>, "expressionWarnings" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -48,7 +48,7 @@ pub struct ExpressionWarning {
     pub field_ref: Str,
     pub warning: Str,
 }
-message! { ExpressionWarning "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { ExpressionWarning "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     field_ref: Str, "fieldRef" 2 REQUIRED;
     warning: Str, "warning" 3 REQUIRED;
@@ -61,7 +61,7 @@ pub struct ValidatingAdmissionPolicyList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ValidatingAdmissionPolicy>,
 }
-message! { ValidatingAdmissionPolicyList "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ValidatingAdmissionPolicyList "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -79,7 +79,7 @@ pub struct ValidatingAdmissionPolicySpec {
     pub match_conditions: List<MatchCondition>,
     pub variables: List<Variable>,
 }
-message! { ValidatingAdmissionPolicySpec "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xcf91633be7328c1 [3 1 6 5 0 4 2 255] [0 1 2 3 4 5 6]
+message! { ValidatingAdmissionPolicySpec "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xcf91633be7328c1 b"\x03\x01\x06\x05\x00\x04\x02\xff" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     param_kind: Option<Box<ParamKind>>, "paramKind" 1 OMIT;
     match_constraints: Option<Box<MatchResources>>, "matchConstraints" 2 OMIT;
@@ -95,7 +95,7 @@ pub struct ParamKind {
     pub api_version: Str,
     pub kind: Str,
 }
-message! { ParamKind "k8s.io.api.admissionregistration.v1alpha1" Struct true 0xe47119871cf9abe0 [0 1] [0 1]
+message! { ParamKind "k8s.io.api.admissionregistration.v1alpha1" Struct true 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     api_version: Str, "apiVersion" 1 OMIT;
     kind: Str, "kind" 2 OMIT;
@@ -108,7 +108,7 @@ pub struct Validation {
     pub reason: Option<Str>,
     pub message_expression: Str,
 }
-message! { Validation "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x34bc346ca79ad6d4 [0 2 3 1] [0 1 2 3]
+message! { Validation "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x34bc346ca79ad6d4 b"\x00\x02\x03\x01" b"\x00\x01\x02\x03"
 {
     expression: Str, "expression" 1 REQUIRED;
     message: Str, "message" 2 OMIT;
@@ -121,7 +121,7 @@ pub struct Variable {
     pub name: Str,
     pub expression: Str,
 }
-message! { Variable "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { Variable "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     expression: Str, "expression" 2 REQUIRED;
@@ -132,7 +132,7 @@ pub struct AuditAnnotation {
     pub key: Str,
     pub value_expression: Str,
 }
-message! { AuditAnnotation "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { AuditAnnotation "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     key: Str, "key" 1 REQUIRED;
     value_expression: Str, "valueExpression" 2 REQUIRED;
@@ -145,12 +145,12 @@ pub struct ValidatingAdmissionPolicyBinding {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: ValidatingAdmissionPolicyBindingSpec,
 }
-message! { ValidatingAdmissionPolicyBinding "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { ValidatingAdmissionPolicyBinding "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
-    spec: ValidatingAdmissionPolicyBindingSpec, "spec" 2 OMIT;
+    spec: ValidatingAdmissionPolicyBindingSpec, "spec" 2 OMIT|REQUIRED;
 }
 }
 
@@ -162,7 +162,7 @@ pub struct ValidatingAdmissionPolicyBindingList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ValidatingAdmissionPolicyBinding>,
 }
-message! { ValidatingAdmissionPolicyBindingList "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ValidatingAdmissionPolicyBindingList "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -177,12 +177,12 @@ pub struct ValidatingAdmissionPolicyBindingSpec {
     pub match_resources: Option<Box<MatchResources>>,
     pub validation_actions: List<Str>,
 }
-message! { ValidatingAdmissionPolicyBindingSpec "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x62ce1ffad85b1c36 [2 0 3 1] [0 1 2 3]
+message! { ValidatingAdmissionPolicyBindingSpec "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x62ce1ffad85b1c36 b"\x02\x00\x03\x01" b"\x00\x01\x02\x03"
 {
-    policy_name: Str, "policyName" 1 OMIT;
+    policy_name: Str, "policyName" 1 OMIT|REQUIRED;
     param_ref: Option<Box<ParamRef>>, "paramRef" 2 OMIT;
     match_resources: Option<Box<MatchResources>>, "matchResources" 3 OMIT;
-    validation_actions: List<Str>, "validationActions" 4 OMIT, Facts::NONE.list_set().values(&["Audit", "Deny", "Warn"]);
+    validation_actions: List<Str>, "validationActions" 4 OMIT|REQUIRED, Facts::NONE.list_set().values(&["Audit", "Deny", "Warn"]);
 }
 }
 
@@ -192,7 +192,7 @@ pub struct ParamRef {
     pub selector: Option<Box<super::meta_v1::LabelSelector>>,
     pub parameter_not_found_action: Option<Str>,
 }
-message! { ParamRef "k8s.io.api.admissionregistration.v1alpha1" Struct true 0x87944c6b12870b0f [2 0 1 3] [0 1 2 3]
+message! { ParamRef "k8s.io.api.admissionregistration.v1alpha1" Struct true 0x87944c6b12870b0f b"\x02\x00\x01\x03" b"\x00\x01\x02\x03"
 {
     name: Str, "name" 1 OMIT;
     namespace: Str, "namespace" 2 OMIT;
@@ -208,7 +208,7 @@ pub struct MatchResources {
     pub exclude_resource_rules: List<NamedRuleWithOperations>,
     pub match_policy: Option<Str>,
 }
-message! { MatchResources "k8s.io.api.admissionregistration.v1alpha1" Struct true 0x101f5e859d7dded0 [1 0 4 2 255 255 255 3] [0 1 2 3 4]
+message! { MatchResources "k8s.io.api.admissionregistration.v1alpha1" Struct true 0x101f5e859d7dded0 b"\x01\x00\x04\x02\xff\xff\xff\x03" b"\x00\x01\x02\x03\x04"
 {
     namespace_selector: Option<Box<super::meta_v1::LabelSelector>>, "namespaceSelector" 1 OMIT;
     object_selector: Option<Box<super::meta_v1::LabelSelector>>, "objectSelector" 2 OMIT;
@@ -222,7 +222,7 @@ pub struct NamedRuleWithOperations {
     pub resource_names: List<Str>,
     pub rule_with_operations: super::admissionregistration_v1::RuleWithOperations,
 }
-message! { NamedRuleWithOperations "k8s.io.api.admissionregistration.v1alpha1" Struct true 0x7f6c280beaa8e3e7 [0 3 1 255 5 2 255 4] [0 1]
+message! { NamedRuleWithOperations "k8s.io.api.admissionregistration.v1alpha1" Struct true 0x7f6c280beaa8e3e7 b"\x00\x03\x01\xff\x05\x02\xff\x04" b"\x00\x01"
 {
     resource_names: List<Str>, "resourceNames" 1 OMIT, Facts::NONE.list_atomic();
     rule_with_operations: super::admissionregistration_v1::RuleWithOperations, "" 2 INLINE;
@@ -243,7 +243,7 @@ pub struct MutatingAdmissionPolicy {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: MutatingAdmissionPolicySpec,
 }
-message! { MutatingAdmissionPolicy "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { MutatingAdmissionPolicy "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -260,7 +260,7 @@ pub struct MutatingAdmissionPolicyList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<MutatingAdmissionPolicy>,
 }
-message! { MutatingAdmissionPolicyList "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { MutatingAdmissionPolicyList "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -278,7 +278,7 @@ pub struct MutatingAdmissionPolicySpec {
     pub match_conditions: List<MatchCondition>,
     pub reinvocation_policy: Str,
 }
-message! { MutatingAdmissionPolicySpec "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x98e774454e131c71 [0 6 2 5 3 255 1 4] [0 1 2 3 4 5 6]
+message! { MutatingAdmissionPolicySpec "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x98e774454e131c71 b"\x00\x06\x02\x05\x03\xff\x01\x04" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     param_kind: Option<Box<ParamKind>>, "paramKind" 1 OMIT;
     match_constraints: Option<Box<MatchResources>>, "matchConstraints" 2 OMIT;
@@ -295,7 +295,7 @@ pub struct Mutation {
     pub apply_configuration: Option<Box<ApplyConfiguration>>,
     pub json_patch: Option<Box<JSONPatch>>,
 }
-message! { Mutation "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [1 0 255 2] [0 1 2]
+message! { Mutation "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00\xff\x02" b"\x00\x01\x02"
 {
     patch_type: Str, "patchType" 2 REQUIRED, Facts::NONE.values(&["ApplyConfiguration", "JSONPatch"]);
     apply_configuration: Option<Box<ApplyConfiguration>>, "applyConfiguration" 3 OMIT;
@@ -306,7 +306,7 @@ message! { Mutation "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7
 pub struct ApplyConfiguration {
     pub expression: Str,
 }
-message! { ApplyConfiguration "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ApplyConfiguration "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     expression: Str, "expression" 1 OMIT;
 }
@@ -315,7 +315,7 @@ message! { ApplyConfiguration "k8s.io.api.admissionregistration.v1alpha1" Struct
 pub struct JSONPatch {
     pub expression: Str,
 }
-message! { JSONPatch "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { JSONPatch "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     expression: Str, "expression" 1 OMIT;
 }
@@ -327,7 +327,7 @@ pub struct MutatingAdmissionPolicyBinding {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: MutatingAdmissionPolicyBindingSpec,
 }
-message! { MutatingAdmissionPolicyBinding "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { MutatingAdmissionPolicyBinding "k8s.io.api.admissionregistration.v1alpha1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -344,7 +344,7 @@ pub struct MutatingAdmissionPolicyBindingList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<MutatingAdmissionPolicyBinding>,
 }
-message! { MutatingAdmissionPolicyBindingList "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { MutatingAdmissionPolicyBindingList "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -358,7 +358,7 @@ pub struct MutatingAdmissionPolicyBindingSpec {
     pub param_ref: Option<Box<ParamRef>>,
     pub match_resources: Option<Box<MatchResources>>,
 }
-message! { MutatingAdmissionPolicyBindingSpec "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xe47119871cf9abe0 [0 2 255 1] [0 1 2]
+message! { MutatingAdmissionPolicyBindingSpec "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xe47119871cf9abe0 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     policy_name: Str, "policyName" 1 OMIT;
     param_ref: Option<Box<ParamRef>>, "paramRef" 2 OMIT;
@@ -370,7 +370,7 @@ pub struct MatchCondition {
     pub name: Str,
     pub expression: Str,
 }
-message! { MatchCondition "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { MatchCondition "k8s.io.api.admissionregistration.v1alpha1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     expression: Str, "expression" 2 REQUIRED;

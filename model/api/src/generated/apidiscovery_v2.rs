@@ -9,7 +9,7 @@ pub struct APIGroupDiscoveryList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<APIGroupDiscovery>,
 }
-message! { APIGroupDiscoveryList "k8s.io.api.apidiscovery.v2" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { APIGroupDiscoveryList "k8s.io.api.apidiscovery.v2" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -24,7 +24,7 @@ pub struct APIGroupDiscovery {
     pub metadata: super::meta_v1::ObjectMeta,
     pub versions: List<APIVersionDiscovery>,
 }
-message! { APIGroupDiscovery "k8s.io.api.apidiscovery.v2" Struct false 0xe47119871cf9abe0 [2 0 1 3] [2 3]
+message! { APIGroupDiscovery "k8s.io.api.apidiscovery.v2" Struct false 0xe47119871cf9abe0 b"\x02\x00\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -40,7 +40,7 @@ pub struct APIVersionDiscovery {
     pub resources: List<APIResourceDiscovery>,
     pub freshness: Str,
 }
-message! { APIVersionDiscovery "k8s.io.api.apidiscovery.v2" Struct false 0xe47119871cf9abe0 [0 2 255 1] [0 1 2]
+message! { APIVersionDiscovery "k8s.io.api.apidiscovery.v2" Struct false 0xe47119871cf9abe0 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     version: Str, "version" 1 REQUIRED;
     resources: List<APIResourceDiscovery>, "resources" 2 OMIT, Facts::NONE.list_map(&["resource"]);
@@ -58,7 +58,7 @@ pub struct APIResourceDiscovery {
     pub categories: List<Str>,
     pub subresources: List<APISubresourceDiscovery>,
 }
-message! { APIResourceDiscovery "k8s.io.api.apidiscovery.v2" Struct false 0x55bcae93409ee3bf [0 6 3 1 7 4 2 5] [0 1 2 3 4 5 6 7]
+message! { APIResourceDiscovery "k8s.io.api.apidiscovery.v2" Struct false 0x55bcae93409ee3bf b"\x00\x06\x03\x01\x07\x04\x02\x05" b"\x00\x01\x02\x03\x04\x05\x06\x07"
 {
     resource: Str, "resource" 1 REQUIRED;
     response_kind: Option<Box<super::meta_v1::GroupVersionKind>>, "responseKind" 2 OMIT;
@@ -77,7 +77,7 @@ pub struct APISubresourceDiscovery {
     pub accepted_types: List<super::meta_v1::GroupVersionKind>,
     pub verbs: List<Str>,
 }
-message! { APISubresourceDiscovery "k8s.io.api.apidiscovery.v2" Struct false 0xeef13d26a85c629a [2 3 1 0] [0 1 2 3]
+message! { APISubresourceDiscovery "k8s.io.api.apidiscovery.v2" Struct false 0xeef13d26a85c629a b"\x02\x03\x01\x00" b"\x00\x01\x02\x03"
 {
     subresource: Str, "subresource" 1 REQUIRED;
     response_kind: Option<Box<super::meta_v1::GroupVersionKind>>, "responseKind" 2 OMIT;

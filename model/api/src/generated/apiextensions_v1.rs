@@ -11,7 +11,7 @@ pub struct CustomResourceDefinitionSpec {
     pub conversion: Option<Box<CustomResourceConversion>>,
     pub preserve_unknown_fields: bool,
 }
-message! { CustomResourceDefinitionSpec "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x101f5e859d7dded0 [255 255 3 2 5 0 1 4] [0 1 2 3 4 5]
+message! { CustomResourceDefinitionSpec "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x101f5e859d7dded0 b"\xff\xff\x03\x02\x05\x00\x01\x04" b"\x00\x01\x02\x03\x04\x05"
 {
     group: Str, "group" 1 REQUIRED;
     names: CustomResourceDefinitionNames, "names" 3 REQUIRED;
@@ -26,7 +26,7 @@ pub struct CustomResourceConversion {
     pub strategy: Str,
     pub webhook: Option<Box<WebhookConversion>>,
 }
-message! { CustomResourceConversion "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { CustomResourceConversion "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     strategy: Str, "strategy" 1 REQUIRED;
     webhook: Option<Box<WebhookConversion>>, "webhook" 2 OMIT;
@@ -37,7 +37,7 @@ pub struct WebhookConversion {
     pub client_config: Option<Box<WebhookClientConfig>>,
     pub conversion_review_versions: List<Str>,
 }
-message! { WebhookConversion "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x62ce1ffad85b1c36 [0 1] [0 1]
+message! { WebhookConversion "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x01" b"\x00\x01"
 {
     client_config: Option<Box<WebhookClientConfig>>, "clientConfig" 2 OMIT;
     conversion_review_versions: List<Str>, "conversionReviewVersions" 3 REQUIRED, Facts::NONE.list_atomic();
@@ -49,7 +49,7 @@ pub struct WebhookClientConfig {
     pub service: Option<Box<ServiceReference>>,
     pub ca_bundle: Bin,
 }
-message! { WebhookClientConfig "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x62ce1ffad85b1c36 [2 0 1 255] [1 2 0]
+message! { WebhookClientConfig "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x62ce1ffad85b1c36 b"\x02\x00\x01\xff" b"\x01\x02\x00"
 {
     url: Option<Str>, "url" 3 OMIT;
     service: Option<Box<ServiceReference>>, "service" 1 OMIT;
@@ -63,7 +63,7 @@ pub struct ServiceReference {
     pub path: Option<Str>,
     pub port: Option<i32>,
 }
-message! { ServiceReference "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 [1 0 3 2] [0 1 2 3]
+message! { ServiceReference "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00\x03\x02" b"\x00\x01\x02\x03"
 {
     namespace: Str, "namespace" 1 REQUIRED;
     name: Str, "name" 2 REQUIRED;
@@ -83,7 +83,7 @@ pub struct CustomResourceDefinitionVersion {
     pub additional_printer_columns: List<CustomResourceColumnDefinition>,
     pub selectable_fields: List<SelectableField>,
 }
-message! { CustomResourceDefinitionVersion "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x35174a4158b8a0b7 [6 3 7 0 255 255 255 255 5 2 8 255 1 4 255 255] [0 1 2 5 6 7 3 4 8]
+message! { CustomResourceDefinitionVersion "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x35174a4158b8a0b7 b"\x06\x03\x07\x00\xff\xff\xff\xff\x05\x02\x08\xff\x01\x04\xff\xff" b"\x00\x01\x02\x05\x06\x07\x03\x04\x08"
 {
     name: Str, "name" 1 REQUIRED;
     served: bool, "served" 2 REQUIRED;
@@ -100,7 +100,7 @@ message! { CustomResourceDefinitionVersion "k8s.io.apiextensions_apiserver.pkg.a
 pub struct SelectableField {
     pub json_path: Str,
 }
-message! { SelectableField "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { SelectableField "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     json_path: Str, "jsonPath" 1 REQUIRED;
 }
@@ -114,7 +114,7 @@ pub struct CustomResourceColumnDefinition {
     pub priority: i32,
     pub json_path: Str,
 }
-message! { CustomResourceColumnDefinition "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x9bb024aec20eab0a [5 2 0 4 255 1 255 3] [0 1 2 3 4 5]
+message! { CustomResourceColumnDefinition "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x9bb024aec20eab0a b"\x05\x02\x00\x04\xff\x01\xff\x03" b"\x00\x01\x02\x03\x04\x05"
 {
     name: Str, "name" 1 REQUIRED;
     type_: Str, "type" 2 REQUIRED;
@@ -133,7 +133,7 @@ pub struct CustomResourceDefinitionNames {
     pub list_kind: Str,
     pub categories: List<Str>,
 }
-message! { CustomResourceDefinitionNames "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x34e846ab6e48d679 [255 2 0 1 3 255 5 4] [0 1 2 3 4 5]
+message! { CustomResourceDefinitionNames "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x34e846ab6e48d679 b"\xff\x02\x00\x01\x03\xff\x05\x04" b"\x00\x01\x02\x03\x04\x05"
 {
     plural: Str, "plural" 1 REQUIRED;
     singular: Str, "singular" 2 OMIT;
@@ -152,7 +152,7 @@ pub struct CustomResourceDefinitionCondition {
     pub message: Str,
     pub observed_generation: i64,
 }
-message! { CustomResourceDefinitionCondition "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x1fd897255030916d [3 5 4 2 255 255 1 0] [0 1 2 3 4 5]
+message! { CustomResourceDefinitionCondition "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x1fd897255030916d b"\x03\x05\x04\x02\xff\xff\x01\x00" b"\x00\x01\x02\x03\x04\x05"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -169,7 +169,7 @@ pub struct CustomResourceDefinitionStatus {
     pub stored_versions: List<Str>,
     pub observed_generation: i64,
 }
-message! { CustomResourceDefinitionStatus "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x1fd897255030916d [0 3 2 1] [0 1 2 3]
+message! { CustomResourceDefinitionStatus "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x1fd897255030916d b"\x00\x03\x02\x01" b"\x00\x01\x02\x03"
 {
     conditions: List<CustomResourceDefinitionCondition>, "conditions" 1 0, Facts::NONE.list_map(&["type"]);
     accepted_names: CustomResourceDefinitionNames, "acceptedNames" 2 0;
@@ -185,7 +185,7 @@ pub struct CustomResourceDefinition {
     pub spec: CustomResourceDefinitionSpec,
     pub status: CustomResourceDefinitionStatus,
 }
-message! { CustomResourceDefinition "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { CustomResourceDefinition "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -203,7 +203,7 @@ pub struct CustomResourceDefinitionList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<CustomResourceDefinition>,
 }
-message! { CustomResourceDefinitionList "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { CustomResourceDefinitionList "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -215,7 +215,7 @@ message! { CustomResourceDefinitionList "k8s.io.apiextensions_apiserver.pkg.apis
 pub struct CustomResourceValidation {
     pub open_apiv3_schema: Option<Box<JSONSchemaProps>>,
 }
-message! { CustomResourceValidation "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { CustomResourceValidation "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     open_apiv3_schema: Option<Box<JSONSchemaProps>>, "openAPIV3Schema" 1 OMIT;
 }
@@ -225,7 +225,7 @@ pub struct CustomResourceSubresources {
     pub status: Option<Box<CustomResourceSubresourceStatus>>,
     pub scale: Option<Box<CustomResourceSubresourceScale>>,
 }
-message! { CustomResourceSubresources "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { CustomResourceSubresources "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     status: Option<Box<CustomResourceSubresourceStatus>>, "status" 1 OMIT;
     scale: Option<Box<CustomResourceSubresourceScale>>, "scale" 2 OMIT;
@@ -234,7 +234,7 @@ message! { CustomResourceSubresources "k8s.io.apiextensions_apiserver.pkg.apis.a
 
 pub struct CustomResourceSubresourceStatus {
 }
-message! { CustomResourceSubresourceStatus "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x1 [] []
+message! { CustomResourceSubresourceStatus "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x1 b"" b""
 {
 }
 }
@@ -244,7 +244,7 @@ pub struct CustomResourceSubresourceScale {
     pub status_replicas_path: Str,
     pub label_selector_path: Option<Str>,
 }
-message! { CustomResourceSubresourceScale "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 [2 0 1 255] [0 1 2]
+message! { CustomResourceSubresourceScale "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x00\x01\xff" b"\x00\x01\x02"
 {
     spec_replicas_path: Str, "specReplicasPath" 1 REQUIRED;
     status_replicas_path: Str, "statusReplicasPath" 2 REQUIRED;
@@ -258,7 +258,7 @@ pub struct ConversionReview {
     pub request: Option<Box<ConversionRequest>>,
     pub response: Option<Box<ConversionResponse>>,
 }
-message! { ConversionReview "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x62ce1ffad85b1c36 [0 3 1 2] [2 3]
+message! { ConversionReview "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x03\x01\x02" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -272,7 +272,7 @@ pub struct ConversionRequest {
     pub desired_api_version: Str,
     pub objects: List<RawJson>,
 }
-message! { ConversionRequest "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x62ce1ffad85b1c36 [1 2 0 255] [0 1 2]
+message! { ConversionRequest "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x62ce1ffad85b1c36 b"\x01\x02\x00\xff" b"\x00\x01\x02"
 {
     uid: Str, "uid" 1 REQUIRED;
     desired_api_version: Str, "desiredAPIVersion" 2 REQUIRED;
@@ -285,7 +285,7 @@ pub struct ConversionResponse {
     pub converted_objects: List<RawJson>,
     pub result: super::meta_v1::Status,
 }
-message! { ConversionResponse "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 [2 1 0 255] [0 1 2]
+message! { ConversionResponse "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x01\x00\xff" b"\x00\x01\x02"
 {
     uid: Str, "uid" 1 REQUIRED;
     converted_objects: List<RawJson>, "convertedObjects" 2 REQUIRED, Facts::NONE.list_atomic();
@@ -339,7 +339,7 @@ pub struct JSONSchemaProps {
     pub x_map_type: Option<Str>,
     pub x_validations: List<ValidationRule>,
 }
-message! { JSONSchemaProps "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x36ca1465c9b326d9 [255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 29 255 255 255 2 11 255 22 255 19 255 255 255 255 255 255 255 255 255 10 255 255 35 255 255 255 255 255 255 255 255 255 255 34 0 255 255 255 255 255 255 255 255 255 255 255 255 255 255 32 255 255 255 255 255 255 255 255 255 255 255 255 255 16 255 255 255 12 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 24 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 17 4 255 255 255 255 1 255 255 255 255 255 255 255 25 255 255 255 255 255 255 255 255 255 255 255 21 255 255 255 255 255 255 255 255 255 33 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 40 255 8 255 255 255 255 255 255 255 38 255 255 255 255 255 255 255 255 255 255 3 255 255 255 255 255 255 255 255 255 255 255 255 255 36 23 255 255 255 255 255 255 255 255 255 255 255 15 255 255 255 255 42 255 255 255 255 255 255 14 255 255 255 255 9 28 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 13 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 31 255 255 255 255 255 255 255 255 255 27 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 39 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 7 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 5 255 255 255 255 255 255 255 255 255 255 255 255 41 255 255 26 255 255 255 255 255 255 255 255 255 20 255 255 255 255 255 255 255 6 255 255 255 255 255 255 18 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 43 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 255 30 255 255 255 37 255 255] [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43]
+message! { JSONSchemaProps "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x36ca1465c9b326d9 b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x1d\xff\xff\xff\x02\x0b\xff\x16\xff\x13\xff\xff\xff\xff\xff\xff\xff\xff\xff\x0a\xff\xff\x23\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x22\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x10\xff\xff\xff\x0c\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x11\x04\xff\xff\xff\xff\x01\xff\xff\xff\xff\xff\xff\xff\x19\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x15\xff\xff\xff\xff\xff\xff\xff\xff\xff\x21\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x28\xff\x08\xff\xff\xff\xff\xff\xff\xff\x26\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x24\x17\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x0f\xff\xff\xff\xff\x2a\xff\xff\xff\xff\xff\xff\x0e\xff\xff\xff\xff\x09\x1c\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x0d\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x1f\xff\xff\xff\xff\xff\xff\xff\xff\xff\x1b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x27\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x07\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x05\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x29\xff\xff\x1a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x14\xff\xff\xff\xff\xff\xff\xff\x06\xff\xff\xff\xff\xff\xff\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x2b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x1e\xff\xff\xff\x25\xff\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x20\x21\x22\x23\x24\x25\x26\x27\x28\x29\x2a\x2b"
 {
     id: Str, "id" 1 OMIT;
     schema: Str, "$schema" 2 OMIT;
@@ -396,7 +396,7 @@ pub struct ValidationRule {
     pub field_path: Str,
     pub optional_old_self: Option<bool>,
 }
-message! { ValidationRule "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0xbfc9e24f766f3abf [0 1 5 2 4 255 3 255] [0 1 2 3 4 5]
+message! { ValidationRule "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0xbfc9e24f766f3abf b"\x00\x01\x05\x02\x04\xff\x03\xff" b"\x00\x01\x02\x03\x04\x05"
 {
     rule: Str, "rule" 1 REQUIRED;
     message: Str, "message" 2 OMIT;
@@ -411,7 +411,7 @@ pub struct JSONSchemaPropsOrArray {
     pub schema: Option<Box<JSONSchemaProps>>,
     pub json_schemas: List<JSONSchemaProps>,
 }
-message! { JSONSchemaPropsOrArray "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" OrArray false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { JSONSchemaPropsOrArray "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" OrArray false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     schema: Option<Box<JSONSchemaProps>>, "schema" 1 0;
     json_schemas: List<JSONSchemaProps>, "json_schemas" 2 0, Facts::NONE.list_atomic();
@@ -422,7 +422,7 @@ pub struct JSONSchemaPropsOrBool {
     pub allows: bool,
     pub schema: Option<Box<JSONSchemaProps>>,
 }
-message! { JSONSchemaPropsOrBool "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" OrBool false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { JSONSchemaPropsOrBool "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" OrBool false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     allows: bool, "allows" 1 0;
     schema: Option<Box<JSONSchemaProps>>, "schema" 2 0;
@@ -433,7 +433,7 @@ pub struct JSONSchemaPropsOrStringArray {
     pub schema: Option<Box<JSONSchemaProps>>,
     pub property: List<Str>,
 }
-message! { JSONSchemaPropsOrStringArray "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" OrStringArray false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { JSONSchemaPropsOrStringArray "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" OrStringArray false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     schema: Option<Box<JSONSchemaProps>>, "schema" 1 0;
     property: List<Str>, "property" 2 0, Facts::NONE.list_atomic();
@@ -444,7 +444,7 @@ pub struct ExternalDocumentation {
     pub description: Str,
     pub url: Str,
 }
-message! { ExternalDocumentation "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x101f5e859d7dded0 [1 0] [0 1]
+message! { ExternalDocumentation "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1" Struct false 0x101f5e859d7dded0 b"\x01\x00" b"\x00\x01"
 {
     description: Str, "description" 1 OMIT;
     url: Str, "url" 2 OMIT;

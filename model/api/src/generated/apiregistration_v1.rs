@@ -9,7 +9,7 @@ pub struct APIServiceList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<APIService>,
 }
-message! { APIServiceList "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { APIServiceList "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -23,7 +23,7 @@ pub struct ServiceReference {
     pub name: Str,
     pub port: Option<i32>,
 }
-message! { ServiceReference "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0x7f6c280beaa8e3e7 [1 0 2 255] [0 1 2]
+message! { ServiceReference "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00\x02\xff" b"\x00\x01\x02"
 {
     namespace: Str, "namespace" 1 OMIT;
     name: Str, "name" 2 OMIT;
@@ -40,7 +40,7 @@ pub struct APIServiceSpec {
     pub group_priority_minimum: i32,
     pub version_priority: i32,
 }
-message! { APIServiceSpec "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0x62ce1ffad85b1c36 [6 5 0 1 4 255 3 2] [0 1 2 3 4 5 6]
+message! { APIServiceSpec "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0x62ce1ffad85b1c36 b"\x06\x05\x00\x01\x04\xff\x03\x02" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     service: Option<Box<ServiceReference>>, "service" 1 OMIT;
     group: Str, "group" 2 OMIT;
@@ -59,7 +59,7 @@ pub struct APIServiceCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { APIServiceCondition "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { APIServiceCondition "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -72,7 +72,7 @@ message! { APIServiceCondition "k8s.io.kube_aggregator.pkg.apis.apiregistration.
 pub struct APIServiceStatus {
     pub conditions: List<APIServiceCondition>,
 }
-message! { APIServiceStatus "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { APIServiceStatus "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     conditions: List<APIServiceCondition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
 }
@@ -85,7 +85,7 @@ pub struct APIService {
     pub spec: APIServiceSpec,
     pub status: APIServiceStatus,
 }
-message! { APIService "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { APIService "k8s.io.kube_aggregator.pkg.apis.apiregistration.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -10,11 +10,11 @@ pub struct StorageVersion {
     pub spec: StorageVersionSpec,
     pub status: StorageVersionStatus,
 }
-message! { StorageVersion "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { StorageVersion "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
-    metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
+    metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT|REQUIRED;
     spec: StorageVersionSpec, "spec" 2 0;
     status: StorageVersionStatus, "status" 3 0;
 }
@@ -24,7 +24,7 @@ kind! { StorageVersion "internal.apiserver.k8s.io" "v1alpha1" "internal.apiserve
 
 pub struct StorageVersionSpec {
 }
-message! { StorageVersionSpec "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0x1 [] []
+message! { StorageVersionSpec "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0x1 b"" b""
 {
 }
 }
@@ -34,7 +34,7 @@ pub struct StorageVersionStatus {
     pub common_encoding_version: Option<Str>,
     pub conditions: List<StorageVersionCondition>,
 }
-message! { StorageVersionStatus "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [1 2 0 255] [0 1 2]
+message! { StorageVersionStatus "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x02\x00\xff" b"\x00\x01\x02"
 {
     storage_versions: List<ServerStorageVersion>, "storageVersions" 1 OMIT, Facts::NONE.list_map(&["apiServerID"]);
     common_encoding_version: Option<Str>, "commonEncodingVersion" 2 OMIT;
@@ -48,11 +48,11 @@ pub struct ServerStorageVersion {
     pub decodable_versions: List<Str>,
     pub served_versions: List<Str>,
 }
-message! { ServerStorageVersion "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0xa34d7a3fd891309e [1 3 0 2] [0 1 2 3]
+message! { ServerStorageVersion "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0xa34d7a3fd891309e b"\x01\x03\x00\x02" b"\x00\x01\x02\x03"
 {
-    api_server_id: Str, "apiServerID" 1 OMIT;
-    encoding_version: Str, "encodingVersion" 2 OMIT;
-    decodable_versions: List<Str>, "decodableVersions" 3 OMIT, Facts::NONE.list_set();
+    api_server_id: Str, "apiServerID" 1 OMIT|REQUIRED;
+    encoding_version: Str, "encodingVersion" 2 OMIT|REQUIRED;
+    decodable_versions: List<Str>, "decodableVersions" 3 OMIT|REQUIRED, Facts::NONE.list_set();
     served_versions: List<Str>, "servedVersions" 4 OMIT, Facts::NONE.list_set();
 }
 }
@@ -65,14 +65,14 @@ pub struct StorageVersionCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { StorageVersionCondition "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0x1fd897255030916d [4 2 5 3 255 255 1 0] [0 1 2 3 4 5]
+message! { StorageVersionCondition "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0x1fd897255030916d b"\x04\x02\x05\x03\xff\xff\x01\x00" b"\x00\x01\x02\x03\x04\x05"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
     observed_generation: i64, "observedGeneration" 3 OMIT;
     last_transition_time: Time, "lastTransitionTime" 4 OMIT;
     reason: Str, "reason" 5 REQUIRED;
-    message: Str, "message" 6 OMIT;
+    message: Str, "message" 6 OMIT|REQUIRED;
 }
 }
 
@@ -82,7 +82,7 @@ pub struct StorageVersionList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<StorageVersion>,
 }
-message! { StorageVersionList "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { StorageVersionList "k8s.io.api.apiserverinternal.v1alpha1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

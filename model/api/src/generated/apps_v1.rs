@@ -10,7 +10,7 @@ pub struct StatefulSet {
     pub spec: StatefulSetSpec,
     pub status: StatefulSetStatus,
 }
-message! { StatefulSet "k8s.io.api.apps.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { StatefulSet "k8s.io.api.apps.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -26,7 +26,7 @@ pub struct StatefulSetUpdateStrategy {
     pub type_: Str,
     pub rolling_update: Option<Box<RollingUpdateStatefulSetStrategy>>,
 }
-message! { StatefulSetUpdateStrategy "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { StatefulSetUpdateStrategy "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 OMIT, Facts::NONE.values(&["OnDelete", "RollingUpdate"]);
     rolling_update: Option<Box<RollingUpdateStatefulSetStrategy>>, "rollingUpdate" 2 OMIT;
@@ -37,7 +37,7 @@ pub struct RollingUpdateStatefulSetStrategy {
     pub partition: Option<i32>,
     pub max_unavailable: Option<IntOrString>,
 }
-message! { RollingUpdateStatefulSetStrategy "k8s.io.api.apps.v1" Struct false 0x62ce1ffad85b1c36 [1 0] [0 1]
+message! { RollingUpdateStatefulSetStrategy "k8s.io.api.apps.v1" Struct false 0x62ce1ffad85b1c36 b"\x01\x00" b"\x00\x01"
 {
     partition: Option<i32>, "partition" 1 OMIT;
     max_unavailable: Option<IntOrString>, "maxUnavailable" 2 OMIT;
@@ -48,7 +48,7 @@ pub struct StatefulSetPersistentVolumeClaimRetentionPolicy {
     pub when_deleted: Str,
     pub when_scaled: Str,
 }
-message! { StatefulSetPersistentVolumeClaimRetentionPolicy "k8s.io.api.apps.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { StatefulSetPersistentVolumeClaimRetentionPolicy "k8s.io.api.apps.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     when_deleted: Str, "whenDeleted" 1 OMIT;
     when_scaled: Str, "whenScaled" 2 OMIT;
@@ -58,7 +58,7 @@ message! { StatefulSetPersistentVolumeClaimRetentionPolicy "k8s.io.api.apps.v1" 
 pub struct StatefulSetOrdinals {
     pub start: i32,
 }
-message! { StatefulSetOrdinals "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { StatefulSetOrdinals "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     start: i32, "start" 1 0;
 }
@@ -77,7 +77,7 @@ pub struct StatefulSetSpec {
     pub persistent_volume_claim_retention_policy: Option<Box<StatefulSetPersistentVolumeClaimRetentionPolicy>>,
     pub ordinals: Option<Box<StatefulSetOrdinals>>,
 }
-message! { StatefulSetSpec "k8s.io.api.apps.v1" Struct false 0xf64326e25e5af68 [255 1 5 10 255 255 255 2 6 7 4 9 0 255 8 3] [0 1 2 3 4 5 6 7 8 9 10]
+message! { StatefulSetSpec "k8s.io.api.apps.v1" Struct false 0xf64326e25e5af68 b"\xff\x01\x05\x0a\xff\xff\xff\x02\x06\x07\x04\x09\x00\xff\x08\x03" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a"
 {
     replicas: Option<i32>, "replicas" 1 OMIT;
     selector: Option<Box<super::meta_v1::LabelSelector>>, "selector" 2 REQUIRED;
@@ -105,7 +105,7 @@ pub struct StatefulSetStatus {
     pub conditions: List<StatefulSetCondition>,
     pub available_replicas: i32,
 }
-message! { StatefulSetStatus "k8s.io.api.apps.v1" Struct false 0x7d3fa92363557889 [255 255 1 255 4 5 7 255 2 6 9 8 0 255 3 255] [0 1 2 3 4 5 6 7 8 9]
+message! { StatefulSetStatus "k8s.io.api.apps.v1" Struct false 0x7d3fa92363557889 b"\xff\xff\x01\xff\x04\x05\x07\xff\x02\x06\x09\x08\x00\xff\x03\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"
 {
     observed_generation: i64, "observedGeneration" 1 OMIT;
     replicas: i32, "replicas" 2 REQUIRED;
@@ -127,7 +127,7 @@ pub struct StatefulSetCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { StatefulSetCondition "k8s.io.api.apps.v1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { StatefulSetCondition "k8s.io.api.apps.v1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -143,7 +143,7 @@ pub struct StatefulSetList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<StatefulSet>,
 }
-message! { StatefulSetList "k8s.io.api.apps.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { StatefulSetList "k8s.io.api.apps.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -159,7 +159,7 @@ pub struct Deployment {
     pub spec: DeploymentSpec,
     pub status: DeploymentStatus,
 }
-message! { Deployment "k8s.io.api.apps.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Deployment "k8s.io.api.apps.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -181,7 +181,7 @@ pub struct DeploymentSpec {
     pub paused: bool,
     pub progress_deadline_seconds: Option<i32>,
 }
-message! { DeploymentSpec "k8s.io.api.apps.v1" Struct false 0x6aefed468ac3fb90 [2 6 0 5 1 7 3 4] [0 1 2 3 4 5 6 7]
+message! { DeploymentSpec "k8s.io.api.apps.v1" Struct false 0x6aefed468ac3fb90 b"\x02\x06\x00\x05\x01\x07\x03\x04" b"\x00\x01\x02\x03\x04\x05\x06\x07"
 {
     replicas: Option<i32>, "replicas" 1 OMIT;
     selector: Option<Box<super::meta_v1::LabelSelector>>, "selector" 2 REQUIRED;
@@ -198,7 +198,7 @@ pub struct DeploymentStrategy {
     pub type_: Str,
     pub rolling_update: Option<Box<RollingUpdateDeployment>>,
 }
-message! { DeploymentStrategy "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { DeploymentStrategy "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 OMIT, Facts::NONE.values(&["Recreate", "RollingUpdate"]);
     rolling_update: Option<Box<RollingUpdateDeployment>>, "rollingUpdate" 2 OMIT;
@@ -209,7 +209,7 @@ pub struct RollingUpdateDeployment {
     pub max_unavailable: Option<IntOrString>,
     pub max_surge: Option<IntOrString>,
 }
-message! { RollingUpdateDeployment "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { RollingUpdateDeployment "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     max_unavailable: Option<IntOrString>, "maxUnavailable" 1 OMIT;
     max_surge: Option<IntOrString>, "maxSurge" 2 OMIT;
@@ -227,7 +227,7 @@ pub struct DeploymentStatus {
     pub conditions: List<DeploymentCondition>,
     pub collision_count: Option<i32>,
 }
-message! { DeploymentStatus "k8s.io.api.apps.v1" Struct false 0x87944c6b12870b0f [2 255 7 255 6 255 3 5 255 255 0 1 255 8 4 255] [0 1 2 4 5 7 3 8 6]
+message! { DeploymentStatus "k8s.io.api.apps.v1" Struct false 0x87944c6b12870b0f b"\x02\xff\x07\xff\x06\xff\x03\x05\xff\xff\x00\x01\xff\x08\x04\xff" b"\x00\x01\x02\x04\x05\x07\x03\x08\x06"
 {
     observed_generation: i64, "observedGeneration" 1 OMIT;
     replicas: i32, "replicas" 2 OMIT;
@@ -249,7 +249,7 @@ pub struct DeploymentCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { DeploymentCondition "k8s.io.api.apps.v1" Struct false 0xe47119871cf9abe0 [0 2 1 255 4 3 5 255] [0 1 4 5 2 3]
+message! { DeploymentCondition "k8s.io.api.apps.v1" Struct false 0xe47119871cf9abe0 b"\x00\x02\x01\xff\x04\x03\x05\xff" b"\x00\x01\x04\x05\x02\x03"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -266,7 +266,7 @@ pub struct DeploymentList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Deployment>,
 }
-message! { DeploymentList "k8s.io.api.apps.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { DeploymentList "k8s.io.api.apps.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -279,7 +279,7 @@ pub struct DaemonSetUpdateStrategy {
     pub type_: Str,
     pub rolling_update: Option<Box<RollingUpdateDaemonSet>>,
 }
-message! { DaemonSetUpdateStrategy "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { DaemonSetUpdateStrategy "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 OMIT, Facts::NONE.values(&["OnDelete", "RollingUpdate"]);
     rolling_update: Option<Box<RollingUpdateDaemonSet>>, "rollingUpdate" 2 OMIT;
@@ -290,7 +290,7 @@ pub struct RollingUpdateDaemonSet {
     pub max_unavailable: Option<IntOrString>,
     pub max_surge: Option<IntOrString>,
 }
-message! { RollingUpdateDaemonSet "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { RollingUpdateDaemonSet "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     max_unavailable: Option<IntOrString>, "maxUnavailable" 1 OMIT;
     max_surge: Option<IntOrString>, "maxSurge" 2 OMIT;
@@ -304,7 +304,7 @@ pub struct DaemonSetSpec {
     pub min_ready_seconds: i32,
     pub revision_history_limit: Option<i32>,
 }
-message! { DaemonSetSpec "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 [255 255 255 3 2 1 4 0] [0 1 2 3 4]
+message! { DaemonSetSpec "k8s.io.api.apps.v1" Struct false 0x7f6c280beaa8e3e7 b"\xff\xff\xff\x03\x02\x01\x04\x00" b"\x00\x01\x02\x03\x04"
 {
     selector: Option<Box<super::meta_v1::LabelSelector>>, "selector" 1 REQUIRED;
     template: super::core_v1::PodTemplateSpec, "template" 2 REQUIRED;
@@ -326,7 +326,7 @@ pub struct DaemonSetStatus {
     pub collision_count: Option<i32>,
     pub conditions: List<DaemonSetCondition>,
 }
-message! { DaemonSetStatus "k8s.io.api.apps.v1" Struct false 0xb3f7d04fc7a99da6 [1 3 0 5 4 255 6 7 255 255 255 2 8 255 9 255] [0 1 2 3 4 5 6 7 8 9]
+message! { DaemonSetStatus "k8s.io.api.apps.v1" Struct false 0xb3f7d04fc7a99da6 b"\x01\x03\x00\x05\x04\xff\x06\x07\xff\xff\xff\x02\x08\xff\x09\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"
 {
     current_number_scheduled: i32, "currentNumberScheduled" 1 REQUIRED;
     number_misscheduled: i32, "numberMisscheduled" 2 REQUIRED;
@@ -348,7 +348,7 @@ pub struct DaemonSetCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { DaemonSetCondition "k8s.io.api.apps.v1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { DaemonSetCondition "k8s.io.api.apps.v1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -365,7 +365,7 @@ pub struct DaemonSet {
     pub spec: DaemonSetSpec,
     pub status: DaemonSetStatus,
 }
-message! { DaemonSet "k8s.io.api.apps.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { DaemonSet "k8s.io.api.apps.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -383,7 +383,7 @@ pub struct DaemonSetList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<DaemonSet>,
 }
-message! { DaemonSetList "k8s.io.api.apps.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { DaemonSetList "k8s.io.api.apps.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -399,7 +399,7 @@ pub struct ReplicaSet {
     pub spec: ReplicaSetSpec,
     pub status: ReplicaSetStatus,
 }
-message! { ReplicaSet "k8s.io.api.apps.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { ReplicaSet "k8s.io.api.apps.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -417,7 +417,7 @@ pub struct ReplicaSetList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ReplicaSet>,
 }
-message! { ReplicaSetList "k8s.io.api.apps.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ReplicaSetList "k8s.io.api.apps.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -432,7 +432,7 @@ pub struct ReplicaSetSpec {
     pub selector: Option<Box<super::meta_v1::LabelSelector>>,
     pub template: super::core_v1::PodTemplateSpec,
 }
-message! { ReplicaSetSpec "k8s.io.api.apps.v1" Struct false 0x87944c6b12870b0f [2 1 3 0] [0 2 3 1]
+message! { ReplicaSetSpec "k8s.io.api.apps.v1" Struct false 0x87944c6b12870b0f b"\x02\x01\x03\x00" b"\x00\x02\x03\x01"
 {
     replicas: Option<i32>, "replicas" 1 OMIT;
     min_ready_seconds: i32, "minReadySeconds" 4 OMIT;
@@ -450,7 +450,7 @@ pub struct ReplicaSetStatus {
     pub observed_generation: i64,
     pub conditions: List<ReplicaSetCondition>,
 }
-message! { ReplicaSetStatus "k8s.io.api.apps.v1" Struct false 0xd754009e3d61b87b [0 3 5 6 2 1 4 255] [0 1 5 2 3 6 4]
+message! { ReplicaSetStatus "k8s.io.api.apps.v1" Struct false 0xd754009e3d61b87b b"\x00\x03\x05\x06\x02\x01\x04\xff" b"\x00\x01\x05\x02\x03\x06\x04"
 {
     replicas: i32, "replicas" 1 REQUIRED;
     fully_labeled_replicas: i32, "fullyLabeledReplicas" 2 OMIT;
@@ -469,7 +469,7 @@ pub struct ReplicaSetCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { ReplicaSetCondition "k8s.io.api.apps.v1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { ReplicaSetCondition "k8s.io.api.apps.v1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -486,7 +486,7 @@ pub struct ControllerRevision {
     pub data: RawJson,
     pub revision: i64,
 }
-message! { ControllerRevision "k8s.io.api.apps.v1" Struct false 0xcf91633be7328c1 [2 255 1 3 4 255 255 0] [2 3 4]
+message! { ControllerRevision "k8s.io.api.apps.v1" Struct false 0xcf91633be7328c1 b"\x02\xff\x01\x03\x04\xff\xff\x00" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -504,7 +504,7 @@ pub struct ControllerRevisionList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ControllerRevision>,
 }
-message! { ControllerRevisionList "k8s.io.api.apps.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ControllerRevisionList "k8s.io.api.apps.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -6,7 +6,7 @@ use crate::kind::kind;
 pub struct ScaleSpec {
     pub replicas: i32,
 }
-message! { ScaleSpec "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ScaleSpec "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     replicas: i32, "replicas" 1 OMIT, Facts::NONE.default("0");
 }
@@ -17,7 +17,7 @@ pub struct ScaleStatus {
     pub selector: Map<Str>,
     pub target_selector: Str,
 }
-message! { ScaleStatus "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 [2 0 255 1] [0 1 2]
+message! { ScaleStatus "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x00\xff\x01" b"\x00\x01\x02"
 {
     replicas: i32, "replicas" 1 REQUIRED;
     selector: Map<Str>, "selector" 2 OMIT;
@@ -32,7 +32,7 @@ pub struct Scale {
     pub spec: ScaleSpec,
     pub status: ScaleStatus,
 }
-message! { Scale "k8s.io.api.apps.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Scale "k8s.io.api.apps.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -51,7 +51,7 @@ pub struct StatefulSet {
     pub spec: StatefulSetSpec,
     pub status: StatefulSetStatus,
 }
-message! { StatefulSet "k8s.io.api.apps.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { StatefulSet "k8s.io.api.apps.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -67,7 +67,7 @@ pub struct StatefulSetUpdateStrategy {
     pub type_: Str,
     pub rolling_update: Option<Box<RollingUpdateStatefulSetStrategy>>,
 }
-message! { StatefulSetUpdateStrategy "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { StatefulSetUpdateStrategy "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 OMIT;
     rolling_update: Option<Box<RollingUpdateStatefulSetStrategy>>, "rollingUpdate" 2 OMIT;
@@ -78,7 +78,7 @@ pub struct RollingUpdateStatefulSetStrategy {
     pub partition: Option<i32>,
     pub max_unavailable: Option<IntOrString>,
 }
-message! { RollingUpdateStatefulSetStrategy "k8s.io.api.apps.v1beta1" Struct false 0x62ce1ffad85b1c36 [1 0] [0 1]
+message! { RollingUpdateStatefulSetStrategy "k8s.io.api.apps.v1beta1" Struct false 0x62ce1ffad85b1c36 b"\x01\x00" b"\x00\x01"
 {
     partition: Option<i32>, "partition" 1 OMIT;
     max_unavailable: Option<IntOrString>, "maxUnavailable" 2 OMIT;
@@ -89,7 +89,7 @@ pub struct StatefulSetPersistentVolumeClaimRetentionPolicy {
     pub when_deleted: Str,
     pub when_scaled: Str,
 }
-message! { StatefulSetPersistentVolumeClaimRetentionPolicy "k8s.io.api.apps.v1beta1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { StatefulSetPersistentVolumeClaimRetentionPolicy "k8s.io.api.apps.v1beta1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     when_deleted: Str, "whenDeleted" 1 OMIT;
     when_scaled: Str, "whenScaled" 2 OMIT;
@@ -99,7 +99,7 @@ message! { StatefulSetPersistentVolumeClaimRetentionPolicy "k8s.io.api.apps.v1be
 pub struct StatefulSetOrdinals {
     pub start: i32,
 }
-message! { StatefulSetOrdinals "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { StatefulSetOrdinals "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     start: i32, "start" 1 0;
 }
@@ -118,7 +118,7 @@ pub struct StatefulSetSpec {
     pub persistent_volume_claim_retention_policy: Option<Box<StatefulSetPersistentVolumeClaimRetentionPolicy>>,
     pub ordinals: Option<Box<StatefulSetOrdinals>>,
 }
-message! { StatefulSetSpec "k8s.io.api.apps.v1beta1" Struct false 0xf64326e25e5af68 [255 1 5 10 255 255 255 2 6 7 4 9 0 255 8 3] [0 1 2 3 4 5 6 7 8 9 10]
+message! { StatefulSetSpec "k8s.io.api.apps.v1beta1" Struct false 0xf64326e25e5af68 b"\xff\x01\x05\x0a\xff\xff\xff\x02\x06\x07\x04\x09\x00\xff\x08\x03" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a"
 {
     replicas: Option<i32>, "replicas" 1 OMIT;
     selector: Option<Box<super::meta_v1::LabelSelector>>, "selector" 2 OMIT;
@@ -146,7 +146,7 @@ pub struct StatefulSetStatus {
     pub conditions: List<StatefulSetCondition>,
     pub available_replicas: i32,
 }
-message! { StatefulSetStatus "k8s.io.api.apps.v1beta1" Struct false 0x7d3fa92363557889 [255 255 1 255 4 5 7 255 2 6 9 8 0 255 3 255] [0 1 2 3 4 5 6 7 8 9]
+message! { StatefulSetStatus "k8s.io.api.apps.v1beta1" Struct false 0x7d3fa92363557889 b"\xff\xff\x01\xff\x04\x05\x07\xff\x02\x06\x09\x08\x00\xff\x03\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"
 {
     observed_generation: Option<i64>, "observedGeneration" 1 OMIT;
     replicas: i32, "replicas" 2 REQUIRED;
@@ -168,7 +168,7 @@ pub struct StatefulSetCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { StatefulSetCondition "k8s.io.api.apps.v1beta1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { StatefulSetCondition "k8s.io.api.apps.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -184,7 +184,7 @@ pub struct StatefulSetList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<StatefulSet>,
 }
-message! { StatefulSetList "k8s.io.api.apps.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { StatefulSetList "k8s.io.api.apps.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -200,7 +200,7 @@ pub struct Deployment {
     pub spec: DeploymentSpec,
     pub status: DeploymentStatus,
 }
-message! { Deployment "k8s.io.api.apps.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Deployment "k8s.io.api.apps.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -223,7 +223,7 @@ pub struct DeploymentSpec {
     pub rollback_to: Option<Box<RollbackConfig>>,
     pub progress_deadline_seconds: Option<i32>,
 }
-message! { DeploymentSpec "k8s.io.api.apps.v1beta1" Struct false 0xe44413209bbc36e [255 2 6 255 5 4 255 3 0 255 1 8 255 255 255 7] [0 1 2 3 4 5 6 7 8]
+message! { DeploymentSpec "k8s.io.api.apps.v1beta1" Struct false 0xe44413209bbc36e b"\xff\x02\x06\xff\x05\x04\xff\x03\x00\xff\x01\x08\xff\xff\xff\x07" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08"
 {
     replicas: Option<i32>, "replicas" 1 OMIT;
     selector: Option<Box<super::meta_v1::LabelSelector>>, "selector" 2 OMIT;
@@ -244,7 +244,7 @@ pub struct DeploymentRollback {
     pub updated_annotations: Map<Str>,
     pub rollback_to: RollbackConfig,
 }
-message! { DeploymentRollback "k8s.io.api.apps.v1beta1" Struct false 0x35174a4158b8a0b7 [3 4 1 2 0 255 255 255] [2 3 4]
+message! { DeploymentRollback "k8s.io.api.apps.v1beta1" Struct false 0x35174a4158b8a0b7 b"\x03\x04\x01\x02\x00\xff\xff\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -257,7 +257,7 @@ message! { DeploymentRollback "k8s.io.api.apps.v1beta1" Struct false 0x35174a415
 pub struct RollbackConfig {
     pub revision: i64,
 }
-message! { RollbackConfig "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { RollbackConfig "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     revision: i64, "revision" 1 OMIT;
 }
@@ -267,7 +267,7 @@ pub struct DeploymentStrategy {
     pub type_: Str,
     pub rolling_update: Option<Box<RollingUpdateDeployment>>,
 }
-message! { DeploymentStrategy "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { DeploymentStrategy "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 OMIT;
     rolling_update: Option<Box<RollingUpdateDeployment>>, "rollingUpdate" 2 OMIT;
@@ -278,7 +278,7 @@ pub struct RollingUpdateDeployment {
     pub max_unavailable: Option<IntOrString>,
     pub max_surge: Option<IntOrString>,
 }
-message! { RollingUpdateDeployment "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { RollingUpdateDeployment "k8s.io.api.apps.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     max_unavailable: Option<IntOrString>, "maxUnavailable" 1 OMIT;
     max_surge: Option<IntOrString>, "maxSurge" 2 OMIT;
@@ -296,7 +296,7 @@ pub struct DeploymentStatus {
     pub conditions: List<DeploymentCondition>,
     pub collision_count: Option<i32>,
 }
-message! { DeploymentStatus "k8s.io.api.apps.v1beta1" Struct false 0x87944c6b12870b0f [2 255 7 255 6 255 3 5 255 255 0 1 255 8 4 255] [0 1 2 4 5 7 3 8 6]
+message! { DeploymentStatus "k8s.io.api.apps.v1beta1" Struct false 0x87944c6b12870b0f b"\x02\xff\x07\xff\x06\xff\x03\x05\xff\xff\x00\x01\xff\x08\x04\xff" b"\x00\x01\x02\x04\x05\x07\x03\x08\x06"
 {
     observed_generation: i64, "observedGeneration" 1 OMIT;
     replicas: i32, "replicas" 2 OMIT;
@@ -318,7 +318,7 @@ pub struct DeploymentCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { DeploymentCondition "k8s.io.api.apps.v1beta1" Struct false 0xe47119871cf9abe0 [0 2 1 255 4 3 5 255] [0 1 4 5 2 3]
+message! { DeploymentCondition "k8s.io.api.apps.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\x02\x01\xff\x04\x03\x05\xff" b"\x00\x01\x04\x05\x02\x03"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -335,7 +335,7 @@ pub struct DeploymentList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Deployment>,
 }
-message! { DeploymentList "k8s.io.api.apps.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { DeploymentList "k8s.io.api.apps.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -351,7 +351,7 @@ pub struct ControllerRevision {
     pub data: RawJson,
     pub revision: i64,
 }
-message! { ControllerRevision "k8s.io.api.apps.v1beta1" Struct false 0xcf91633be7328c1 [2 255 1 3 4 255 255 0] [2 3 4]
+message! { ControllerRevision "k8s.io.api.apps.v1beta1" Struct false 0xcf91633be7328c1 b"\x02\xff\x01\x03\x04\xff\xff\x00" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -369,7 +369,7 @@ pub struct ControllerRevisionList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ControllerRevision>,
 }
-message! { ControllerRevisionList "k8s.io.api.apps.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ControllerRevisionList "k8s.io.api.apps.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -24,7 +24,7 @@ pub struct Event {
     pub stage_timestamp: MicroTime,
     pub annotations: Map<Str>,
 }
-message! { Event "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x706bf3ac9c8098e3 [14 255 4 255 3 255 15 17 18 9 13 255 0 10 255 11 255 7 16 5 12 8 255 255 255 255 2 1 255 6 255 255] [2 3 4 5 6 7 8 10 12 13 16 17 18 11 9]
+message! { Event "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x706bf3ac9c8098e3 b"\x0e\xff\x04\xff\x03\xff\x0f\x11\x12\x09\x0d\xff\x00\x0a\xff\x0b\xff\x07\x10\x05\x0c\x08\xff\xff\xff\xff\x02\x01\xff\x06\xff\xff" b"\x02\x03\x04\x05\x06\x07\x08\x0a\x0c\x0d\x10\x11\x12\x0b\x09"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -51,7 +51,7 @@ message! { Event "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x706bf3ac9c8
 pub struct AuthenticationMetadata {
     pub impersonation_constraint: Str,
 }
-message! { AuthenticationMetadata "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { AuthenticationMetadata "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     impersonation_constraint: Str, "impersonationConstraint" 1 OMIT;
 }
@@ -63,7 +63,7 @@ pub struct EventList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Event>,
 }
-message! { EventList "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { EventList "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -80,7 +80,7 @@ pub struct Policy {
     pub omit_stages: List<Str>,
     pub omit_managed_fields: bool,
 }
-message! { Policy "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x9e2c31e94344f995 [4 1 2 5 255 255 0 3] [2 3 4 5]
+message! { Policy "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x9e2c31e94344f995 b"\x04\x01\x02\x05\xff\xff\x00\x03" b"\x02\x03\x04\x05"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -99,7 +99,7 @@ pub struct PolicyList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Policy>,
 }
-message! { PolicyList "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PolicyList "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -119,7 +119,7 @@ pub struct PolicyRule {
     pub omit_stages: List<Str>,
     pub omit_managed_fields: Option<bool>,
 }
-message! { PolicyRule "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x34bc346ca79ad6d4 [3 6 5 2 255 255 4 255 0 255 7 8 255 255 255 1] [0 1 2 3 4 5 6 7 8]
+message! { PolicyRule "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x34bc346ca79ad6d4 b"\x03\x06\x05\x02\xff\xff\x04\xff\x00\xff\x07\x08\xff\xff\xff\x01" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08"
 {
     level: Str, "level" 1 REQUIRED;
     users: List<Str>, "users" 2 OMIT, Facts::NONE.list_atomic();
@@ -138,7 +138,7 @@ pub struct GroupResources {
     pub resources: List<Str>,
     pub resource_names: List<Str>,
 }
-message! { GroupResources "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x7f6c280beaa8e3e7 [2 0 255 1] [0 1 2]
+message! { GroupResources "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x00\xff\x01" b"\x00\x01\x02"
 {
     group: Str, "group" 1 OMIT;
     resources: List<Str>, "resources" 2 OMIT, Facts::NONE.list_atomic();
@@ -156,7 +156,7 @@ pub struct ObjectReference {
     pub resource_version: Str,
     pub subresource: Str,
 }
-message! { ObjectReference "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x802997e65283abf1 [7 4 1 3 5 0 2 6] [0 1 2 3 4 5 6 7]
+message! { ObjectReference "k8s.io.apiserver.pkg.apis.audit.v1" Struct false 0x802997e65283abf1 b"\x07\x04\x01\x03\x05\x00\x02\x06" b"\x00\x01\x02\x03\x04\x05\x06\x07"
 {
     resource: Str, "resource" 1 OMIT;
     namespace: Str, "namespace" 2 OMIT;

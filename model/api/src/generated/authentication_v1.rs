@@ -10,7 +10,7 @@ pub struct TokenReview {
     pub spec: TokenReviewSpec,
     pub status: TokenReviewStatus,
 }
-message! { TokenReview "k8s.io.api.authentication.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { TokenReview "k8s.io.api.authentication.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -26,9 +26,9 @@ pub struct TokenReviewSpec {
     pub token: Str,
     pub audiences: List<Str>,
 }
-message! { TokenReviewSpec "k8s.io.api.authentication.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { TokenReviewSpec "k8s.io.api.authentication.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
-    token: Str, "token" 1 OMIT;
+    token: Str, "token" 1 OMIT|REQUIRED;
     audiences: List<Str>, "audiences" 2 OMIT, Facts::NONE.list_atomic();
 }
 }
@@ -39,7 +39,7 @@ pub struct TokenReviewStatus {
     pub audiences: List<Str>,
     pub error: Str,
 }
-message! { TokenReviewStatus "k8s.io.api.authentication.v1" Struct false 0x36ca1465c9b326d9 [2 1 0 3] [0 1 3 2]
+message! { TokenReviewStatus "k8s.io.api.authentication.v1" Struct false 0x36ca1465c9b326d9 b"\x02\x01\x00\x03" b"\x00\x01\x03\x02"
 {
     authenticated: bool, "authenticated" 1 OMIT;
     user: UserInfo, "user" 2 OMIT;
@@ -54,7 +54,7 @@ pub struct UserInfo {
     pub groups: List<Str>,
     pub extra: Map<List<Str>>,
 }
-message! { UserInfo "k8s.io.api.authentication.v1" Struct false 0xcf91633be7328c1 [0 2 3 1] [0 1 2 3]
+message! { UserInfo "k8s.io.api.authentication.v1" Struct false 0xcf91633be7328c1 b"\x00\x02\x03\x01" b"\x00\x01\x02\x03"
 {
     username: Str, "username" 1 OMIT;
     uid: Str, "uid" 2 OMIT;
@@ -70,7 +70,7 @@ pub struct TokenRequest {
     pub spec: TokenRequestSpec,
     pub status: TokenRequestStatus,
 }
-message! { TokenRequest "k8s.io.api.authentication.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { TokenRequest "k8s.io.api.authentication.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -87,7 +87,7 @@ pub struct TokenRequestSpec {
     pub expiration_seconds: Option<i64>,
     pub bound_object_ref: Option<Box<BoundObjectReference>>,
 }
-message! { TokenRequestSpec "k8s.io.api.authentication.v1" Struct false 0x35174a4158b8a0b7 [255 2 1 0] [0 2 1]
+message! { TokenRequestSpec "k8s.io.api.authentication.v1" Struct false 0x35174a4158b8a0b7 b"\xff\x02\x01\x00" b"\x00\x02\x01"
 {
     audiences: List<Str>, "audiences" 1 0, Facts::NONE.list_atomic();
     expiration_seconds: Option<i64>, "expirationSeconds" 4 0;
@@ -99,7 +99,7 @@ pub struct TokenRequestStatus {
     pub token: Str,
     pub expiration_timestamp: Time,
 }
-message! { TokenRequestStatus "k8s.io.api.authentication.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { TokenRequestStatus "k8s.io.api.authentication.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     token: Str, "token" 1 0;
     expiration_timestamp: Time, "expirationTimestamp" 2 0;
@@ -112,7 +112,7 @@ pub struct BoundObjectReference {
     pub name: Str,
     pub uid: Str,
 }
-message! { BoundObjectReference "k8s.io.api.authentication.v1" Struct false 0x35174a4158b8a0b7 [0 3 1 2] [0 1 2 3]
+message! { BoundObjectReference "k8s.io.api.authentication.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x03\x01\x02" b"\x00\x01\x02\x03"
 {
     kind: Str, "kind" 1 OMIT;
     api_version: Str, "apiVersion" 2 OMIT;
@@ -127,7 +127,7 @@ pub struct SelfSubjectReview {
     pub metadata: super::meta_v1::ObjectMeta,
     pub status: SelfSubjectReviewStatus,
 }
-message! { SelfSubjectReview "k8s.io.api.authentication.v1" Struct false 0x62ce1ffad85b1c36 [0 3 1 2] [2 3]
+message! { SelfSubjectReview "k8s.io.api.authentication.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x03\x01\x02" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -141,7 +141,7 @@ kind! { SelfSubjectReview "authentication.k8s.io" "v1" "authentication.k8s.io/v1
 pub struct SelfSubjectReviewStatus {
     pub user_info: UserInfo,
 }
-message! { SelfSubjectReviewStatus "k8s.io.api.authentication.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { SelfSubjectReviewStatus "k8s.io.api.authentication.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     user_info: UserInfo, "userInfo" 1 OMIT;
 }

@@ -9,7 +9,7 @@ pub struct SelfSubjectReview {
     pub metadata: super::meta_v1::ObjectMeta,
     pub status: SelfSubjectReviewStatus,
 }
-message! { SelfSubjectReview "k8s.io.api.authentication.v1alpha1" Struct false 0x62ce1ffad85b1c36 [0 3 1 2] [2 3]
+message! { SelfSubjectReview "k8s.io.api.authentication.v1alpha1" Struct false 0x62ce1ffad85b1c36 b"\x00\x03\x01\x02" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -23,7 +23,7 @@ kind! { SelfSubjectReview "authentication.k8s.io" "v1alpha1" "authentication.k8s
 pub struct SelfSubjectReviewStatus {
     pub user_info: super::authentication_v1::UserInfo,
 }
-message! { SelfSubjectReviewStatus "k8s.io.api.authentication.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { SelfSubjectReviewStatus "k8s.io.api.authentication.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     user_info: super::authentication_v1::UserInfo, "userInfo" 1 OMIT;
 }

@@ -10,7 +10,7 @@ pub struct TokenReview {
     pub spec: TokenReviewSpec,
     pub status: TokenReviewStatus,
 }
-message! { TokenReview "k8s.io.api.authentication.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { TokenReview "k8s.io.api.authentication.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -26,9 +26,9 @@ pub struct TokenReviewSpec {
     pub token: Str,
     pub audiences: List<Str>,
 }
-message! { TokenReviewSpec "k8s.io.api.authentication.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { TokenReviewSpec "k8s.io.api.authentication.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
-    token: Str, "token" 1 OMIT;
+    token: Str, "token" 1 OMIT|REQUIRED;
     audiences: List<Str>, "audiences" 2 OMIT, Facts::NONE.list_atomic();
 }
 }
@@ -39,7 +39,7 @@ pub struct TokenReviewStatus {
     pub audiences: List<Str>,
     pub error: Str,
 }
-message! { TokenReviewStatus "k8s.io.api.authentication.v1beta1" Struct false 0x36ca1465c9b326d9 [2 1 0 3] [0 1 3 2]
+message! { TokenReviewStatus "k8s.io.api.authentication.v1beta1" Struct false 0x36ca1465c9b326d9 b"\x02\x01\x00\x03" b"\x00\x01\x03\x02"
 {
     authenticated: bool, "authenticated" 1 OMIT;
     user: UserInfo, "user" 2 OMIT;
@@ -54,7 +54,7 @@ pub struct UserInfo {
     pub groups: List<Str>,
     pub extra: Map<List<Str>>,
 }
-message! { UserInfo "k8s.io.api.authentication.v1beta1" Struct false 0xcf91633be7328c1 [0 2 3 1] [0 1 2 3]
+message! { UserInfo "k8s.io.api.authentication.v1beta1" Struct false 0xcf91633be7328c1 b"\x00\x02\x03\x01" b"\x00\x01\x02\x03"
 {
     username: Str, "username" 1 OMIT;
     uid: Str, "uid" 2 OMIT;
@@ -69,7 +69,7 @@ pub struct SelfSubjectReview {
     pub metadata: super::meta_v1::ObjectMeta,
     pub status: SelfSubjectReviewStatus,
 }
-message! { SelfSubjectReview "k8s.io.api.authentication.v1beta1" Struct false 0x62ce1ffad85b1c36 [0 3 1 2] [2 3]
+message! { SelfSubjectReview "k8s.io.api.authentication.v1beta1" Struct false 0x62ce1ffad85b1c36 b"\x00\x03\x01\x02" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -83,7 +83,7 @@ kind! { SelfSubjectReview "authentication.k8s.io" "v1beta1" "authentication.k8s.
 pub struct SelfSubjectReviewStatus {
     pub user_info: super::authentication_v1::UserInfo,
 }
-message! { SelfSubjectReviewStatus "k8s.io.api.authentication.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { SelfSubjectReviewStatus "k8s.io.api.authentication.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     user_info: super::authentication_v1::UserInfo, "userInfo" 1 OMIT;
 }

@@ -10,7 +10,7 @@ pub struct SubjectAccessReview {
     pub spec: SubjectAccessReviewSpec,
     pub status: SubjectAccessReviewStatus,
 }
-message! { SubjectAccessReview "k8s.io.api.authorization.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { SubjectAccessReview "k8s.io.api.authorization.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -29,7 +29,7 @@ pub struct SelfSubjectAccessReview {
     pub spec: SelfSubjectAccessReviewSpec,
     pub status: SubjectAccessReviewStatus,
 }
-message! { SelfSubjectAccessReview "k8s.io.api.authorization.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { SelfSubjectAccessReview "k8s.io.api.authorization.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -48,7 +48,7 @@ pub struct LocalSubjectAccessReview {
     pub spec: SubjectAccessReviewSpec,
     pub status: SubjectAccessReviewStatus,
 }
-message! { LocalSubjectAccessReview "k8s.io.api.authorization.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { LocalSubjectAccessReview "k8s.io.api.authorization.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -71,7 +71,7 @@ pub struct ResourceAttributes {
     pub field_selector: Option<Box<FieldSelectorAttributes>>,
     pub label_selector: Option<Box<LabelSelectorAttributes>>,
 }
-message! { ResourceAttributes "k8s.io.api.authorization.v1" Struct false 0xcf91633be7328c1 [1 7 0 6 255 255 255 255 5 4 255 255 255 8 3 2] [0 1 2 3 4 5 6 7 8]
+message! { ResourceAttributes "k8s.io.api.authorization.v1" Struct false 0xcf91633be7328c1 b"\x01\x07\x00\x06\xff\xff\xff\xff\x05\x04\xff\xff\xff\x08\x03\x02" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08"
 {
     namespace: Str, "namespace" 1 OMIT;
     verb: Str, "verb" 2 OMIT;
@@ -89,7 +89,7 @@ pub struct LabelSelectorAttributes {
     pub raw_selector: Str,
     pub requirements: List<super::meta_v1::LabelSelectorRequirement>,
 }
-message! { LabelSelectorAttributes "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { LabelSelectorAttributes "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     raw_selector: Str, "rawSelector" 1 OMIT;
     requirements: List<super::meta_v1::LabelSelectorRequirement>, "requirements" 2 OMIT, Facts::NONE.list_atomic();
@@ -100,7 +100,7 @@ pub struct FieldSelectorAttributes {
     pub raw_selector: Str,
     pub requirements: List<super::meta_v1::FieldSelectorRequirement>,
 }
-message! { FieldSelectorAttributes "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { FieldSelectorAttributes "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     raw_selector: Str, "rawSelector" 1 OMIT;
     requirements: List<super::meta_v1::FieldSelectorRequirement>, "requirements" 2 OMIT, Facts::NONE.list_atomic();
@@ -111,7 +111,7 @@ pub struct NonResourceAttributes {
     pub path: Str,
     pub verb: Str,
 }
-message! { NonResourceAttributes "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { NonResourceAttributes "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     path: Str, "path" 1 OMIT;
     verb: Str, "verb" 2 OMIT;
@@ -126,7 +126,7 @@ pub struct SubjectAccessReviewSpec {
     pub extra: Map<List<Str>>,
     pub uid: Str,
 }
-message! { SubjectAccessReviewSpec "k8s.io.api.authorization.v1" Struct false 0x55bcae93409ee3bf [5 3 0 1 255 2 4 255] [0 1 2 3 4 5]
+message! { SubjectAccessReviewSpec "k8s.io.api.authorization.v1" Struct false 0x55bcae93409ee3bf b"\x05\x03\x00\x01\xff\x02\x04\xff" b"\x00\x01\x02\x03\x04\x05"
 {
     resource_attributes: Option<Box<ResourceAttributes>>, "resourceAttributes" 1 OMIT;
     non_resource_attributes: Option<Box<NonResourceAttributes>>, "nonResourceAttributes" 2 OMIT;
@@ -141,7 +141,7 @@ pub struct SelfSubjectAccessReviewSpec {
     pub resource_attributes: Option<Box<ResourceAttributes>>,
     pub non_resource_attributes: Option<Box<NonResourceAttributes>>,
 }
-message! { SelfSubjectAccessReviewSpec "k8s.io.api.authorization.v1" Struct false 0x35174a4158b8a0b7 [0 1] [0 1]
+message! { SelfSubjectAccessReviewSpec "k8s.io.api.authorization.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x01" b"\x00\x01"
 {
     resource_attributes: Option<Box<ResourceAttributes>>, "resourceAttributes" 1 OMIT;
     non_resource_attributes: Option<Box<NonResourceAttributes>>, "nonResourceAttributes" 2 OMIT;
@@ -154,7 +154,7 @@ pub struct SubjectAccessReviewStatus {
     pub reason: Str,
     pub evaluation_error: Str,
 }
-message! { SubjectAccessReviewStatus "k8s.io.api.authorization.v1" Struct false 0x34bc346ca79ad6d4 [1 2 3 0] [0 2 3 1]
+message! { SubjectAccessReviewStatus "k8s.io.api.authorization.v1" Struct false 0x34bc346ca79ad6d4 b"\x01\x02\x03\x00" b"\x00\x02\x03\x01"
 {
     allowed: bool, "allowed" 1 REQUIRED;
     denied: bool, "denied" 4 OMIT;
@@ -170,7 +170,7 @@ pub struct SelfSubjectRulesReview {
     pub spec: SelfSubjectRulesReviewSpec,
     pub status: SubjectRulesReviewStatus,
 }
-message! { SelfSubjectRulesReview "k8s.io.api.authorization.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { SelfSubjectRulesReview "k8s.io.api.authorization.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -185,7 +185,7 @@ kind! { SelfSubjectRulesReview "authorization.k8s.io" "v1" "authorization.k8s.io
 pub struct SelfSubjectRulesReviewSpec {
     pub namespace: Str,
 }
-message! { SelfSubjectRulesReviewSpec "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { SelfSubjectRulesReviewSpec "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     namespace: Str, "namespace" 1 OMIT;
 }
@@ -197,7 +197,7 @@ pub struct SubjectRulesReviewStatus {
     pub incomplete: bool,
     pub evaluation_error: Str,
 }
-message! { SubjectRulesReviewStatus "k8s.io.api.authorization.v1" Struct false 0xe47119871cf9abe0 [1 0 2 3] [0 1 2 3]
+message! { SubjectRulesReviewStatus "k8s.io.api.authorization.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00\x02\x03" b"\x00\x01\x02\x03"
 {
     resource_rules: List<ResourceRule>, "resourceRules" 1 REQUIRED, Facts::NONE.list_atomic();
     non_resource_rules: List<NonResourceRule>, "nonResourceRules" 2 REQUIRED, Facts::NONE.list_atomic();
@@ -212,7 +212,7 @@ pub struct ResourceRule {
     pub resources: List<Str>,
     pub resource_names: List<Str>,
 }
-message! { ResourceRule "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 [3 1 0 2] [0 1 2 3]
+message! { ResourceRule "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 b"\x03\x01\x00\x02" b"\x00\x01\x02\x03"
 {
     verbs: List<Str>, "verbs" 1 REQUIRED, Facts::NONE.list_atomic();
     api_groups: List<Str>, "apiGroups" 2 OMIT, Facts::NONE.list_atomic();
@@ -225,7 +225,7 @@ pub struct NonResourceRule {
     pub verbs: List<Str>,
     pub non_resource_urls: List<Str>,
 }
-message! { NonResourceRule "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { NonResourceRule "k8s.io.api.authorization.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     verbs: List<Str>, "verbs" 1 REQUIRED, Facts::NONE.list_atomic();
     non_resource_urls: List<Str>, "nonResourceURLs" 2 OMIT, Facts::NONE.list_atomic();

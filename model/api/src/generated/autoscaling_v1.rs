@@ -8,7 +8,7 @@ pub struct CrossVersionObjectReference {
     pub name: Str,
     pub api_version: Str,
 }
-message! { CrossVersionObjectReference "k8s.io.api.autoscaling.v1" Struct true 0xe47119871cf9abe0 [1 0 2 255] [0 1 2]
+message! { CrossVersionObjectReference "k8s.io.api.autoscaling.v1" Struct true 0xe47119871cf9abe0 b"\x01\x00\x02\xff" b"\x00\x01\x02"
 {
     kind: Str, "kind" 1 REQUIRED;
     name: Str, "name" 2 REQUIRED;
@@ -22,7 +22,7 @@ pub struct HorizontalPodAutoscalerSpec {
     pub max_replicas: i32,
     pub target_cpu_utilization_percentage: Option<i32>,
 }
-message! { HorizontalPodAutoscalerSpec "k8s.io.api.autoscaling.v1" Struct false 0x35174a4158b8a0b7 [0 3 2 1] [0 1 2 3]
+message! { HorizontalPodAutoscalerSpec "k8s.io.api.autoscaling.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x03\x02\x01" b"\x00\x01\x02\x03"
 {
     scale_target_ref: CrossVersionObjectReference, "scaleTargetRef" 1 REQUIRED;
     min_replicas: Option<i32>, "minReplicas" 2 OMIT;
@@ -38,7 +38,7 @@ pub struct HorizontalPodAutoscalerStatus {
     pub desired_replicas: i32,
     pub current_cpu_utilization_percentage: Option<i32>,
 }
-message! { HorizontalPodAutoscalerStatus "k8s.io.api.autoscaling.v1" Struct false 0xe47119871cf9abe0 [0 255 3 4 2 255 1 255] [0 1 2 3 4]
+message! { HorizontalPodAutoscalerStatus "k8s.io.api.autoscaling.v1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x03\x04\x02\xff\x01\xff" b"\x00\x01\x02\x03\x04"
 {
     observed_generation: Option<i64>, "observedGeneration" 1 OMIT;
     last_scale_time: Option<Time>, "lastScaleTime" 2 OMIT;
@@ -55,12 +55,12 @@ pub struct HorizontalPodAutoscaler {
     pub spec: HorizontalPodAutoscalerSpec,
     pub status: HorizontalPodAutoscalerStatus,
 }
-message! { HorizontalPodAutoscaler "k8s.io.api.autoscaling.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { HorizontalPodAutoscaler "k8s.io.api.autoscaling.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
-    spec: HorizontalPodAutoscalerSpec, "spec" 2 OMIT;
+    spec: HorizontalPodAutoscalerSpec, "spec" 2 OMIT|REQUIRED;
     status: HorizontalPodAutoscalerStatus, "status" 3 OMIT;
 }
 }
@@ -73,7 +73,7 @@ pub struct HorizontalPodAutoscalerList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<HorizontalPodAutoscaler>,
 }
-message! { HorizontalPodAutoscalerList "k8s.io.api.autoscaling.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { HorizontalPodAutoscalerList "k8s.io.api.autoscaling.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -89,7 +89,7 @@ pub struct Scale {
     pub spec: ScaleSpec,
     pub status: ScaleStatus,
 }
-message! { Scale "k8s.io.api.autoscaling.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Scale "k8s.io.api.autoscaling.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -104,7 +104,7 @@ kind! { Scale "autoscaling" "v1" "autoscaling/v1" "" false }
 pub struct ScaleSpec {
     pub replicas: i32,
 }
-message! { ScaleSpec "k8s.io.api.autoscaling.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ScaleSpec "k8s.io.api.autoscaling.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     replicas: i32, "replicas" 1 OMIT, Facts::NONE.default("0");
 }
@@ -114,7 +114,7 @@ pub struct ScaleStatus {
     pub replicas: i32,
     pub selector: Str,
 }
-message! { ScaleStatus "k8s.io.api.autoscaling.v1" Struct false 0x87944c6b12870b0f [1 0] [0 1]
+message! { ScaleStatus "k8s.io.api.autoscaling.v1" Struct false 0x87944c6b12870b0f b"\x01\x00" b"\x00\x01"
 {
     replicas: i32, "replicas" 1 REQUIRED;
     selector: Str, "selector" 2 OMIT;
@@ -129,7 +129,7 @@ pub struct MetricSpec {
     pub container_resource: Option<Box<ContainerResourceMetricSource>>,
     pub external: Option<Box<ExternalMetricSource>>,
 }
-message! { MetricSpec "k8s.io.api.autoscaling.v1" Struct false 0x1fd897255030916d [4 2 5 255 255 3 1 0] [0 1 2 3 5 4]
+message! { MetricSpec "k8s.io.api.autoscaling.v1" Struct false 0x1fd897255030916d b"\x04\x02\x05\xff\xff\x03\x01\x00" b"\x00\x01\x02\x03\x05\x04"
 {
     type_: Str, "type" 1 REQUIRED, Facts::NONE.values(&["ContainerResource", "External", "Object", "Pods", "Resource"]);
     object: Option<Box<ObjectMetricSource>>, "object" 2 OMIT;
@@ -147,7 +147,7 @@ pub struct ObjectMetricSource {
     pub selector: Option<Box<super::meta_v1::LabelSelector>>,
     pub average_value: Option<Quantity>,
 }
-message! { ObjectMetricSource "k8s.io.api.autoscaling.v1" Struct false 0x62ce1ffad85b1c36 [255 3 255 4 255 2 1 0] [0 1 2 3 4]
+message! { ObjectMetricSource "k8s.io.api.autoscaling.v1" Struct false 0x62ce1ffad85b1c36 b"\xff\x03\xff\x04\xff\x02\x01\x00" b"\x00\x01\x02\x03\x04"
 {
     target: CrossVersionObjectReference, "target" 1 REQUIRED;
     metric_name: Str, "metricName" 2 REQUIRED;
@@ -162,7 +162,7 @@ pub struct PodsMetricSource {
     pub target_average_value: Quantity,
     pub selector: Option<Box<super::meta_v1::LabelSelector>>,
 }
-message! { PodsMetricSource "k8s.io.api.autoscaling.v1" Struct false 0x7f6c280beaa8e3e7 [1 255 0 2] [0 1 2]
+message! { PodsMetricSource "k8s.io.api.autoscaling.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\xff\x00\x02" b"\x00\x01\x02"
 {
     metric_name: Str, "metricName" 1 REQUIRED;
     target_average_value: Quantity, "targetAverageValue" 2 REQUIRED;
@@ -175,7 +175,7 @@ pub struct ResourceMetricSource {
     pub target_average_utilization: Option<i32>,
     pub target_average_value: Option<Quantity>,
 }
-message! { ResourceMetricSource "k8s.io.api.autoscaling.v1" Struct false 0x35174a4158b8a0b7 [1 255 2 0] [0 1 2]
+message! { ResourceMetricSource "k8s.io.api.autoscaling.v1" Struct false 0x35174a4158b8a0b7 b"\x01\xff\x02\x00" b"\x00\x01\x02"
 {
     name: Str, "name" 1 REQUIRED;
     target_average_utilization: Option<i32>, "targetAverageUtilization" 2 OMIT;
@@ -189,7 +189,7 @@ pub struct ContainerResourceMetricSource {
     pub target_average_value: Option<Quantity>,
     pub container: Str,
 }
-message! { ContainerResourceMetricSource "k8s.io.api.autoscaling.v1" Struct false 0x6fb49b16a3664955 [1 2 0 3] [0 1 2 3]
+message! { ContainerResourceMetricSource "k8s.io.api.autoscaling.v1" Struct false 0x6fb49b16a3664955 b"\x01\x02\x00\x03" b"\x00\x01\x02\x03"
 {
     name: Str, "name" 1 REQUIRED;
     target_average_utilization: Option<i32>, "targetAverageUtilization" 2 OMIT;
@@ -204,7 +204,7 @@ pub struct ExternalMetricSource {
     pub target_value: Option<Quantity>,
     pub target_average_value: Option<Quantity>,
 }
-message! { ExternalMetricSource "k8s.io.api.autoscaling.v1" Struct false 0xa34d7a3fd891309e [1 0 3 2] [0 1 2 3]
+message! { ExternalMetricSource "k8s.io.api.autoscaling.v1" Struct false 0xa34d7a3fd891309e b"\x01\x00\x03\x02" b"\x00\x01\x02\x03"
 {
     metric_name: Str, "metricName" 1 REQUIRED;
     metric_selector: Option<Box<super::meta_v1::LabelSelector>>, "metricSelector" 2 OMIT;
@@ -221,7 +221,7 @@ pub struct MetricStatus {
     pub container_resource: Option<Box<ContainerResourceMetricStatus>>,
     pub external: Option<Box<ExternalMetricStatus>>,
 }
-message! { MetricStatus "k8s.io.api.autoscaling.v1" Struct false 0x1fd897255030916d [4 2 5 255 255 3 1 0] [0 1 2 3 5 4]
+message! { MetricStatus "k8s.io.api.autoscaling.v1" Struct false 0x1fd897255030916d b"\x04\x02\x05\xff\xff\x03\x01\x00" b"\x00\x01\x02\x03\x05\x04"
 {
     type_: Str, "type" 1 REQUIRED, Facts::NONE.values(&["ContainerResource", "External", "Object", "Pods", "Resource"]);
     object: Option<Box<ObjectMetricStatus>>, "object" 2 OMIT;
@@ -239,7 +239,7 @@ pub struct HorizontalPodAutoscalerCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { HorizontalPodAutoscalerCondition "k8s.io.api.autoscaling.v1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { HorizontalPodAutoscalerCondition "k8s.io.api.autoscaling.v1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -256,7 +256,7 @@ pub struct ObjectMetricStatus {
     pub selector: Option<Box<super::meta_v1::LabelSelector>>,
     pub average_value: Option<Quantity>,
 }
-message! { ObjectMetricStatus "k8s.io.api.autoscaling.v1" Struct false 0xe47119871cf9abe0 [1 0 255 4 3 255 255 2] [0 1 2 3 4]
+message! { ObjectMetricStatus "k8s.io.api.autoscaling.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00\xff\x04\x03\xff\xff\x02" b"\x00\x01\x02\x03\x04"
 {
     target: CrossVersionObjectReference, "target" 1 REQUIRED;
     metric_name: Str, "metricName" 2 REQUIRED;
@@ -271,7 +271,7 @@ pub struct PodsMetricStatus {
     pub current_average_value: Quantity,
     pub selector: Option<Box<super::meta_v1::LabelSelector>>,
 }
-message! { PodsMetricStatus "k8s.io.api.autoscaling.v1" Struct false 0x7f6c280beaa8e3e7 [1 255 0 2] [0 1 2]
+message! { PodsMetricStatus "k8s.io.api.autoscaling.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\xff\x00\x02" b"\x00\x01\x02"
 {
     metric_name: Str, "metricName" 1 REQUIRED;
     current_average_value: Quantity, "currentAverageValue" 2 REQUIRED;
@@ -284,7 +284,7 @@ pub struct ResourceMetricStatus {
     pub current_average_utilization: Option<i32>,
     pub current_average_value: Quantity,
 }
-message! { ResourceMetricStatus "k8s.io.api.autoscaling.v1" Struct false 0xe47119871cf9abe0 [0 1 255 2] [0 1 2]
+message! { ResourceMetricStatus "k8s.io.api.autoscaling.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01\xff\x02" b"\x00\x01\x02"
 {
     name: Str, "name" 1 REQUIRED;
     current_average_utilization: Option<i32>, "currentAverageUtilization" 2 OMIT;
@@ -298,7 +298,7 @@ pub struct ContainerResourceMetricStatus {
     pub current_average_value: Quantity,
     pub container: Str,
 }
-message! { ContainerResourceMetricStatus "k8s.io.api.autoscaling.v1" Struct false 0xcf91633be7328c1 [2 3 1 0] [0 1 2 3]
+message! { ContainerResourceMetricStatus "k8s.io.api.autoscaling.v1" Struct false 0xcf91633be7328c1 b"\x02\x03\x01\x00" b"\x00\x01\x02\x03"
 {
     name: Str, "name" 1 REQUIRED;
     current_average_utilization: Option<i32>, "currentAverageUtilization" 2 OMIT;
@@ -313,7 +313,7 @@ pub struct ExternalMetricStatus {
     pub current_value: Quantity,
     pub current_average_value: Option<Quantity>,
 }
-message! { ExternalMetricStatus "k8s.io.api.autoscaling.v1" Struct false 0x2d24efd06f4c9e93 [3 0 1 2] [0 1 2 3]
+message! { ExternalMetricStatus "k8s.io.api.autoscaling.v1" Struct false 0x2d24efd06f4c9e93 b"\x03\x00\x01\x02" b"\x00\x01\x02\x03"
 {
     metric_name: Str, "metricName" 1 REQUIRED;
     metric_selector: Option<Box<super::meta_v1::LabelSelector>>, "metricSelector" 2 OMIT;

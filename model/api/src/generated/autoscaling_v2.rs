@@ -10,12 +10,12 @@ pub struct HorizontalPodAutoscaler {
     pub spec: HorizontalPodAutoscalerSpec,
     pub status: HorizontalPodAutoscalerStatus,
 }
-message! { HorizontalPodAutoscaler "k8s.io.api.autoscaling.v2" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { HorizontalPodAutoscaler "k8s.io.api.autoscaling.v2" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
-    spec: HorizontalPodAutoscalerSpec, "spec" 2 OMIT;
+    spec: HorizontalPodAutoscalerSpec, "spec" 2 OMIT|REQUIRED;
     status: HorizontalPodAutoscalerStatus, "status" 3 OMIT;
 }
 }
@@ -29,7 +29,7 @@ pub struct HorizontalPodAutoscalerSpec {
     pub metrics: List<MetricSpec>,
     pub behavior: Option<Box<HorizontalPodAutoscalerBehavior>>,
 }
-message! { HorizontalPodAutoscalerSpec "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 [0 1 255 4 3 255 2 255] [0 1 2 3 4]
+message! { HorizontalPodAutoscalerSpec "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01\xff\x04\x03\xff\x02\xff" b"\x00\x01\x02\x03\x04"
 {
     scale_target_ref: CrossVersionObjectReference, "scaleTargetRef" 1 REQUIRED;
     min_replicas: Option<i32>, "minReplicas" 2 OMIT;
@@ -44,7 +44,7 @@ pub struct CrossVersionObjectReference {
     pub name: Str,
     pub api_version: Str,
 }
-message! { CrossVersionObjectReference "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 [1 0 2 255] [0 1 2]
+message! { CrossVersionObjectReference "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 b"\x01\x00\x02\xff" b"\x00\x01\x02"
 {
     kind: Str, "kind" 1 REQUIRED;
     name: Str, "name" 2 REQUIRED;
@@ -60,7 +60,7 @@ pub struct MetricSpec {
     pub container_resource: Option<Box<ContainerResourceMetricSource>>,
     pub external: Option<Box<ExternalMetricSource>>,
 }
-message! { MetricSpec "k8s.io.api.autoscaling.v2" Struct false 0x1fd897255030916d [4 2 5 255 255 3 1 0] [0 1 2 3 5 4]
+message! { MetricSpec "k8s.io.api.autoscaling.v2" Struct false 0x1fd897255030916d b"\x04\x02\x05\xff\xff\x03\x01\x00" b"\x00\x01\x02\x03\x05\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     object: Option<Box<ObjectMetricSource>>, "object" 2 OMIT;
@@ -75,7 +75,7 @@ pub struct HorizontalPodAutoscalerBehavior {
     pub scale_up: Option<Box<HPAScalingRules>>,
     pub scale_down: Option<Box<HPAScalingRules>>,
 }
-message! { HorizontalPodAutoscalerBehavior "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { HorizontalPodAutoscalerBehavior "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     scale_up: Option<Box<HPAScalingRules>>, "scaleUp" 1 OMIT;
     scale_down: Option<Box<HPAScalingRules>>, "scaleDown" 2 OMIT;
@@ -88,7 +88,7 @@ pub struct HPAScalingRules {
     pub policies: List<HPAScalingPolicy>,
     pub tolerance: Option<Quantity>,
 }
-message! { HPAScalingRules "k8s.io.api.autoscaling.v2" Struct false 0xcf91633be7328c1 [0 2 3 1] [1 2 0 3]
+message! { HPAScalingRules "k8s.io.api.autoscaling.v2" Struct false 0xcf91633be7328c1 b"\x00\x02\x03\x01" b"\x01\x02\x00\x03"
 {
     stabilization_window_seconds: Option<i32>, "stabilizationWindowSeconds" 3 OMIT;
     select_policy: Option<Str>, "selectPolicy" 1 OMIT;
@@ -102,7 +102,7 @@ pub struct HPAScalingPolicy {
     pub value: i32,
     pub period_seconds: i32,
 }
-message! { HPAScalingPolicy "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 [0 255 2 1] [0 1 2]
+message! { HPAScalingPolicy "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 b"\x00\xff\x02\x01" b"\x00\x01\x02"
 {
     type_: Str, "type" 1 REQUIRED;
     value: i32, "value" 2 REQUIRED;
@@ -115,7 +115,7 @@ pub struct ObjectMetricSource {
     pub target: MetricTarget,
     pub metric: MetricIdentifier,
 }
-message! { ObjectMetricSource "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 [255 1 2 0] [0 1 2]
+message! { ObjectMetricSource "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 b"\xff\x01\x02\x00" b"\x00\x01\x02"
 {
     described_object: CrossVersionObjectReference, "describedObject" 1 REQUIRED;
     target: MetricTarget, "target" 2 REQUIRED;
@@ -127,7 +127,7 @@ pub struct PodsMetricSource {
     pub metric: MetricIdentifier,
     pub target: MetricTarget,
 }
-message! { PodsMetricSource "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { PodsMetricSource "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     metric: MetricIdentifier, "metric" 1 REQUIRED;
     target: MetricTarget, "target" 2 REQUIRED;
@@ -138,7 +138,7 @@ pub struct ResourceMetricSource {
     pub name: Str,
     pub target: MetricTarget,
 }
-message! { ResourceMetricSource "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { ResourceMetricSource "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     target: MetricTarget, "target" 2 REQUIRED;
@@ -150,7 +150,7 @@ pub struct ContainerResourceMetricSource {
     pub target: MetricTarget,
     pub container: Str,
 }
-message! { ContainerResourceMetricSource "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 [0 1 2 255] [0 1 2]
+message! { ContainerResourceMetricSource "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01\x02\xff" b"\x00\x01\x02"
 {
     name: Str, "name" 1 REQUIRED;
     target: MetricTarget, "target" 2 REQUIRED;
@@ -162,7 +162,7 @@ pub struct ExternalMetricSource {
     pub metric: MetricIdentifier,
     pub target: MetricTarget,
 }
-message! { ExternalMetricSource "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { ExternalMetricSource "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     metric: MetricIdentifier, "metric" 1 REQUIRED;
     target: MetricTarget, "target" 2 REQUIRED;
@@ -173,7 +173,7 @@ pub struct MetricIdentifier {
     pub name: Str,
     pub selector: Option<Box<super::meta_v1::LabelSelector>>,
 }
-message! { MetricIdentifier "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { MetricIdentifier "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     selector: Option<Box<super::meta_v1::LabelSelector>>, "selector" 2 OMIT;
@@ -186,7 +186,7 @@ pub struct MetricTarget {
     pub average_value: Option<Quantity>,
     pub average_utilization: Option<i32>,
 }
-message! { MetricTarget "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 [3 2 1 0] [0 1 2 3]
+message! { MetricTarget "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 b"\x03\x02\x01\x00" b"\x00\x01\x02\x03"
 {
     type_: Str, "type" 1 REQUIRED;
     value: Option<Quantity>, "value" 2 OMIT;
@@ -203,7 +203,7 @@ pub struct HorizontalPodAutoscalerStatus {
     pub current_metrics: List<MetricStatus>,
     pub conditions: List<HorizontalPodAutoscalerCondition>,
 }
-message! { HorizontalPodAutoscalerStatus "k8s.io.api.autoscaling.v2" Struct false 0x101f5e859d7dded0 [4 0 2 1 255 255 3 5] [0 1 2 3 4 5]
+message! { HorizontalPodAutoscalerStatus "k8s.io.api.autoscaling.v2" Struct false 0x101f5e859d7dded0 b"\x04\x00\x02\x01\xff\xff\x03\x05" b"\x00\x01\x02\x03\x04\x05"
 {
     observed_generation: Option<i64>, "observedGeneration" 1 OMIT;
     last_scale_time: Option<Time>, "lastScaleTime" 2 OMIT;
@@ -221,7 +221,7 @@ pub struct HorizontalPodAutoscalerCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { HorizontalPodAutoscalerCondition "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { HorizontalPodAutoscalerCondition "k8s.io.api.autoscaling.v2" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -239,7 +239,7 @@ pub struct MetricStatus {
     pub container_resource: Option<Box<ContainerResourceMetricStatus>>,
     pub external: Option<Box<ExternalMetricStatus>>,
 }
-message! { MetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x1fd897255030916d [4 2 5 255 255 3 1 0] [0 1 2 3 5 4]
+message! { MetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x1fd897255030916d b"\x04\x02\x05\xff\xff\x03\x01\x00" b"\x00\x01\x02\x03\x05\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     object: Option<Box<ObjectMetricStatus>>, "object" 2 OMIT;
@@ -255,7 +255,7 @@ pub struct ObjectMetricStatus {
     pub current: MetricValueStatus,
     pub described_object: CrossVersionObjectReference,
 }
-message! { ObjectMetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 [2 0 1 255] [0 1 2]
+message! { ObjectMetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 b"\x02\x00\x01\xff" b"\x00\x01\x02"
 {
     metric: MetricIdentifier, "metric" 1 REQUIRED;
     current: MetricValueStatus, "current" 2 REQUIRED;
@@ -267,7 +267,7 @@ pub struct PodsMetricStatus {
     pub metric: MetricIdentifier,
     pub current: MetricValueStatus,
 }
-message! { PodsMetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { PodsMetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     metric: MetricIdentifier, "metric" 1 REQUIRED;
     current: MetricValueStatus, "current" 2 REQUIRED;
@@ -278,7 +278,7 @@ pub struct ResourceMetricStatus {
     pub name: Str,
     pub current: MetricValueStatus,
 }
-message! { ResourceMetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { ResourceMetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     current: MetricValueStatus, "current" 2 REQUIRED;
@@ -290,7 +290,7 @@ pub struct ContainerResourceMetricStatus {
     pub current: MetricValueStatus,
     pub container: Str,
 }
-message! { ContainerResourceMetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x35174a4158b8a0b7 [2 255 1 0] [0 1 2]
+message! { ContainerResourceMetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x35174a4158b8a0b7 b"\x02\xff\x01\x00" b"\x00\x01\x02"
 {
     name: Str, "name" 1 REQUIRED;
     current: MetricValueStatus, "current" 2 REQUIRED;
@@ -302,7 +302,7 @@ pub struct ExternalMetricStatus {
     pub metric: MetricIdentifier,
     pub current: MetricValueStatus,
 }
-message! { ExternalMetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { ExternalMetricStatus "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     metric: MetricIdentifier, "metric" 1 REQUIRED;
     current: MetricValueStatus, "current" 2 REQUIRED;
@@ -314,7 +314,7 @@ pub struct MetricValueStatus {
     pub average_value: Option<Quantity>,
     pub average_utilization: Option<i32>,
 }
-message! { MetricValueStatus "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 [2 1 0 255] [0 1 2]
+message! { MetricValueStatus "k8s.io.api.autoscaling.v2" Struct false 0x7f6c280beaa8e3e7 b"\x02\x01\x00\xff" b"\x00\x01\x02"
 {
     value: Option<Quantity>, "value" 1 OMIT;
     average_value: Option<Quantity>, "averageValue" 2 OMIT;
@@ -328,7 +328,7 @@ pub struct HorizontalPodAutoscalerList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<HorizontalPodAutoscaler>,
 }
-message! { HorizontalPodAutoscalerList "k8s.io.api.autoscaling.v2" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { HorizontalPodAutoscalerList "k8s.io.api.autoscaling.v2" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

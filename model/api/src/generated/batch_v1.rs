@@ -10,7 +10,7 @@ pub struct Job {
     pub spec: JobSpec,
     pub status: JobStatus,
 }
-message! { Job "k8s.io.api.batch.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Job "k8s.io.api.batch.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -28,7 +28,7 @@ pub struct JobList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Job>,
 }
-message! { JobList "k8s.io.api.batch.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { JobList "k8s.io.api.batch.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -42,7 +42,7 @@ pub struct PodFailurePolicyOnExitCodesRequirement {
     pub operator: Str,
     pub values: List<i32>,
 }
-message! { PodFailurePolicyOnExitCodesRequirement "k8s.io.api.batch.v1" Struct false 0xe47119871cf9abe0 [1 255 0 2] [0 1 2]
+message! { PodFailurePolicyOnExitCodesRequirement "k8s.io.api.batch.v1" Struct false 0xe47119871cf9abe0 b"\x01\xff\x00\x02" b"\x00\x01\x02"
 {
     container_name: Option<Str>, "containerName" 1 OMIT;
     operator: Str, "operator" 2 REQUIRED, Facts::NONE.values(&["In", "NotIn"]);
@@ -54,7 +54,7 @@ pub struct PodFailurePolicyOnPodConditionsPattern {
     pub type_: Str,
     pub status: Str,
 }
-message! { PodFailurePolicyOnPodConditionsPattern "k8s.io.api.batch.v1" Struct false 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { PodFailurePolicyOnPodConditionsPattern "k8s.io.api.batch.v1" Struct false 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 0;
@@ -66,7 +66,7 @@ pub struct PodFailurePolicyRule {
     pub on_exit_codes: Option<Box<PodFailurePolicyOnExitCodesRequirement>>,
     pub on_pod_conditions: List<PodFailurePolicyOnPodConditionsPattern>,
 }
-message! { PodFailurePolicyRule "k8s.io.api.batch.v1" Struct false 0x101f5e859d7dded0 [0 1 2 255] [0 1 2]
+message! { PodFailurePolicyRule "k8s.io.api.batch.v1" Struct false 0x101f5e859d7dded0 b"\x00\x01\x02\xff" b"\x00\x01\x02"
 {
     action: Str, "action" 1 REQUIRED, Facts::NONE.values(&["Count", "FailIndex", "FailJob", "Ignore"]);
     on_exit_codes: Option<Box<PodFailurePolicyOnExitCodesRequirement>>, "onExitCodes" 2 OMIT;
@@ -77,7 +77,7 @@ message! { PodFailurePolicyRule "k8s.io.api.batch.v1" Struct false 0x101f5e859d7
 pub struct PodFailurePolicy {
     pub rules: List<PodFailurePolicyRule>,
 }
-message! { PodFailurePolicy "k8s.io.api.batch.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PodFailurePolicy "k8s.io.api.batch.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     rules: List<PodFailurePolicyRule>, "rules" 1 REQUIRED, Facts::NONE.list_atomic();
 }
@@ -86,7 +86,7 @@ message! { PodFailurePolicy "k8s.io.api.batch.v1" Struct false 0x7f6c280beaa8e3e
 pub struct SuccessPolicy {
     pub rules: List<SuccessPolicyRule>,
 }
-message! { SuccessPolicy "k8s.io.api.batch.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { SuccessPolicy "k8s.io.api.batch.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     rules: List<SuccessPolicyRule>, "rules" 1 REQUIRED, Facts::NONE.list_atomic();
 }
@@ -96,7 +96,7 @@ pub struct SuccessPolicyRule {
     pub succeeded_indexes: Option<Str>,
     pub succeeded_count: Option<i32>,
 }
-message! { SuccessPolicyRule "k8s.io.api.batch.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { SuccessPolicyRule "k8s.io.api.batch.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     succeeded_indexes: Option<Str>, "succeededIndexes" 1 OMIT;
     succeeded_count: Option<i32>, "succeededCount" 2 OMIT;
@@ -121,7 +121,7 @@ pub struct JobSpec {
     pub pod_replacement_policy: Option<Str>,
     pub managed_by: Option<Str>,
 }
-message! { JobSpec "k8s.io.api.batch.v1" Struct false 0xc564da15da1e0dec [0 255 255 255 6 255 255 15 11 255 255 255 255 255 1 7 8 255 12 5 255 10 4 14 2 255 13 9 255 3 255 255] [0 1 2 8 9 10 5 11 12 13 3 6 7 14 15 4]
+message! { JobSpec "k8s.io.api.batch.v1" Struct false 0xc564da15da1e0dec b"\x00\xff\xff\xff\x06\xff\xff\x0f\x0b\xff\xff\xff\xff\xff\x01\x07\x08\xff\x0c\x05\xff\x0a\x04\x0e\x02\xff\x0d\x09\xff\x03\xff\xff" b"\x00\x01\x02\x08\x09\x0a\x05\x0b\x0c\x0d\x03\x06\x07\x0e\x0f\x04"
 {
     parallelism: Option<i32>, "parallelism" 1 OMIT;
     completions: Option<i32>, "completions" 2 OMIT;
@@ -155,7 +155,7 @@ pub struct JobStatus {
     pub uncounted_terminated_pods: Option<Box<UncountedTerminatedPods>>,
     pub ready: Option<i32>,
 }
-message! { JobStatus "k8s.io.api.batch.v1" Struct false 0x6fb49b16a3664955 [255 8 255 6 5 10 1 0 2 9 4 255 3 7 255 255] [0 1 2 3 4 5 7 9 10 8 6]
+message! { JobStatus "k8s.io.api.batch.v1" Struct false 0x6fb49b16a3664955 b"\xff\x08\xff\x06\x05\x0a\x01\x00\x02\x09\x04\xff\x03\x07\xff\xff" b"\x00\x01\x02\x03\x04\x05\x07\x09\x0a\x08\x06"
 {
     conditions: List<JobCondition>, "conditions" 1 OMIT, Facts::NONE.list_atomic().patch("merge", "type");
     start_time: Option<Time>, "startTime" 2 OMIT;
@@ -175,7 +175,7 @@ pub struct UncountedTerminatedPods {
     pub succeeded: List<Str>,
     pub failed: List<Str>,
 }
-message! { UncountedTerminatedPods "k8s.io.api.batch.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { UncountedTerminatedPods "k8s.io.api.batch.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     succeeded: List<Str>, "succeeded" 1 OMIT, Facts::NONE.list_set();
     failed: List<Str>, "failed" 2 OMIT, Facts::NONE.list_set();
@@ -190,7 +190,7 @@ pub struct JobCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { JobCondition "k8s.io.api.batch.v1" Struct false 0x6f44842fb582b526 [4 5 1 2 255 3 255 0] [0 1 2 3 4 5]
+message! { JobCondition "k8s.io.api.batch.v1" Struct false 0x6f44842fb582b526 b"\x04\x05\x01\x02\xff\x03\xff\x00" b"\x00\x01\x02\x03\x04\x05"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -205,7 +205,7 @@ pub struct JobTemplateSpec {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: JobSpec,
 }
-message! { JobTemplateSpec "k8s.io.api.batch.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { JobTemplateSpec "k8s.io.api.batch.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
     spec: JobSpec, "spec" 2 OMIT;
@@ -219,12 +219,12 @@ pub struct CronJob {
     pub spec: CronJobSpec,
     pub status: CronJobStatus,
 }
-message! { CronJob "k8s.io.api.batch.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { CronJob "k8s.io.api.batch.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
-    spec: CronJobSpec, "spec" 2 OMIT;
+    spec: CronJobSpec, "spec" 2 OMIT|REQUIRED;
     status: CronJobStatus, "status" 3 OMIT;
 }
 }
@@ -237,7 +237,7 @@ pub struct CronJobList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<CronJob>,
 }
-message! { CronJobList "k8s.io.api.batch.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { CronJobList "k8s.io.api.batch.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -256,7 +256,7 @@ pub struct CronJobSpec {
     pub successful_jobs_history_limit: Option<i32>,
     pub failed_jobs_history_limit: Option<i32>,
 }
-message! { CronJobSpec "k8s.io.api.batch.v1" Struct false 0x78ef44bb9559b5c [7 3 6 2 4 1 5 0] [0 2 3 4 5 6 7 1]
+message! { CronJobSpec "k8s.io.api.batch.v1" Struct false 0x78ef44bb9559b5c b"\x07\x03\x06\x02\x04\x01\x05\x00" b"\x00\x02\x03\x04\x05\x06\x07\x01"
 {
     schedule: Str, "schedule" 1 REQUIRED;
     time_zone: Option<Str>, "timeZone" 8 OMIT;
@@ -274,7 +274,7 @@ pub struct CronJobStatus {
     pub last_schedule_time: Option<Time>,
     pub last_successful_time: Option<Time>,
 }
-message! { CronJobStatus "k8s.io.api.batch.v1" Struct false 0xe47119871cf9abe0 [2 1 255 0] [0 1 2]
+message! { CronJobStatus "k8s.io.api.batch.v1" Struct false 0xe47119871cf9abe0 b"\x02\x01\xff\x00" b"\x00\x01\x02"
 {
     active: List<super::core_v1::ObjectReference>, "active" 1 OMIT, Facts::NONE.list_atomic();
     last_schedule_time: Option<Time>, "lastScheduleTime" 4 OMIT;

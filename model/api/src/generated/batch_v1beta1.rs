@@ -7,7 +7,7 @@ pub struct JobTemplateSpec {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: super::batch_v1::JobSpec,
 }
-message! { JobTemplateSpec "k8s.io.api.batch.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { JobTemplateSpec "k8s.io.api.batch.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
     spec: super::batch_v1::JobSpec, "spec" 2 OMIT;
@@ -21,12 +21,12 @@ pub struct CronJob {
     pub spec: CronJobSpec,
     pub status: CronJobStatus,
 }
-message! { CronJob "k8s.io.api.batch.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { CronJob "k8s.io.api.batch.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
-    spec: CronJobSpec, "spec" 2 OMIT;
+    spec: CronJobSpec, "spec" 2 OMIT|REQUIRED;
     status: CronJobStatus, "status" 3 OMIT;
 }
 }
@@ -39,7 +39,7 @@ pub struct CronJobList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<CronJob>,
 }
-message! { CronJobList "k8s.io.api.batch.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { CronJobList "k8s.io.api.batch.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -58,7 +58,7 @@ pub struct CronJobSpec {
     pub successful_jobs_history_limit: Option<i32>,
     pub failed_jobs_history_limit: Option<i32>,
 }
-message! { CronJobSpec "k8s.io.api.batch.v1beta1" Struct false 0x78ef44bb9559b5c [7 3 6 2 4 1 5 0] [0 2 3 4 5 6 7 1]
+message! { CronJobSpec "k8s.io.api.batch.v1beta1" Struct false 0x78ef44bb9559b5c b"\x07\x03\x06\x02\x04\x01\x05\x00" b"\x00\x02\x03\x04\x05\x06\x07\x01"
 {
     schedule: Str, "schedule" 1 REQUIRED;
     time_zone: Option<Str>, "timeZone" 8 OMIT;
@@ -76,7 +76,7 @@ pub struct CronJobStatus {
     pub last_schedule_time: Option<Time>,
     pub last_successful_time: Option<Time>,
 }
-message! { CronJobStatus "k8s.io.api.batch.v1beta1" Struct false 0xe47119871cf9abe0 [2 1 255 0] [0 1 2]
+message! { CronJobStatus "k8s.io.api.batch.v1beta1" Struct false 0xe47119871cf9abe0 b"\x02\x01\xff\x00" b"\x00\x01\x02"
 {
     active: List<super::core_v1::ObjectReference>, "active" 1 OMIT, Facts::NONE.list_atomic();
     last_schedule_time: Option<Time>, "lastScheduleTime" 4 OMIT;

@@ -10,7 +10,7 @@ pub struct CertificateSigningRequest {
     pub spec: CertificateSigningRequestSpec,
     pub status: CertificateSigningRequestStatus,
 }
-message! { CertificateSigningRequest "k8s.io.api.certificates.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { CertificateSigningRequest "k8s.io.api.certificates.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -32,7 +32,7 @@ pub struct CertificateSigningRequestSpec {
     pub groups: List<Str>,
     pub extra: Map<List<Str>>,
 }
-message! { CertificateSigningRequestSpec "k8s.io.api.certificates.v1" Struct false 0xc93c8e2c6dfa1679 [0 1 7 3 6 5 4 2] [0 4 5 6 3 7 1 2]
+message! { CertificateSigningRequestSpec "k8s.io.api.certificates.v1" Struct false 0xc93c8e2c6dfa1679 b"\x00\x01\x07\x03\x06\x05\x04\x02" b"\x00\x04\x05\x06\x03\x07\x01\x02"
 {
     request: Bin, "request" 1 REQUIRED;
     signer_name: Str, "signerName" 7 REQUIRED;
@@ -49,7 +49,7 @@ pub struct CertificateSigningRequestStatus {
     pub conditions: List<CertificateSigningRequestCondition>,
     pub certificate: Bin,
 }
-message! { CertificateSigningRequestStatus "k8s.io.api.certificates.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { CertificateSigningRequestStatus "k8s.io.api.certificates.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     conditions: List<CertificateSigningRequestCondition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]);
     certificate: Bin, "certificate" 2 OMIT;
@@ -64,7 +64,7 @@ pub struct CertificateSigningRequestCondition {
     pub last_update_time: Time,
     pub last_transition_time: Time,
 }
-message! { CertificateSigningRequestCondition "k8s.io.api.certificates.v1" Struct false 0xe47119871cf9abe0 [0 4 1 255 2 5 3 255] [0 2 3 4 5 1]
+message! { CertificateSigningRequestCondition "k8s.io.api.certificates.v1" Struct false 0xe47119871cf9abe0 b"\x00\x04\x01\xff\x02\x05\x03\xff" b"\x00\x02\x03\x04\x05\x01"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 6 REQUIRED;
@@ -81,7 +81,7 @@ pub struct CertificateSigningRequestList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<CertificateSigningRequest>,
 }
-message! { CertificateSigningRequestList "k8s.io.api.certificates.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { CertificateSigningRequestList "k8s.io.api.certificates.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -9,7 +9,7 @@ pub struct ClusterTrustBundle {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: ClusterTrustBundleSpec,
 }
-message! { ClusterTrustBundle "k8s.io.api.certificates.v1alpha1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { ClusterTrustBundle "k8s.io.api.certificates.v1alpha1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -24,7 +24,7 @@ pub struct ClusterTrustBundleSpec {
     pub signer_name: Str,
     pub trust_bundle: Str,
 }
-message! { ClusterTrustBundleSpec "k8s.io.api.certificates.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { ClusterTrustBundleSpec "k8s.io.api.certificates.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     signer_name: Str, "signerName" 1 OMIT;
     trust_bundle: Str, "trustBundle" 2 REQUIRED;
@@ -37,7 +37,7 @@ pub struct ClusterTrustBundleList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ClusterTrustBundle>,
 }
-message! { ClusterTrustBundleList "k8s.io.api.certificates.v1alpha1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ClusterTrustBundleList "k8s.io.api.certificates.v1alpha1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -10,7 +10,7 @@ pub struct CertificateSigningRequest {
     pub spec: CertificateSigningRequestSpec,
     pub status: CertificateSigningRequestStatus,
 }
-message! { CertificateSigningRequest "k8s.io.api.certificates.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { CertificateSigningRequest "k8s.io.api.certificates.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -32,7 +32,7 @@ pub struct CertificateSigningRequestSpec {
     pub groups: List<Str>,
     pub extra: Map<List<Str>>,
 }
-message! { CertificateSigningRequestSpec "k8s.io.api.certificates.v1beta1" Struct false 0xc93c8e2c6dfa1679 [0 1 7 3 6 5 4 2] [0 4 5 6 3 7 1 2]
+message! { CertificateSigningRequestSpec "k8s.io.api.certificates.v1beta1" Struct false 0xc93c8e2c6dfa1679 b"\x00\x01\x07\x03\x06\x05\x04\x02" b"\x00\x04\x05\x06\x03\x07\x01\x02"
 {
     request: Bin, "request" 1 REQUIRED;
     signer_name: Option<Str>, "signerName" 7 OMIT;
@@ -49,7 +49,7 @@ pub struct CertificateSigningRequestStatus {
     pub conditions: List<CertificateSigningRequestCondition>,
     pub certificate: Bin,
 }
-message! { CertificateSigningRequestStatus "k8s.io.api.certificates.v1beta1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { CertificateSigningRequestStatus "k8s.io.api.certificates.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     conditions: List<CertificateSigningRequestCondition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]);
     certificate: Bin, "certificate" 2 OMIT;
@@ -64,7 +64,7 @@ pub struct CertificateSigningRequestCondition {
     pub last_update_time: Time,
     pub last_transition_time: Time,
 }
-message! { CertificateSigningRequestCondition "k8s.io.api.certificates.v1beta1" Struct false 0xe47119871cf9abe0 [0 4 1 255 2 5 3 255] [0 2 3 4 5 1]
+message! { CertificateSigningRequestCondition "k8s.io.api.certificates.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\x04\x01\xff\x02\x05\x03\xff" b"\x00\x02\x03\x04\x05\x01"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 6 0;
@@ -81,7 +81,7 @@ pub struct CertificateSigningRequestList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<CertificateSigningRequest>,
 }
-message! { CertificateSigningRequestList "k8s.io.api.certificates.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { CertificateSigningRequestList "k8s.io.api.certificates.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -96,7 +96,7 @@ pub struct ClusterTrustBundle {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: ClusterTrustBundleSpec,
 }
-message! { ClusterTrustBundle "k8s.io.api.certificates.v1beta1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { ClusterTrustBundle "k8s.io.api.certificates.v1beta1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -111,7 +111,7 @@ pub struct ClusterTrustBundleSpec {
     pub signer_name: Str,
     pub trust_bundle: Str,
 }
-message! { ClusterTrustBundleSpec "k8s.io.api.certificates.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { ClusterTrustBundleSpec "k8s.io.api.certificates.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     signer_name: Str, "signerName" 1 OMIT;
     trust_bundle: Str, "trustBundle" 2 REQUIRED;
@@ -124,7 +124,7 @@ pub struct ClusterTrustBundleList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ClusterTrustBundle>,
 }
-message! { ClusterTrustBundleList "k8s.io.api.certificates.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ClusterTrustBundleList "k8s.io.api.certificates.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -140,7 +140,7 @@ pub struct PodCertificateRequest {
     pub spec: PodCertificateRequestSpec,
     pub status: PodCertificateRequestStatus,
 }
-message! { PodCertificateRequest "k8s.io.api.certificates.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { PodCertificateRequest "k8s.io.api.certificates.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -166,7 +166,7 @@ pub struct PodCertificateRequestSpec {
     pub stub_pkcs10_request: Bin,
     pub unverified_user_annotations: Map<Str>,
 }
-message! { PodCertificateRequestSpec "k8s.io.api.certificates.v1beta1" Struct false 0x2c8f2c9ee264c317 [7 6 1 255 3 5 2 255 255 10 255 4 9 11 0 8] [0 1 2 3 4 5 6 7 8 9 11 10]
+message! { PodCertificateRequestSpec "k8s.io.api.certificates.v1beta1" Struct false 0x2c8f2c9ee264c317 b"\x07\x06\x01\xff\x03\x05\x02\xff\xff\x0a\xff\x04\x09\x0b\x00\x08" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0b\x0a"
 {
     signer_name: Str, "signerName" 1 REQUIRED;
     pod_name: Str, "podName" 2 REQUIRED;
@@ -190,7 +190,7 @@ pub struct PodCertificateRequestStatus {
     pub begin_refresh_at: Option<Time>,
     pub not_after: Option<Time>,
 }
-message! { PodCertificateRequestStatus "k8s.io.api.certificates.v1beta1" Struct false 0x1fd897255030916d [0 1 255 255 255 2 4 3] [0 1 2 3 4]
+message! { PodCertificateRequestStatus "k8s.io.api.certificates.v1beta1" Struct false 0x1fd897255030916d b"\x00\x01\xff\xff\xff\x02\x04\x03" b"\x00\x01\x02\x03\x04"
 {
     conditions: List<super::meta_v1::Condition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
     certificate_chain: Str, "certificateChain" 2 OMIT;
@@ -206,7 +206,7 @@ pub struct PodCertificateRequestList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<PodCertificateRequest>,
 }
-message! { PodCertificateRequestList "k8s.io.api.certificates.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PodCertificateRequestList "k8s.io.api.certificates.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -9,7 +9,7 @@ pub struct Lease {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: LeaseSpec,
 }
-message! { Lease "k8s.io.api.coordination.v1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { Lease "k8s.io.api.coordination.v1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -29,7 +29,7 @@ pub struct LeaseSpec {
     pub strategy: Option<Str>,
     pub preferred_holder: Option<Str>,
 }
-message! { LeaseSpec "k8s.io.api.coordination.v1" Struct false 0xd8953a19b8988ec [1 5 6 3 4 0 2 255] [0 1 2 3 4 5 6]
+message! { LeaseSpec "k8s.io.api.coordination.v1" Struct false 0xd8953a19b8988ec b"\x01\x05\x06\x03\x04\x00\x02\xff" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     holder_identity: Option<Str>, "holderIdentity" 1 OMIT;
     lease_duration_seconds: Option<i32>, "leaseDurationSeconds" 2 OMIT;
@@ -47,7 +47,7 @@ pub struct LeaseList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Lease>,
 }
-message! { LeaseList "k8s.io.api.coordination.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { LeaseList "k8s.io.api.coordination.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

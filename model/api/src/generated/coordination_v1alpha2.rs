@@ -9,12 +9,12 @@ pub struct LeaseCandidate {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: LeaseCandidateSpec,
 }
-message! { LeaseCandidate "k8s.io.api.coordination.v1alpha2" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { LeaseCandidate "k8s.io.api.coordination.v1alpha2" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
-    spec: LeaseCandidateSpec, "spec" 2 OMIT;
+    spec: LeaseCandidateSpec, "spec" 2 OMIT|REQUIRED;
 }
 }
 
@@ -28,14 +28,14 @@ pub struct LeaseCandidateSpec {
     pub emulation_version: Str,
     pub strategy: Str,
 }
-message! { LeaseCandidateSpec "k8s.io.api.coordination.v1alpha2" Struct false 0x9bb024aec20eab0a [255 255 3 5 2 1 4 0] [0 1 2 3 4 5]
+message! { LeaseCandidateSpec "k8s.io.api.coordination.v1alpha2" Struct false 0x9bb024aec20eab0a b"\xff\xff\x03\x05\x02\x01\x04\x00" b"\x00\x01\x02\x03\x04\x05"
 {
     lease_name: Str, "leaseName" 1 REQUIRED;
     ping_time: Option<MicroTime>, "pingTime" 2 OMIT;
     renew_time: Option<MicroTime>, "renewTime" 3 OMIT;
     binary_version: Str, "binaryVersion" 4 REQUIRED;
     emulation_version: Str, "emulationVersion" 5 OMIT;
-    strategy: Str, "strategy" 6 OMIT;
+    strategy: Str, "strategy" 6 OMIT|REQUIRED;
 }
 }
 
@@ -45,7 +45,7 @@ pub struct LeaseCandidateList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<LeaseCandidate>,
 }
-message! { LeaseCandidateList "k8s.io.api.coordination.v1alpha2" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { LeaseCandidateList "k8s.io.api.coordination.v1alpha2" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -7,7 +7,7 @@ pub struct Volume {
     pub name: Str,
     pub volume_source: VolumeSource,
 }
-message! { Volume "k8s.io.api.core.v1" Struct false 0x83d43b8800c614bf [22 8 255 2 17 26 9 255 255 15 255 255 255 5 19 3 255 1 255 255 18 29 255 255 6 255 255 21 14 255 255 255 255 255 255 25 20 255 255 16 23 255 255 30 255 255 27 255 255 255 13 255 0 10 4 255 255 24 255 255 11 28 12 7] [0 1]
+message! { Volume "k8s.io.api.core.v1" Struct false 0x83d43b8800c614bf b"\x16\x08\xff\x02\x11\x1a\x09\xff\xff\x0f\xff\xff\xff\x05\x13\x03\xff\x01\xff\xff\x12\x1d\xff\xff\x06\xff\xff\x15\x0e\xff\xff\xff\xff\xff\xff\x19\x14\xff\xff\x10\x17\xff\xff\x1e\xff\xff\x1b\xff\xff\xff\x0d\xff\x00\x0a\x04\xff\xff\x18\xff\xff\x0b\x1c\x0c\x07" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     volume_source: VolumeSource, "" 2 INLINE;
@@ -79,7 +79,7 @@ pub struct VolumeSource {
     pub ephemeral: Option<Box<EphemeralVolumeSource>>,
     pub image: Option<Box<ImageVolumeSource>>,
 }
-message! { VolumeSource "k8s.io.api.core.v1" Struct false 0xd2b98d9729888da4 [255 255 255 255 255 3 1 255 17 255 255 255 255 24 255 255 255 255 22 28 255 15 255 9 14 255 18 255 27 16 7 255 255 255 255 255 5 8 6 255 23 12 255 4 255 255 255 25 11 29 255 255 255 255 255 0 13 26 2 20 10 19 21 255] [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 24 25 23 26 27 28 29]
+message! { VolumeSource "k8s.io.api.core.v1" Struct false 0xd2b98d9729888da4 b"\xff\xff\xff\xff\xff\x03\x01\xff\x11\xff\xff\xff\xff\x18\xff\xff\xff\xff\x16\x1c\xff\x0f\xff\x09\x0e\xff\x12\xff\x1b\x10\x07\xff\xff\xff\xff\xff\x05\x08\x06\xff\x17\x0c\xff\x04\xff\xff\xff\x19\x0b\x1d\xff\xff\xff\xff\xff\x00\x0d\x1a\x02\x14\x0a\x13\x15\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x18\x19\x17\x1a\x1b\x1c\x1d"
 {
     host_path: Option<Box<HostPathVolumeSource>>, "hostPath" 1 OMIT;
     empty_dir: Option<Box<EmptyDirVolumeSource>>, "emptyDir" 2 OMIT;
@@ -118,7 +118,7 @@ pub struct PersistentVolumeClaimVolumeSource {
     pub claim_name: Str,
     pub read_only: bool,
 }
-message! { PersistentVolumeClaimVolumeSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { PersistentVolumeClaimVolumeSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     claim_name: Str, "claimName" 1 REQUIRED;
     read_only: bool, "readOnly" 2 OMIT;
@@ -149,7 +149,7 @@ pub struct PersistentVolumeSource {
     pub storage_os: Option<Box<StorageOSPersistentVolumeSource>>,
     pub csi: Option<Box<CSIPersistentVolumeSource>>,
 }
-message! { PersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x3f7c5da6aacbca65 [255 255 255 21 255 255 16 11 255 18 255 255 255 10 255 255 255 20 19 255 255 255 255 255 255 255 255 3 8 255 255 255 5 255 15 255 255 255 255 255 255 255 255 255 0 255 255 12 255 255 255 6 9 255 255 2 17 255 4 14 1 255 13 7] [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21]
+message! { PersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x3f7c5da6aacbca65 b"\xff\xff\xff\x15\xff\xff\x10\x0b\xff\x12\xff\xff\xff\x0a\xff\xff\xff\x14\x13\xff\xff\xff\xff\xff\xff\xff\xff\x03\x08\xff\xff\xff\x05\xff\x0f\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\x0c\xff\xff\xff\x06\x09\xff\xff\x02\x11\xff\x04\x0e\x01\xff\x0d\x07" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15"
 {
     gce_persistent_disk: Option<Box<GCEPersistentDiskVolumeSource>>, "gcePersistentDisk" 1 OMIT;
     aws_elastic_block_store: Option<Box<AWSElasticBlockStoreVolumeSource>>, "awsElasticBlockStore" 2 OMIT;
@@ -183,7 +183,7 @@ pub struct PersistentVolume {
     pub spec: PersistentVolumeSpec,
     pub status: PersistentVolumeStatus,
 }
-message! { PersistentVolume "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { PersistentVolume "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -207,7 +207,7 @@ pub struct PersistentVolumeSpec {
     pub node_affinity: Option<Box<VolumeNodeAffinity>>,
     pub volume_attributes_class_name: Option<Str>,
 }
-message! { PersistentVolumeSpec "k8s.io.api.core.v1" Struct false 0xa678b4fb909fcf00 [4 255 12 255 255 19 255 2 255 11 255 9 255 21 255 8 255 255 255 255 28 26 255 13 255 255 255 255 255 255 29 255 255 255 255 255 255 255 255 0 255 255 255 23 255 255 17 255 15 255 255 255 255 255 255 16 255 255 5 255 255 255 255 255 25 255 255 255 255 255 255 255 255 30 1 255 255 14 6 3 255 255 27 20 255 255 255 255 22 255 255 255 255 255 255 255 255 255 255 255 10 255 255 255 255 24 255 255 255 255 255 255 255 255 255 18 255 255 255 255 255 255 255 255 255 255 7 255] [0 1 2 3 4 5 6 7 8 9]
+message! { PersistentVolumeSpec "k8s.io.api.core.v1" Struct false 0xa678b4fb909fcf00 b"\x04\xff\x0c\xff\xff\x13\xff\x02\xff\x0b\xff\x09\xff\x15\xff\x08\xff\xff\xff\xff\x1c\x1a\xff\x0d\xff\xff\xff\xff\xff\xff\x1d\xff\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\x17\xff\xff\x11\xff\x0f\xff\xff\xff\xff\xff\xff\x10\xff\xff\x05\xff\xff\xff\xff\xff\x19\xff\xff\xff\xff\xff\xff\xff\xff\x1e\x01\xff\xff\x0e\x06\x03\xff\xff\x1b\x14\xff\xff\xff\xff\x16\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x0a\xff\xff\xff\xff\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x07\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"
 {
     capacity: Map<Quantity>, "capacity" 1 OMIT;
     persistent_volume_source: PersistentVolumeSource, "" 2 INLINE;
@@ -258,7 +258,7 @@ flat {
 pub struct VolumeNodeAffinity {
     pub required: Option<Box<NodeSelector>>,
 }
-message! { VolumeNodeAffinity "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { VolumeNodeAffinity "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     required: Option<Box<NodeSelector>>, "required" 1 OMIT;
 }
@@ -270,7 +270,7 @@ pub struct PersistentVolumeStatus {
     pub reason: Str,
     pub last_phase_transition_time: Option<Time>,
 }
-message! { PersistentVolumeStatus "k8s.io.api.core.v1" Struct false 0x58f14bd839cebcfe [1 2 3 0] [0 1 2 3]
+message! { PersistentVolumeStatus "k8s.io.api.core.v1" Struct false 0x58f14bd839cebcfe b"\x01\x02\x03\x00" b"\x00\x01\x02\x03"
 {
     phase: Str, "phase" 1 OMIT, Facts::NONE.values(&["Available", "Bound", "Failed", "Pending", "Released"]);
     message: Str, "message" 2 OMIT;
@@ -285,7 +285,7 @@ pub struct PersistentVolumeList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<PersistentVolume>,
 }
-message! { PersistentVolumeList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PersistentVolumeList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -301,7 +301,7 @@ pub struct PersistentVolumeClaim {
     pub spec: PersistentVolumeClaimSpec,
     pub status: PersistentVolumeClaimStatus,
 }
-message! { PersistentVolumeClaim "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { PersistentVolumeClaim "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -319,7 +319,7 @@ pub struct PersistentVolumeClaimList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<PersistentVolumeClaim>,
 }
-message! { PersistentVolumeClaimList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PersistentVolumeClaimList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -339,7 +339,7 @@ pub struct PersistentVolumeClaimSpec {
     pub data_source_ref: Option<Box<TypedObjectReference>>,
     pub volume_attributes_class_name: Option<Str>,
 }
-message! { PersistentVolumeClaimSpec "k8s.io.api.core.v1" Struct false 0x34bc346ca79ad6d4 [255 3 255 0 1 7 2 5 255 255 255 255 8 4 6 255] [0 2 3 1 4 5 6 7 8]
+message! { PersistentVolumeClaimSpec "k8s.io.api.core.v1" Struct false 0x34bc346ca79ad6d4 b"\xff\x03\xff\x00\x01\x07\x02\x05\xff\xff\xff\xff\x08\x04\x06\xff" b"\x00\x02\x03\x01\x04\x05\x06\x07\x08"
 {
     access_modes: corten_core::List<Str>, "accessModes" 1 OMIT, Facts::NONE.list_atomic().values(&["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]);
     selector: Option<Box<super::meta_v1::LabelSelector>>, "selector" 4 OMIT;
@@ -359,7 +359,7 @@ pub struct TypedObjectReference {
     pub name: Str,
     pub namespace: Option<Str>,
 }
-message! { TypedObjectReference "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [2 1 3 0] [0 1 2 3]
+message! { TypedObjectReference "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x02\x01\x03\x00" b"\x00\x01\x02\x03"
 {
     api_group: Option<Str>, "apiGroup" 1 0;
     kind: Str, "kind" 2 REQUIRED;
@@ -372,7 +372,7 @@ pub struct ModifyVolumeStatus {
     pub target_volume_attributes_class_name: Str,
     pub status: Str,
 }
-message! { ModifyVolumeStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { ModifyVolumeStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     target_volume_attributes_class_name: Str, "targetVolumeAttributesClassName" 1 OMIT;
     status: Str, "status" 2 REQUIRED, Facts::NONE.values(&["InProgress", "Infeasible", "Pending"]);
@@ -387,7 +387,7 @@ pub struct PersistentVolumeClaimCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { PersistentVolumeClaimCondition "k8s.io.api.core.v1" Struct false 0x6f44842fb582b526 [4 5 1 2 255 3 255 0] [0 1 2 3 4 5]
+message! { PersistentVolumeClaimCondition "k8s.io.api.core.v1" Struct false 0x6f44842fb582b526 b"\x04\x05\x01\x02\xff\x03\xff\x00" b"\x00\x01\x02\x03\x04\x05"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -408,7 +408,7 @@ pub struct PersistentVolumeClaimStatus {
     pub current_volume_attributes_class_name: Option<Str>,
     pub modify_volume_status: Option<Box<ModifyVolumeStatus>>,
 }
-message! { PersistentVolumeClaimStatus "k8s.io.api.core.v1" Struct false 0x55bcae93409ee3bf [3 1 7 4 0 2 5 6] [0 1 2 3 4 5 6 7]
+message! { PersistentVolumeClaimStatus "k8s.io.api.core.v1" Struct false 0x55bcae93409ee3bf b"\x03\x01\x07\x04\x00\x02\x05\x06" b"\x00\x01\x02\x03\x04\x05\x06\x07"
 {
     phase: Str, "phase" 1 OMIT, Facts::NONE.values(&["Bound", "Lost", "Pending"]);
     access_modes: corten_core::List<Str>, "accessModes" 2 OMIT, Facts::NONE.list_atomic().values(&["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]);
@@ -425,7 +425,7 @@ pub struct HostPathVolumeSource {
     pub path: Str,
     pub type_: Option<Str>,
 }
-message! { HostPathVolumeSource "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [0 1] [0 1]
+message! { HostPathVolumeSource "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x01" b"\x00\x01"
 {
     path: Str, "path" 1 REQUIRED;
     type_: Option<Str>, "type" 2 OMIT, Facts::NONE.values(&["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"]);
@@ -436,7 +436,7 @@ pub struct EmptyDirVolumeSource {
     pub medium: Str,
     pub size_limit: Option<Quantity>,
 }
-message! { EmptyDirVolumeSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { EmptyDirVolumeSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     medium: Str, "medium" 1 OMIT;
     size_limit: Option<Quantity>, "sizeLimit" 2 OMIT;
@@ -448,7 +448,7 @@ pub struct GlusterfsVolumeSource {
     pub path: Str,
     pub read_only: bool,
 }
-message! { GlusterfsVolumeSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [255 0 1 2] [0 1 2]
+message! { GlusterfsVolumeSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x01\x02" b"\x00\x01\x02"
 {
     endpoints_name: Str, "endpoints" 1 REQUIRED;
     path: Str, "path" 2 REQUIRED;
@@ -462,7 +462,7 @@ pub struct GlusterfsPersistentVolumeSource {
     pub read_only: bool,
     pub endpoints_namespace: Option<Str>,
 }
-message! { GlusterfsPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [3 0 2 1] [0 1 2 3]
+message! { GlusterfsPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x03\x00\x02\x01" b"\x00\x01\x02\x03"
 {
     endpoints_name: Str, "endpoints" 1 REQUIRED;
     path: Str, "path" 2 REQUIRED;
@@ -481,7 +481,7 @@ pub struct RBDVolumeSource {
     pub secret_ref: Option<Box<LocalObjectReference>>,
     pub read_only: bool,
 }
-message! { RBDVolumeSource "k8s.io.api.core.v1" Struct false 0xd1dcb96767a78754 [3 1 6 0 4 2 5 7] [0 1 2 3 4 5 6 7]
+message! { RBDVolumeSource "k8s.io.api.core.v1" Struct false 0xd1dcb96767a78754 b"\x03\x01\x06\x00\x04\x02\x05\x07" b"\x00\x01\x02\x03\x04\x05\x06\x07"
 {
     ceph_monitors: corten_core::List<Str>, "monitors" 1 REQUIRED, Facts::NONE.list_atomic();
     rbd_image: Str, "image" 2 REQUIRED;
@@ -504,7 +504,7 @@ pub struct RBDPersistentVolumeSource {
     pub secret_ref: Option<Box<SecretReference>>,
     pub read_only: bool,
 }
-message! { RBDPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0xd1dcb96767a78754 [3 1 6 0 4 2 5 7] [0 1 2 3 4 5 6 7]
+message! { RBDPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0xd1dcb96767a78754 b"\x03\x01\x06\x00\x04\x02\x05\x07" b"\x00\x01\x02\x03\x04\x05\x06\x07"
 {
     ceph_monitors: corten_core::List<Str>, "monitors" 1 REQUIRED, Facts::NONE.list_atomic();
     rbd_image: Str, "image" 2 REQUIRED;
@@ -523,7 +523,7 @@ pub struct CinderVolumeSource {
     pub read_only: bool,
     pub secret_ref: Option<Box<LocalObjectReference>>,
 }
-message! { CinderVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [3 2 1 0] [0 1 2 3]
+message! { CinderVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x03\x02\x01\x00" b"\x00\x01\x02\x03"
 {
     volume_id: Str, "volumeID" 1 REQUIRED;
     fs_type: Str, "fsType" 2 OMIT;
@@ -538,7 +538,7 @@ pub struct CinderPersistentVolumeSource {
     pub read_only: bool,
     pub secret_ref: Option<Box<SecretReference>>,
 }
-message! { CinderPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [3 2 1 0] [0 1 2 3]
+message! { CinderPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x03\x02\x01\x00" b"\x00\x01\x02\x03"
 {
     volume_id: Str, "volumeID" 1 REQUIRED;
     fs_type: Str, "fsType" 2 OMIT;
@@ -555,7 +555,7 @@ pub struct CephFSVolumeSource {
     pub secret_ref: Option<Box<LocalObjectReference>>,
     pub read_only: bool,
 }
-message! { CephFSVolumeSource "k8s.io.api.core.v1" Struct false 0xf0362594a0f934dc [5 255 2 1 3 255 0 4] [0 1 2 3 4 5]
+message! { CephFSVolumeSource "k8s.io.api.core.v1" Struct false 0xf0362594a0f934dc b"\x05\xff\x02\x01\x03\xff\x00\x04" b"\x00\x01\x02\x03\x04\x05"
 {
     monitors: corten_core::List<Str>, "monitors" 1 REQUIRED, Facts::NONE.list_atomic();
     path: Str, "path" 2 OMIT;
@@ -570,7 +570,7 @@ pub struct SecretReference {
     pub name: Str,
     pub namespace: Str,
 }
-message! { SecretReference "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { SecretReference "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 OMIT;
     namespace: Str, "namespace" 2 OMIT;
@@ -585,7 +585,7 @@ pub struct CephFSPersistentVolumeSource {
     pub secret_ref: Option<Box<SecretReference>>,
     pub read_only: bool,
 }
-message! { CephFSPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0xf0362594a0f934dc [5 255 2 1 3 255 0 4] [0 1 2 3 4 5]
+message! { CephFSPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0xf0362594a0f934dc b"\x05\xff\x02\x01\x03\xff\x00\x04" b"\x00\x01\x02\x03\x04\x05"
 {
     monitors: corten_core::List<Str>, "monitors" 1 REQUIRED, Facts::NONE.list_atomic();
     path: Str, "path" 2 OMIT;
@@ -600,7 +600,7 @@ pub struct FlockerVolumeSource {
     pub dataset_name: Str,
     pub dataset_uuid: Str,
 }
-message! { FlockerVolumeSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { FlockerVolumeSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     dataset_name: Str, "datasetName" 1 OMIT;
     dataset_uuid: Str, "datasetUUID" 2 OMIT;
@@ -613,7 +613,7 @@ pub struct GCEPersistentDiskVolumeSource {
     pub partition: i32,
     pub read_only: bool,
 }
-message! { GCEPersistentDiskVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [2 3 1 0] [0 1 2 3]
+message! { GCEPersistentDiskVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x03\x01\x00" b"\x00\x01\x02\x03"
 {
     pd_name: Str, "pdName" 1 REQUIRED;
     fs_type: Str, "fsType" 2 OMIT;
@@ -630,7 +630,7 @@ pub struct QuobyteVolumeSource {
     pub group: Str,
     pub tenant: Str,
 }
-message! { QuobyteVolumeSource "k8s.io.api.core.v1" Struct false 0x58f14bd839cebcfe [1 255 4 0 5 3 2 255] [0 1 2 3 4 5]
+message! { QuobyteVolumeSource "k8s.io.api.core.v1" Struct false 0x58f14bd839cebcfe b"\x01\xff\x04\x00\x05\x03\x02\xff" b"\x00\x01\x02\x03\x04\x05"
 {
     registry: Str, "registry" 1 REQUIRED;
     volume: Str, "volume" 2 REQUIRED;
@@ -648,7 +648,7 @@ pub struct FlexPersistentVolumeSource {
     pub read_only: bool,
     pub options: Map<Str>,
 }
-message! { FlexPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [2 3 0 4 255 255 1 255] [0 1 2 3 4]
+message! { FlexPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x03\x00\x04\xff\xff\x01\xff" b"\x00\x01\x02\x03\x04"
 {
     driver: Str, "driver" 1 REQUIRED;
     fs_type: Str, "fsType" 2 OMIT;
@@ -665,7 +665,7 @@ pub struct FlexVolumeSource {
     pub read_only: bool,
     pub options: Map<Str>,
 }
-message! { FlexVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [2 3 0 4 255 255 1 255] [0 1 2 3 4]
+message! { FlexVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x03\x00\x04\xff\xff\x01\xff" b"\x00\x01\x02\x03\x04"
 {
     driver: Str, "driver" 1 REQUIRED;
     fs_type: Str, "fsType" 2 OMIT;
@@ -681,7 +681,7 @@ pub struct AWSElasticBlockStoreVolumeSource {
     pub partition: i32,
     pub read_only: bool,
 }
-message! { AWSElasticBlockStoreVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [2 3 1 0] [0 1 2 3]
+message! { AWSElasticBlockStoreVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x03\x01\x00" b"\x00\x01\x02\x03"
 {
     volume_id: Str, "volumeID" 1 REQUIRED;
     fs_type: Str, "fsType" 2 OMIT;
@@ -695,7 +695,7 @@ pub struct GitRepoVolumeSource {
     pub revision: Str,
     pub directory: Str,
 }
-message! { GitRepoVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [2 255 0 1] [0 1 2]
+message! { GitRepoVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\xff\x00\x01" b"\x00\x01\x02"
 {
     repository: Str, "repository" 1 REQUIRED;
     revision: Str, "revision" 2 OMIT;
@@ -709,7 +709,7 @@ pub struct SecretVolumeSource {
     pub default_mode: Option<i32>,
     pub optional: Option<bool>,
 }
-message! { SecretVolumeSource "k8s.io.api.core.v1" Struct false 0x9bb024aec20eab0a [2 3 0 1] [0 1 2 3]
+message! { SecretVolumeSource "k8s.io.api.core.v1" Struct false 0x9bb024aec20eab0a b"\x02\x03\x00\x01" b"\x00\x01\x02\x03"
 {
     secret_name: Str, "secretName" 1 OMIT;
     items: corten_core::List<KeyToPath>, "items" 2 OMIT, Facts::NONE.list_atomic();
@@ -723,7 +723,7 @@ pub struct SecretProjection {
     pub items: corten_core::List<KeyToPath>,
     pub optional: Option<bool>,
 }
-message! { SecretProjection "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1 2 255] [0 1 2]
+message! { SecretProjection "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01\x02\xff" b"\x00\x01\x02"
 {
     local_object_reference: LocalObjectReference, "" 1 INLINE;
     items: corten_core::List<KeyToPath>, "items" 2 OMIT, Facts::NONE.list_atomic();
@@ -741,7 +741,7 @@ pub struct NFSVolumeSource {
     pub path: Str,
     pub read_only: bool,
 }
-message! { NFSVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [255 2 0 1] [0 1 2]
+message! { NFSVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\xff\x02\x00\x01" b"\x00\x01\x02"
 {
     server: Str, "server" 1 REQUIRED;
     path: Str, "path" 2 REQUIRED;
@@ -762,7 +762,7 @@ pub struct ISCSIVolumeSource {
     pub secret_ref: Option<Box<LocalObjectReference>>,
     pub initiator_name: Option<Str>,
 }
-message! { ISCSIVolumeSource "k8s.io.api.core.v1" Struct false 0x6db4ff7bb92ec5a2 [9 255 1 255 3 2 0 8 255 5 7 10 255 255 4 6] [0 1 2 3 4 5 6 7 9 8 10]
+message! { ISCSIVolumeSource "k8s.io.api.core.v1" Struct false 0x6db4ff7bb92ec5a2 b"\x09\xff\x01\xff\x03\x02\x00\x08\xff\x05\x07\x0a\xff\xff\x04\x06" b"\x00\x01\x02\x03\x04\x05\x06\x07\x09\x08\x0a"
 {
     target_portal: Str, "targetPortal" 1 REQUIRED;
     iqn: Str, "iqn" 2 REQUIRED;
@@ -791,7 +791,7 @@ pub struct ISCSIPersistentVolumeSource {
     pub secret_ref: Option<Box<SecretReference>>,
     pub initiator_name: Option<Str>,
 }
-message! { ISCSIPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x6db4ff7bb92ec5a2 [9 255 1 255 3 2 0 8 255 5 7 10 255 255 4 6] [0 1 2 3 4 5 6 7 9 8 10]
+message! { ISCSIPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x6db4ff7bb92ec5a2 b"\x09\xff\x01\xff\x03\x02\x00\x08\xff\x05\x07\x0a\xff\xff\x04\x06" b"\x00\x01\x02\x03\x04\x05\x06\x07\x09\x08\x0a"
 {
     target_portal: Str, "targetPortal" 1 REQUIRED;
     iqn: Str, "iqn" 2 REQUIRED;
@@ -814,7 +814,7 @@ pub struct FCVolumeSource {
     pub read_only: bool,
     pub wwids: corten_core::List<Str>,
 }
-message! { FCVolumeSource "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 [255 4 0 255 2 1 3 255] [0 1 2 3 4]
+message! { FCVolumeSource "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 b"\xff\x04\x00\xff\x02\x01\x03\xff" b"\x00\x01\x02\x03\x04"
 {
     target_wwns: corten_core::List<Str>, "targetWWNs" 1 OMIT, Facts::NONE.list_atomic();
     lun: Option<i32>, "lun" 2 OMIT;
@@ -829,7 +829,7 @@ pub struct AzureFileVolumeSource {
     pub share_name: Str,
     pub read_only: bool,
 }
-message! { AzureFileVolumeSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [255 1 0 2] [0 1 2]
+message! { AzureFileVolumeSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\xff\x01\x00\x02" b"\x00\x01\x02"
 {
     secret_name: Str, "secretName" 1 REQUIRED;
     share_name: Str, "shareName" 2 REQUIRED;
@@ -843,7 +843,7 @@ pub struct AzureFilePersistentVolumeSource {
     pub read_only: bool,
     pub secret_namespace: Option<Str>,
 }
-message! { AzureFilePersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x9bb024aec20eab0a [3 2 0 1] [0 1 2 3]
+message! { AzureFilePersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x9bb024aec20eab0a b"\x03\x02\x00\x01" b"\x00\x01\x02\x03"
 {
     secret_name: Str, "secretName" 1 REQUIRED;
     share_name: Str, "shareName" 2 REQUIRED;
@@ -858,7 +858,7 @@ pub struct VsphereVirtualDiskVolumeSource {
     pub storage_policy_name: Str,
     pub storage_policy_id: Str,
 }
-message! { VsphereVirtualDiskVolumeSource "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [3 2 1 0] [0 1 2 3]
+message! { VsphereVirtualDiskVolumeSource "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\x03\x02\x01\x00" b"\x00\x01\x02\x03"
 {
     volume_path: Str, "volumePath" 1 REQUIRED;
     fs_type: Str, "fsType" 2 OMIT;
@@ -871,7 +871,7 @@ pub struct PhotonPersistentDiskVolumeSource {
     pub pd_id: Str,
     pub fs_type: Str,
 }
-message! { PhotonPersistentDiskVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { PhotonPersistentDiskVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     pd_id: Str, "pdID" 1 REQUIRED;
     fs_type: Str, "fsType" 2 OMIT;
@@ -886,7 +886,7 @@ pub struct AzureDiskVolumeSource {
     pub read_only: Option<bool>,
     pub kind: Option<Str>,
 }
-message! { AzureDiskVolumeSource "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [1 2 0 5 255 4 3 255] [0 1 2 3 4 5]
+message! { AzureDiskVolumeSource "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\x01\x02\x00\x05\xff\x04\x03\xff" b"\x00\x01\x02\x03\x04\x05"
 {
     disk_name: Str, "diskName" 1 REQUIRED;
     data_disk_uri: Str, "diskURI" 2 REQUIRED;
@@ -902,7 +902,7 @@ pub struct PortworxVolumeSource {
     pub fs_type: Str,
     pub read_only: bool,
 }
-message! { PortworxVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [255 2 1 0] [0 1 2]
+message! { PortworxVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\xff\x02\x01\x00" b"\x00\x01\x02"
 {
     volume_id: Str, "volumeID" 1 REQUIRED;
     fs_type: Str, "fsType" 2 OMIT;
@@ -922,7 +922,7 @@ pub struct ScaleIOVolumeSource {
     pub fs_type: Str,
     pub read_only: bool,
 }
-message! { ScaleIOVolumeSource "k8s.io.api.core.v1" Struct false 0x34e846ab6e48d679 [255 3 9 6 1 255 5 2 255 7 255 8 255 0 255 4] [0 1 2 3 4 5 6 7 8 9]
+message! { ScaleIOVolumeSource "k8s.io.api.core.v1" Struct false 0x34e846ab6e48d679 b"\xff\x03\x09\x06\x01\xff\x05\x02\xff\x07\xff\x08\xff\x00\xff\x04" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"
 {
     gateway: Str, "gateway" 1 REQUIRED;
     system: Str, "system" 2 REQUIRED;
@@ -949,7 +949,7 @@ pub struct ScaleIOPersistentVolumeSource {
     pub fs_type: Str,
     pub read_only: bool,
 }
-message! { ScaleIOPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x34e846ab6e48d679 [255 3 9 6 1 255 5 2 255 7 255 8 255 0 255 4] [0 1 2 3 4 5 6 7 8 9]
+message! { ScaleIOPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x34e846ab6e48d679 b"\xff\x03\x09\x06\x01\xff\x05\x02\xff\x07\xff\x08\xff\x00\xff\x04" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"
 {
     gateway: Str, "gateway" 1 REQUIRED;
     system: Str, "system" 2 REQUIRED;
@@ -971,7 +971,7 @@ pub struct StorageOSVolumeSource {
     pub read_only: bool,
     pub secret_ref: Option<Box<LocalObjectReference>>,
 }
-message! { StorageOSVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [4 3 255 0 255 255 2 1] [0 1 2 3 4]
+message! { StorageOSVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x04\x03\xff\x00\xff\xff\x02\x01" b"\x00\x01\x02\x03\x04"
 {
     volume_name: Str, "volumeName" 1 OMIT;
     volume_namespace: Str, "volumeNamespace" 2 OMIT;
@@ -988,7 +988,7 @@ pub struct StorageOSPersistentVolumeSource {
     pub read_only: bool,
     pub secret_ref: Option<Box<ObjectReference>>,
 }
-message! { StorageOSPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [4 3 255 0 255 255 2 1] [0 1 2 3 4]
+message! { StorageOSPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x04\x03\xff\x00\xff\xff\x02\x01" b"\x00\x01\x02\x03\x04"
 {
     volume_name: Str, "volumeName" 1 OMIT;
     volume_namespace: Str, "volumeNamespace" 2 OMIT;
@@ -1004,7 +1004,7 @@ pub struct ConfigMapVolumeSource {
     pub default_mode: Option<i32>,
     pub optional: Option<bool>,
 }
-message! { ConfigMapVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1 3 2] [0 1 2 3]
+message! { ConfigMapVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01\x03\x02" b"\x00\x01\x02\x03"
 {
     local_object_reference: LocalObjectReference, "" 1 INLINE;
     items: corten_core::List<KeyToPath>, "items" 2 OMIT, Facts::NONE.list_atomic();
@@ -1024,7 +1024,7 @@ pub struct ConfigMapProjection {
     pub items: corten_core::List<KeyToPath>,
     pub optional: Option<bool>,
 }
-message! { ConfigMapProjection "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1 2 255] [0 1 2]
+message! { ConfigMapProjection "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01\x02\xff" b"\x00\x01\x02"
 {
     local_object_reference: LocalObjectReference, "" 1 INLINE;
     items: corten_core::List<KeyToPath>, "items" 2 OMIT, Facts::NONE.list_atomic();
@@ -1042,7 +1042,7 @@ pub struct ServiceAccountTokenProjection {
     pub expiration_seconds: Option<i64>,
     pub path: Str,
 }
-message! { ServiceAccountTokenProjection "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1 255 2] [0 1 2]
+message! { ServiceAccountTokenProjection "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01\xff\x02" b"\x00\x01\x02"
 {
     audience: Str, "audience" 1 OMIT;
     expiration_seconds: Option<i64>, "expirationSeconds" 2 OMIT;
@@ -1057,7 +1057,7 @@ pub struct ClusterTrustBundleProjection {
     pub optional: Option<bool>,
     pub path: Str,
 }
-message! { ClusterTrustBundleProjection "k8s.io.api.core.v1" Struct false 0xbfc9e24f766f3abf [1 0 4 255 2 255 255 3] [0 1 2 4 3]
+message! { ClusterTrustBundleProjection "k8s.io.api.core.v1" Struct false 0xbfc9e24f766f3abf b"\x01\x00\x04\xff\x02\xff\xff\x03" b"\x00\x01\x02\x04\x03"
 {
     name: Option<Str>, "name" 1 OMIT;
     signer_name: Option<Str>, "signerName" 2 OMIT;
@@ -1076,10 +1076,10 @@ pub struct PodCertificateProjection {
     pub certificate_chain_path: Str,
     pub user_annotations: Map<Str>,
 }
-message! { PodCertificateProjection "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [4 5 0 255 1 6 3 2] [0 1 2 3 4 5 6]
+message! { PodCertificateProjection "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x04\x05\x00\xff\x01\x06\x03\x02" b"\x00\x01\x02\x03\x04\x05\x06"
 {
-    signer_name: Str, "signerName" 1 OMIT;
-    key_type: Str, "keyType" 2 OMIT;
+    signer_name: Str, "signerName" 1 OMIT|REQUIRED;
+    key_type: Str, "keyType" 2 OMIT|REQUIRED;
     max_expiration_seconds: Option<i32>, "maxExpirationSeconds" 3 OMIT;
     credential_bundle_path: Str, "credentialBundlePath" 4 OMIT;
     key_path: Str, "keyPath" 5 OMIT;
@@ -1092,7 +1092,7 @@ pub struct ProjectedVolumeSource {
     pub sources: corten_core::List<VolumeProjection>,
     pub default_mode: Option<i32>,
 }
-message! { ProjectedVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { ProjectedVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     sources: corten_core::List<VolumeProjection>, "sources" 1 0, Facts::NONE.list_atomic();
     default_mode: Option<i32>, "defaultMode" 2 OMIT;
@@ -1107,7 +1107,7 @@ pub struct VolumeProjection {
     pub cluster_trust_bundle: Option<Box<ClusterTrustBundleProjection>>,
     pub pod_certificate: Option<Box<PodCertificateProjection>>,
 }
-message! { VolumeProjection "k8s.io.api.core.v1" Struct false 0x58f14bd839cebcfe [5 3 4 2 255 255 1 0] [0 1 2 3 4 5]
+message! { VolumeProjection "k8s.io.api.core.v1" Struct false 0x58f14bd839cebcfe b"\x05\x03\x04\x02\xff\xff\x01\x00" b"\x00\x01\x02\x03\x04\x05"
 {
     secret: Option<Box<SecretProjection>>, "secret" 1 OMIT;
     downward_api: Option<Box<DownwardAPIProjection>>, "downwardAPI" 2 OMIT;
@@ -1123,7 +1123,7 @@ pub struct KeyToPath {
     pub path: Str,
     pub mode: Option<i32>,
 }
-message! { KeyToPath "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [1 255 0 2] [0 1 2]
+message! { KeyToPath "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\x01\xff\x00\x02" b"\x00\x01\x02"
 {
     key: Str, "key" 1 REQUIRED;
     path: Str, "path" 2 REQUIRED;
@@ -1135,7 +1135,7 @@ pub struct LocalVolumeSource {
     pub path: Str,
     pub fs_type: Option<Str>,
 }
-message! { LocalVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { LocalVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     path: Str, "path" 1 REQUIRED;
     fs_type: Option<Str>, "fsType" 2 OMIT;
@@ -1154,7 +1154,7 @@ pub struct CSIPersistentVolumeSource {
     pub controller_expand_secret_ref: Option<Box<SecretReference>>,
     pub node_expand_secret_ref: Option<Box<SecretReference>>,
 }
-message! { CSIPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x9bb024aec20eab0a [255 255 255 255 6 1 5 0 3 8 4 255 255 2 9 7] [0 1 2 3 4 5 6 7 8 9]
+message! { CSIPersistentVolumeSource "k8s.io.api.core.v1" Struct false 0x9bb024aec20eab0a b"\xff\xff\xff\xff\x06\x01\x05\x00\x03\x08\x04\xff\xff\x02\x09\x07" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"
 {
     driver: Str, "driver" 1 REQUIRED;
     volume_handle: Str, "volumeHandle" 2 REQUIRED;
@@ -1176,7 +1176,7 @@ pub struct CSIVolumeSource {
     pub volume_attributes: Map<Str>,
     pub node_publish_secret_ref: Option<Box<LocalObjectReference>>,
 }
-message! { CSIVolumeSource "k8s.io.api.core.v1" Struct false 0x1fd897255030916d [2 3 4 255 255 1 255 0] [0 1 2 3 4]
+message! { CSIVolumeSource "k8s.io.api.core.v1" Struct false 0x1fd897255030916d b"\x02\x03\x04\xff\xff\x01\xff\x00" b"\x00\x01\x02\x03\x04"
 {
     driver: Str, "driver" 1 REQUIRED;
     read_only: Option<bool>, "readOnly" 2 OMIT;
@@ -1189,7 +1189,7 @@ message! { CSIVolumeSource "k8s.io.api.core.v1" Struct false 0x1fd897255030916d 
 pub struct EphemeralVolumeSource {
     pub volume_claim_template: Option<Box<PersistentVolumeClaimTemplate>>,
 }
-message! { EphemeralVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { EphemeralVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     volume_claim_template: Option<Box<PersistentVolumeClaimTemplate>>, "volumeClaimTemplate" 1 OMIT;
 }
@@ -1199,7 +1199,7 @@ pub struct PersistentVolumeClaimTemplate {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: PersistentVolumeClaimSpec,
 }
-message! { PersistentVolumeClaimTemplate "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { PersistentVolumeClaimTemplate "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
     spec: PersistentVolumeClaimSpec, "spec" 2 REQUIRED;
@@ -1213,7 +1213,7 @@ pub struct ContainerPort {
     pub protocol: Str,
     pub host_ip: Str,
 }
-message! { ContainerPort "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [255 255 3 255 2 0 1 4] [0 1 2 3 4]
+message! { ContainerPort "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\xff\xff\x03\xff\x02\x00\x01\x04" b"\x00\x01\x02\x03\x04"
 {
     name: Str, "name" 1 OMIT;
     host_port: i32, "hostPort" 2 OMIT;
@@ -1232,7 +1232,7 @@ pub struct VolumeMount {
     pub mount_propagation: Option<Str>,
     pub sub_path_expr: Str,
 }
-message! { VolumeMount "k8s.io.api.core.v1" Struct false 0x68700f83cd257775 [3 4 5 6 2 0 255 1] [0 1 3 4 5 6 2]
+message! { VolumeMount "k8s.io.api.core.v1" Struct false 0x68700f83cd257775 b"\x03\x04\x05\x06\x02\x00\xff\x01" b"\x00\x01\x03\x04\x05\x06\x02"
 {
     name: Str, "name" 1 REQUIRED;
     read_only: bool, "readOnly" 2 OMIT;
@@ -1248,7 +1248,7 @@ pub struct VolumeDevice {
     pub name: Str,
     pub device_path: Str,
 }
-message! { VolumeDevice "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { VolumeDevice "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     device_path: Str, "devicePath" 2 REQUIRED;
@@ -1260,7 +1260,7 @@ pub struct EnvVar {
     pub value: Str,
     pub value_from: Option<Box<EnvVarSource>>,
 }
-message! { EnvVar "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 [2 255 1 0] [0 1 2]
+message! { EnvVar "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 b"\x02\xff\x01\x00" b"\x00\x01\x02"
 {
     name: Str, "name" 1 REQUIRED;
     value: Str, "value" 2 OMIT;
@@ -1275,7 +1275,7 @@ pub struct EnvVarSource {
     pub secret_key_ref: Option<Box<SecretKeySelector>>,
     pub file_key_ref: Option<Box<FileKeySelector>>,
 }
-message! { EnvVarSource "k8s.io.api.core.v1" Struct false 0x101f5e859d7dded0 [0 2 3 1 4 255 255 255] [0 1 2 3 4]
+message! { EnvVarSource "k8s.io.api.core.v1" Struct false 0x101f5e859d7dded0 b"\x00\x02\x03\x01\x04\xff\xff\xff" b"\x00\x01\x02\x03\x04"
 {
     field_ref: Option<Box<ObjectFieldSelector>>, "fieldRef" 1 OMIT;
     resource_field_ref: Option<Box<ResourceFieldSelector>>, "resourceFieldRef" 2 OMIT;
@@ -1291,7 +1291,7 @@ pub struct FileKeySelector {
     pub key: Str,
     pub optional: Option<bool>,
 }
-message! { FileKeySelector "k8s.io.api.core.v1" Struct true 0xe47119871cf9abe0 [0 3 1 2] [0 1 2 3]
+message! { FileKeySelector "k8s.io.api.core.v1" Struct true 0xe47119871cf9abe0 b"\x00\x03\x01\x02" b"\x00\x01\x02\x03"
 {
     volume_name: Str, "volumeName" 1 REQUIRED;
     path: Str, "path" 2 REQUIRED;
@@ -1304,7 +1304,7 @@ pub struct ObjectFieldSelector {
     pub api_version: Str,
     pub field_path: Str,
 }
-message! { ObjectFieldSelector "k8s.io.api.core.v1" Struct true 0x35174a4158b8a0b7 [0 1] [0 1]
+message! { ObjectFieldSelector "k8s.io.api.core.v1" Struct true 0x35174a4158b8a0b7 b"\x00\x01" b"\x00\x01"
 {
     api_version: Str, "apiVersion" 1 OMIT;
     field_path: Str, "fieldPath" 2 REQUIRED;
@@ -1316,7 +1316,7 @@ pub struct ResourceFieldSelector {
     pub resource: Str,
     pub divisor: Quantity,
 }
-message! { ResourceFieldSelector "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 [1 0 255 2] [0 1 2]
+message! { ResourceFieldSelector "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 b"\x01\x00\xff\x02" b"\x00\x01\x02"
 {
     container_name: Str, "containerName" 1 OMIT;
     resource: Str, "resource" 2 REQUIRED;
@@ -1329,7 +1329,7 @@ pub struct ConfigMapKeySelector {
     pub key: Str,
     pub optional: Option<bool>,
 }
-message! { ConfigMapKeySelector "k8s.io.api.core.v1" Struct true 0xe47119871cf9abe0 [0 2 255 1] [0 1 2]
+message! { ConfigMapKeySelector "k8s.io.api.core.v1" Struct true 0xe47119871cf9abe0 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     local_object_reference: LocalObjectReference, "" 1 INLINE;
     key: Str, "key" 2 REQUIRED;
@@ -1347,7 +1347,7 @@ pub struct SecretKeySelector {
     pub key: Str,
     pub optional: Option<bool>,
 }
-message! { SecretKeySelector "k8s.io.api.core.v1" Struct true 0xe47119871cf9abe0 [0 2 255 1] [0 1 2]
+message! { SecretKeySelector "k8s.io.api.core.v1" Struct true 0xe47119871cf9abe0 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     local_object_reference: LocalObjectReference, "" 1 INLINE;
     key: Str, "key" 2 REQUIRED;
@@ -1365,7 +1365,7 @@ pub struct EnvFromSource {
     pub config_map_ref: Option<Box<ConfigMapEnvSource>>,
     pub secret_ref: Option<Box<SecretEnvSource>>,
 }
-message! { EnvFromSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [2 1 0 255] [0 1 2]
+message! { EnvFromSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x01\x00\xff" b"\x00\x01\x02"
 {
     prefix: Str, "prefix" 1 OMIT;
     config_map_ref: Option<Box<ConfigMapEnvSource>>, "configMapRef" 2 OMIT;
@@ -1377,7 +1377,7 @@ pub struct ConfigMapEnvSource {
     pub local_object_reference: LocalObjectReference,
     pub optional: Option<bool>,
 }
-message! { ConfigMapEnvSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { ConfigMapEnvSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     local_object_reference: LocalObjectReference, "" 1 INLINE;
     optional: Option<bool>, "optional" 2 OMIT;
@@ -1392,7 +1392,7 @@ pub struct SecretEnvSource {
     pub local_object_reference: LocalObjectReference,
     pub optional: Option<bool>,
 }
-message! { SecretEnvSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { SecretEnvSource "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     local_object_reference: LocalObjectReference, "" 1 INLINE;
     optional: Option<bool>, "optional" 2 OMIT;
@@ -1407,7 +1407,7 @@ pub struct HTTPHeader {
     pub name: Str,
     pub value: Str,
 }
-message! { HTTPHeader "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { HTTPHeader "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     value: Str, "value" 2 REQUIRED;
@@ -1421,7 +1421,7 @@ pub struct HTTPGetAction {
     pub scheme: Str,
     pub http_headers: corten_core::List<HTTPHeader>,
 }
-message! { HTTPGetAction "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [1 3 255 4 0 2 255 255] [0 1 2 3 4]
+message! { HTTPGetAction "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\x01\x03\xff\x04\x00\x02\xff\xff" b"\x00\x01\x02\x03\x04"
 {
     path: Str, "path" 1 OMIT;
     port: IntOrString, "port" 2 REQUIRED;
@@ -1435,7 +1435,7 @@ pub struct TCPSocketAction {
     pub port: IntOrString,
     pub host: Str,
 }
-message! { TCPSocketAction "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { TCPSocketAction "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     port: IntOrString, "port" 1 REQUIRED;
     host: Str, "host" 2 OMIT;
@@ -1446,7 +1446,7 @@ pub struct GRPCAction {
     pub port: i32,
     pub service: Option<Str>,
 }
-message! { GRPCAction "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { GRPCAction "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     port: i32, "port" 1 REQUIRED;
     service: Option<Str>, "service" 2 0, Facts::NONE.default("\"\"");
@@ -1456,7 +1456,7 @@ message! { GRPCAction "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1]
 pub struct ExecAction {
     pub command: corten_core::List<Str>,
 }
-message! { ExecAction "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ExecAction "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     command: corten_core::List<Str>, "command" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -1465,7 +1465,7 @@ message! { ExecAction "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [
 pub struct SleepAction {
     pub seconds: i64,
 }
-message! { SleepAction "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { SleepAction "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     seconds: i64, "seconds" 1 REQUIRED;
 }
@@ -1480,7 +1480,7 @@ pub struct Probe {
     pub failure_threshold: i32,
     pub termination_grace_period_seconds: Option<i64>,
 }
-message! { Probe "k8s.io.api.core.v1" Struct false 0xfcd02b48890bc927 [7 255 255 255 255 3 1 5 8 6 2 4 0 255 255 9] [0 1 2 3 4 5 6]
+message! { Probe "k8s.io.api.core.v1" Struct false 0xfcd02b48890bc927 b"\x07\xff\xff\xff\xff\x03\x01\x05\x08\x06\x02\x04\x00\xff\xff\x09" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     probe_handler: ProbeHandler, "" 1 INLINE;
     initial_delay_seconds: i32, "initialDelaySeconds" 2 OMIT;
@@ -1508,7 +1508,7 @@ pub struct ContainerResizePolicy {
     pub resource_name: Str,
     pub restart_policy: Str,
 }
-message! { ContainerResizePolicy "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { ContainerResizePolicy "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     resource_name: Str, "resourceName" 1 REQUIRED;
     restart_policy: Str, "restartPolicy" 2 REQUIRED;
@@ -1519,7 +1519,7 @@ pub struct Capabilities {
     pub add: corten_core::List<Str>,
     pub drop: corten_core::List<Str>,
 }
-message! { Capabilities "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { Capabilities "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     add: corten_core::List<Str>, "add" 1 OMIT, Facts::NONE.list_atomic();
     drop: corten_core::List<Str>, "drop" 2 OMIT, Facts::NONE.list_atomic();
@@ -1531,7 +1531,7 @@ pub struct ResourceRequirements {
     pub requests: Map<Quantity>,
     pub claims: corten_core::List<ResourceClaim>,
 }
-message! { ResourceRequirements "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 [1 0 255 2] [0 1 2]
+message! { ResourceRequirements "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 b"\x01\x00\xff\x02" b"\x00\x01\x02"
 {
     limits: Map<Quantity>, "limits" 1 OMIT;
     requests: Map<Quantity>, "requests" 2 OMIT;
@@ -1543,7 +1543,7 @@ pub struct VolumeResourceRequirements {
     pub limits: Map<Quantity>,
     pub requests: Map<Quantity>,
 }
-message! { VolumeResourceRequirements "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { VolumeResourceRequirements "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     limits: Map<Quantity>, "limits" 1 OMIT;
     requests: Map<Quantity>, "requests" 2 OMIT;
@@ -1554,7 +1554,7 @@ pub struct ResourceClaim {
     pub name: Str,
     pub request: Str,
 }
-message! { ResourceClaim "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { ResourceClaim "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     request: Str, "request" 2 OMIT;
@@ -1588,7 +1588,7 @@ pub struct Container {
     pub stdin_once: bool,
     pub tty: bool,
 }
-message! { Container "k8s.io.api.core.v1" Struct false 0x69fca06b74508798 [255 255 23 255 19 16 4 255 255 255 255 255 9 11 255 255 255 255 255 255 1 255 255 255 10 22 255 255 255 255 255 255 5 3 255 255 255 255 21 255 2 0 20 7 13 14 255 6 8 255 255 255 12 15 18 17 255 255 255 255 255 255 24 255] [0 1 2 3 4 5 7 8 12 14 15 17 18 20 21 22 23 24 6 19 13 16 9 10 11]
+message! { Container "k8s.io.api.core.v1" Struct false 0x69fca06b74508798 b"\xff\xff\x17\xff\x13\x10\x04\xff\xff\xff\xff\xff\x09\x0b\xff\xff\xff\xff\xff\xff\x01\xff\xff\xff\x0a\x16\xff\xff\xff\xff\xff\xff\x05\x03\xff\xff\xff\xff\x15\xff\x02\x00\x14\x07\x0d\x0e\xff\x06\x08\xff\xff\xff\x0c\x0f\x12\x11\xff\xff\xff\xff\xff\xff\x18\xff" b"\x00\x01\x02\x03\x04\x05\x07\x08\x0c\x0e\x0f\x11\x12\x14\x15\x16\x17\x18\x06\x13\x0d\x10\x09\x0a\x0b"
 {
     name: Str, "name" 1 REQUIRED;
     image: Str, "image" 2 OMIT;
@@ -1624,7 +1624,7 @@ pub struct ProbeHandler {
     pub tcp_socket: Option<Box<TCPSocketAction>>,
     pub grpc: Option<Box<GRPCAction>>,
 }
-message! { ProbeHandler "k8s.io.api.core.v1" Struct false 0x9e2c31e94344f995 [2 1 3 0] [0 1 2 3]
+message! { ProbeHandler "k8s.io.api.core.v1" Struct false 0x9e2c31e94344f995 b"\x02\x01\x03\x00" b"\x00\x01\x02\x03"
 {
     exec: Option<Box<ExecAction>>, "exec" 1 OMIT;
     http_get: Option<Box<HTTPGetAction>>, "httpGet" 2 OMIT;
@@ -1639,7 +1639,7 @@ pub struct LifecycleHandler {
     pub tcp_socket: Option<Box<TCPSocketAction>>,
     pub sleep: Option<Box<SleepAction>>,
 }
-message! { LifecycleHandler "k8s.io.api.core.v1" Struct false 0x34bc346ca79ad6d4 [1 2 3 0] [0 1 2 3]
+message! { LifecycleHandler "k8s.io.api.core.v1" Struct false 0x34bc346ca79ad6d4 b"\x01\x02\x03\x00" b"\x00\x01\x02\x03"
 {
     exec: Option<Box<ExecAction>>, "exec" 1 OMIT;
     http_get: Option<Box<HTTPGetAction>>, "httpGet" 2 OMIT;
@@ -1653,7 +1653,7 @@ pub struct Lifecycle {
     pub pre_stop: Option<Box<LifecycleHandler>>,
     pub stop_signal: Option<Str>,
 }
-message! { Lifecycle "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1 2 255] [0 1 2]
+message! { Lifecycle "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01\x02\xff" b"\x00\x01\x02"
 {
     post_start: Option<Box<LifecycleHandler>>, "postStart" 1 OMIT;
     pre_stop: Option<Box<LifecycleHandler>>, "preStop" 2 OMIT;
@@ -1665,7 +1665,7 @@ pub struct ContainerStateWaiting {
     pub reason: Str,
     pub message: Str,
 }
-message! { ContainerStateWaiting "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [0 1] [0 1]
+message! { ContainerStateWaiting "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x01" b"\x00\x01"
 {
     reason: Str, "reason" 1 OMIT;
     message: Str, "message" 2 OMIT;
@@ -1675,7 +1675,7 @@ message! { ContainerStateWaiting "k8s.io.api.core.v1" Struct false 0x35174a4158b
 pub struct ContainerStateRunning {
     pub started_at: Time,
 }
-message! { ContainerStateRunning "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ContainerStateRunning "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     started_at: Time, "startedAt" 1 OMIT;
 }
@@ -1690,7 +1690,7 @@ pub struct ContainerStateTerminated {
     pub finished_at: Time,
     pub container_id: Str,
 }
-message! { ContainerStateTerminated "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [6 5 255 1 3 0 4 2] [0 1 2 3 4 5 6]
+message! { ContainerStateTerminated "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x06\x05\xff\x01\x03\x00\x04\x02" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     exit_code: i32, "exitCode" 1 REQUIRED;
     signal: i32, "signal" 2 OMIT;
@@ -1707,7 +1707,7 @@ pub struct ContainerState {
     pub running: Option<Box<ContainerStateRunning>>,
     pub terminated: Option<Box<ContainerStateTerminated>>,
 }
-message! { ContainerState "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 2 255 1] [0 1 2]
+message! { ContainerState "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     waiting: Option<Box<ContainerStateWaiting>>, "waiting" 1 OMIT;
     running: Option<Box<ContainerStateRunning>>, "running" 2 OMIT;
@@ -1732,7 +1732,7 @@ pub struct ContainerStatus {
     pub allocated_resources_status: corten_core::List<ResourceStatus>,
     pub stop_signal: Option<Str>,
 }
-message! { ContainerStatus "k8s.io.api.core.v1" Struct false 0x9bb024aec20eab0a [10 255 255 12 4 3 255 255 255 11 255 255 255 9 255 255 1 2 255 13 14 255 8 255 255 5 0 255 7 255 6 255] [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14]
+message! { ContainerStatus "k8s.io.api.core.v1" Struct false 0x9bb024aec20eab0a b"\x0a\xff\xff\x0c\x04\x03\xff\xff\xff\x0b\xff\xff\xff\x09\xff\xff\x01\x02\xff\x0d\x0e\xff\x08\xff\xff\x05\x00\xff\x07\xff\x06\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e"
 {
     name: Str, "name" 1 REQUIRED;
     state: ContainerState, "state" 2 OMIT;
@@ -1756,7 +1756,7 @@ pub struct ResourceStatus {
     pub name: Str,
     pub resources: corten_core::List<ResourceHealth>,
 }
-message! { ResourceStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { ResourceStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     resources: corten_core::List<ResourceHealth>, "resources" 2 OMIT, Facts::NONE.list_map(&["resourceID"]);
@@ -1768,7 +1768,7 @@ pub struct ResourceHealth {
     pub health: Str,
     pub message: Option<Str>,
 }
-message! { ResourceHealth "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [1 255 2 0] [0 1 2]
+message! { ResourceHealth "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x01\xff\x02\x00" b"\x00\x01\x02"
 {
     resource_id: Str, "resourceID" 1 REQUIRED;
     health: Str, "health" 2 OMIT;
@@ -1779,7 +1779,7 @@ message! { ResourceHealth "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [
 pub struct ContainerUser {
     pub linux: Option<Box<LinuxContainerUser>>,
 }
-message! { ContainerUser "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ContainerUser "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     linux: Option<Box<LinuxContainerUser>>, "linux" 1 OMIT;
 }
@@ -1790,7 +1790,7 @@ pub struct LinuxContainerUser {
     pub gid: i64,
     pub supplemental_groups: corten_core::List<i64>,
 }
-message! { LinuxContainerUser "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 [2 255 1 0] [0 1 2]
+message! { LinuxContainerUser "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 b"\x02\xff\x01\x00" b"\x00\x01\x02"
 {
     uid: i64, "uid" 1 REQUIRED;
     gid: i64, "gid" 2 REQUIRED;
@@ -1807,7 +1807,7 @@ pub struct PodCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { PodCondition "k8s.io.api.core.v1" Struct false 0x6f44842fb582b526 [5 6 2 3 255 4 1 0] [0 2 3 4 5 6 1]
+message! { PodCondition "k8s.io.api.core.v1" Struct false 0x6f44842fb582b526 b"\x05\x06\x02\x03\xff\x04\x01\x00" b"\x00\x02\x03\x04\x05\x06\x01"
 {
     type_: Str, "type" 1 REQUIRED;
     observed_generation: i64, "observedGeneration" 7 OMIT;
@@ -1826,7 +1826,7 @@ pub struct VolumeMountStatus {
     pub recursive_read_only: Option<Str>,
     pub volume_status: Option<Box<VolumeStatus>>,
 }
-message! { VolumeMountStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [255 2 255 255 0 1 3 4] [0 1 2 3 4]
+message! { VolumeMountStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\xff\x02\xff\xff\x00\x01\x03\x04" b"\x00\x01\x02\x03\x04"
 {
     name: Str, "name" 1 REQUIRED;
     mount_path: Str, "mountPath" 2 REQUIRED;
@@ -1839,7 +1839,7 @@ message! { VolumeMountStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e
 pub struct VolumeStatus {
     pub image: Option<Box<ImageVolumeStatus>>,
 }
-message! { VolumeStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { VolumeStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     image: Option<Box<ImageVolumeStatus>>, "image" 1 OMIT;
 }
@@ -1848,9 +1848,9 @@ message! { VolumeStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0]
 pub struct ImageVolumeStatus {
     pub image_ref: Str,
 }
-message! { ImageVolumeStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ImageVolumeStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
-    image_ref: Str, "imageRef" 1 OMIT;
+    image_ref: Str, "imageRef" 1 OMIT|REQUIRED;
 }
 }
 
@@ -1858,9 +1858,9 @@ pub struct ContainerRestartRule {
     pub action: Str,
     pub exit_codes: Option<Box<ContainerRestartRuleOnExitCodes>>,
 }
-message! { ContainerRestartRule "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { ContainerRestartRule "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
-    action: Str, "action" 1 OMIT;
+    action: Str, "action" 1 OMIT|REQUIRED;
     exit_codes: Option<Box<ContainerRestartRuleOnExitCodes>>, "exitCodes" 2 OMIT;
 }
 }
@@ -1869,9 +1869,9 @@ pub struct ContainerRestartRuleOnExitCodes {
     pub operator: Str,
     pub values: corten_core::List<i32>,
 }
-message! { ContainerRestartRuleOnExitCodes "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { ContainerRestartRuleOnExitCodes "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
-    operator: Str, "operator" 1 OMIT;
+    operator: Str, "operator" 1 OMIT|REQUIRED;
     values: corten_core::List<i32>, "values" 2 OMIT, Facts::NONE.list_set();
 }
 }
@@ -1879,7 +1879,7 @@ message! { ContainerRestartRuleOnExitCodes "k8s.io.api.core.v1" Struct false 0xe
 pub struct NodeSelector {
     pub node_selector_terms: corten_core::List<NodeSelectorTerm>,
 }
-message! { NodeSelector "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 [0] [0]
+message! { NodeSelector "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     node_selector_terms: corten_core::List<NodeSelectorTerm>, "nodeSelectorTerms" 1 REQUIRED, Facts::NONE.list_atomic();
 }
@@ -1889,7 +1889,7 @@ pub struct NodeSelectorTerm {
     pub match_expressions: corten_core::List<NodeSelectorRequirement>,
     pub match_fields: corten_core::List<NodeSelectorRequirement>,
 }
-message! { NodeSelectorTerm "k8s.io.api.core.v1" Struct true 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { NodeSelectorTerm "k8s.io.api.core.v1" Struct true 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     match_expressions: corten_core::List<NodeSelectorRequirement>, "matchExpressions" 1 OMIT, Facts::NONE.list_atomic();
     match_fields: corten_core::List<NodeSelectorRequirement>, "matchFields" 2 OMIT, Facts::NONE.list_atomic();
@@ -1901,7 +1901,7 @@ pub struct NodeSelectorRequirement {
     pub operator: Str,
     pub values: corten_core::List<Str>,
 }
-message! { NodeSelectorRequirement "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 2 255 1] [0 1 2]
+message! { NodeSelectorRequirement "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     key: Str, "key" 1 REQUIRED;
     operator: Str, "operator" 2 REQUIRED, Facts::NONE.values(&["DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn"]);
@@ -1912,7 +1912,7 @@ message! { NodeSelectorRequirement "k8s.io.api.core.v1" Struct false 0x7f6c280be
 pub struct TopologySelectorTerm {
     pub match_label_expressions: corten_core::List<TopologySelectorLabelRequirement>,
 }
-message! { TopologySelectorTerm "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 [0] [0]
+message! { TopologySelectorTerm "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     match_label_expressions: corten_core::List<TopologySelectorLabelRequirement>, "matchLabelExpressions" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -1922,7 +1922,7 @@ pub struct TopologySelectorLabelRequirement {
     pub key: Str,
     pub values: corten_core::List<Str>,
 }
-message! { TopologySelectorLabelRequirement "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { TopologySelectorLabelRequirement "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     key: Str, "key" 1 REQUIRED;
     values: corten_core::List<Str>, "values" 2 REQUIRED, Facts::NONE.list_atomic();
@@ -1934,7 +1934,7 @@ pub struct Affinity {
     pub pod_affinity: Option<Box<PodAffinity>>,
     pub pod_anti_affinity: Option<Box<PodAntiAffinity>>,
 }
-message! { Affinity "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 2 255 1] [0 1 2]
+message! { Affinity "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     node_affinity: Option<Box<NodeAffinity>>, "nodeAffinity" 1 OMIT;
     pod_affinity: Option<Box<PodAffinity>>, "podAffinity" 2 OMIT;
@@ -1946,7 +1946,7 @@ pub struct PodAffinity {
     pub required_during_scheduling_ignored_during_execution: corten_core::List<PodAffinityTerm>,
     pub preferred_during_scheduling_ignored_during_execution: corten_core::List<WeightedPodAffinityTerm>,
 }
-message! { PodAffinity "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { PodAffinity "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     required_during_scheduling_ignored_during_execution: corten_core::List<PodAffinityTerm>, "requiredDuringSchedulingIgnoredDuringExecution" 1 OMIT, Facts::NONE.list_atomic();
     preferred_during_scheduling_ignored_during_execution: corten_core::List<WeightedPodAffinityTerm>, "preferredDuringSchedulingIgnoredDuringExecution" 2 OMIT, Facts::NONE.list_atomic();
@@ -1957,7 +1957,7 @@ pub struct PodAntiAffinity {
     pub required_during_scheduling_ignored_during_execution: corten_core::List<PodAffinityTerm>,
     pub preferred_during_scheduling_ignored_during_execution: corten_core::List<WeightedPodAffinityTerm>,
 }
-message! { PodAntiAffinity "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { PodAntiAffinity "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     required_during_scheduling_ignored_during_execution: corten_core::List<PodAffinityTerm>, "requiredDuringSchedulingIgnoredDuringExecution" 1 OMIT, Facts::NONE.list_atomic();
     preferred_during_scheduling_ignored_during_execution: corten_core::List<WeightedPodAffinityTerm>, "preferredDuringSchedulingIgnoredDuringExecution" 2 OMIT, Facts::NONE.list_atomic();
@@ -1968,7 +1968,7 @@ pub struct WeightedPodAffinityTerm {
     pub weight: i32,
     pub pod_affinity_term: PodAffinityTerm,
 }
-message! { WeightedPodAffinityTerm "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { WeightedPodAffinityTerm "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     weight: i32, "weight" 1 REQUIRED;
     pod_affinity_term: PodAffinityTerm, "podAffinityTerm" 2 REQUIRED;
@@ -1983,7 +1983,7 @@ pub struct PodAffinityTerm {
     pub match_label_keys: corten_core::List<Str>,
     pub mismatch_label_keys: corten_core::List<Str>,
 }
-message! { PodAffinityTerm "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [1 3 255 255 0 5 4 2] [0 1 2 3 4 5]
+message! { PodAffinityTerm "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\x01\x03\xff\xff\x00\x05\x04\x02" b"\x00\x01\x02\x03\x04\x05"
 {
     label_selector: Option<Box<super::meta_v1::LabelSelector>>, "labelSelector" 1 OMIT;
     namespaces: corten_core::List<Str>, "namespaces" 2 OMIT, Facts::NONE.list_atomic();
@@ -1998,7 +1998,7 @@ pub struct NodeAffinity {
     pub required_during_scheduling_ignored_during_execution: Option<Box<NodeSelector>>,
     pub preferred_during_scheduling_ignored_during_execution: corten_core::List<PreferredSchedulingTerm>,
 }
-message! { NodeAffinity "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { NodeAffinity "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     required_during_scheduling_ignored_during_execution: Option<Box<NodeSelector>>, "requiredDuringSchedulingIgnoredDuringExecution" 1 OMIT;
     preferred_during_scheduling_ignored_during_execution: corten_core::List<PreferredSchedulingTerm>, "preferredDuringSchedulingIgnoredDuringExecution" 2 OMIT, Facts::NONE.list_atomic();
@@ -2009,7 +2009,7 @@ pub struct PreferredSchedulingTerm {
     pub weight: i32,
     pub preference: NodeSelectorTerm,
 }
-message! { PreferredSchedulingTerm "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { PreferredSchedulingTerm "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     weight: i32, "weight" 1 REQUIRED;
     preference: NodeSelectorTerm, "preference" 2 REQUIRED;
@@ -2022,7 +2022,7 @@ pub struct Taint {
     pub effect: Str,
     pub time_added: Option<Time>,
 }
-message! { Taint "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [3 2 0 1] [0 1 2 3]
+message! { Taint "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\x03\x02\x00\x01" b"\x00\x01\x02\x03"
 {
     key: Str, "key" 1 REQUIRED;
     value: Str, "value" 2 OMIT;
@@ -2038,7 +2038,7 @@ pub struct Toleration {
     pub effect: Str,
     pub toleration_seconds: Option<i64>,
 }
-message! { Toleration "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [0 255 255 1 4 2 255 3] [0 1 2 3 4]
+message! { Toleration "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x00\xff\xff\x01\x04\x02\xff\x03" b"\x00\x01\x02\x03\x04"
 {
     key: Str, "key" 1 OMIT;
     operator: Str, "operator" 2 OMIT, Facts::NONE.values(&["Equal", "Exists", "Gt", "Lt"]);
@@ -2051,7 +2051,7 @@ message! { Toleration "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [0 25
 pub struct PodReadinessGate {
     pub condition_type: Str,
 }
-message! { PodReadinessGate "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PodReadinessGate "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     condition_type: Str, "conditionType" 1 REQUIRED;
 }
@@ -2101,7 +2101,7 @@ pub struct PodSpec {
     pub hostname_override: Option<Str>,
     pub scheduling_group: Option<Box<PodSchedulingGroup>>,
 }
-message! { PodSpec "k8s.io.api.core.v1" Struct false 0xc3ac9b64dc8c1866 [40 1 13 255 27 255 255 255 255 255 255 255 14 18 255 255 41 255 17 255 255 255 38 255 255 255 255 255 26 255 255 255 5 31 36 255 255 255 12 255 255 255 255 255 255 8 28 255 255 255 255 255 255 255 20 255 255 255 21 255 255 22 39 255 255 34 24 35 255 255 255 255 19 255 255 255 255 255 255 2 255 255 255 255 10 4 255 30 255 255 255 11 255 255 255 15 255 255 23 255 9 255 255 255 255 255 0 3 29 6 7 37 255 16 255 255 25 255 255 33 255 255 255 255 255 32 255 255] [0 2 4 5 6 7 8 9 10 12 13 14 15 17 18 19 20 21 22 1 11 23 24 25 26 27 16 28 29 30 31 32 33 3 34 35 36 37 38 39 40 41]
+message! { PodSpec "k8s.io.api.core.v1" Struct false 0xc3ac9b64dc8c1866 b"\x28\x01\x0d\xff\x1b\xff\xff\xff\xff\xff\xff\xff\x0e\x12\xff\xff\x29\xff\x11\xff\xff\xff\x26\xff\xff\xff\xff\xff\x1a\xff\xff\xff\x05\x1f\x24\xff\xff\xff\x0c\xff\xff\xff\xff\xff\xff\x08\x1c\xff\xff\xff\xff\xff\xff\xff\x14\xff\xff\xff\x15\xff\xff\x16\x27\xff\xff\x22\x18\x23\xff\xff\xff\xff\x13\xff\xff\xff\xff\xff\xff\x02\xff\xff\xff\xff\x0a\x04\xff\x1e\xff\xff\xff\x0b\xff\xff\xff\x0f\xff\xff\x17\xff\x09\xff\xff\xff\xff\xff\x00\x03\x1d\x06\x07\x25\xff\x10\xff\xff\x19\xff\xff\x21\xff\xff\xff\xff\xff\x20\xff\xff" b"\x00\x02\x04\x05\x06\x07\x08\x09\x0a\x0c\x0d\x0e\x0f\x11\x12\x13\x14\x15\x16\x01\x0b\x17\x18\x19\x1a\x1b\x10\x1c\x1d\x1e\x1f\x20\x21\x03\x22\x23\x24\x25\x26\x27\x28\x29"
 {
     volumes: corten_core::List<Volume>, "volumes" 1 OMIT, Facts::NONE.list_map(&["name"]).patch("merge,retainKeys", "name");
     init_containers: corten_core::List<Container>, "initContainers" 20 OMIT, Facts::NONE.list_map(&["name"]).patch("merge", "name");
@@ -2153,7 +2153,7 @@ pub struct PodResourceClaim {
     pub resource_claim_name: Option<Str>,
     pub resource_claim_template_name: Option<Str>,
 }
-message! { PodResourceClaim "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 2 255 1] [0 1 2]
+message! { PodResourceClaim "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     name: Str, "name" 1 REQUIRED;
     resource_claim_name: Option<Str>, "resourceClaimName" 3 OMIT;
@@ -2165,7 +2165,7 @@ pub struct PodResourceClaimStatus {
     pub name: Str,
     pub resource_claim_name: Option<Str>,
 }
-message! { PodResourceClaimStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { PodResourceClaimStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     resource_claim_name: Option<Str>, "resourceClaimName" 2 OMIT;
@@ -2176,7 +2176,7 @@ pub struct PodExtendedResourceClaimStatus {
     pub request_mappings: corten_core::List<ContainerExtendedResourceRequest>,
     pub resource_claim_name: Str,
 }
-message! { PodExtendedResourceClaimStatus "k8s.io.api.core.v1" Struct false 0x101f5e859d7dded0 [0 1] [0 1]
+message! { PodExtendedResourceClaimStatus "k8s.io.api.core.v1" Struct false 0x101f5e859d7dded0 b"\x00\x01" b"\x00\x01"
 {
     request_mappings: corten_core::List<ContainerExtendedResourceRequest>, "requestMappings" 1 REQUIRED, Facts::NONE.list_atomic();
     resource_claim_name: Str, "resourceClaimName" 2 REQUIRED;
@@ -2188,7 +2188,7 @@ pub struct ContainerExtendedResourceRequest {
     pub resource_name: Str,
     pub request_name: Str,
 }
-message! { ContainerExtendedResourceRequest "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [2 0 255 1] [0 1 2]
+message! { ContainerExtendedResourceRequest "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x02\x00\xff\x01" b"\x00\x01\x02"
 {
     container_name: Str, "containerName" 1 REQUIRED;
     resource_name: Str, "resourceName" 2 REQUIRED;
@@ -2199,7 +2199,7 @@ message! { ContainerExtendedResourceRequest "k8s.io.api.core.v1" Struct false 0x
 pub struct PodOS {
     pub name: Str,
 }
-message! { PodOS "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PodOS "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     name: Str, "name" 1 REQUIRED;
 }
@@ -2208,7 +2208,7 @@ message! { PodOS "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
 pub struct PodSchedulingGate {
     pub name: Str,
 }
-message! { PodSchedulingGate "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PodSchedulingGate "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     name: Str, "name" 1 REQUIRED;
 }
@@ -2217,7 +2217,7 @@ message! { PodSchedulingGate "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e
 pub struct PodSchedulingGroup {
     pub pod_group_name: Option<Str>,
 }
-message! { PodSchedulingGroup "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PodSchedulingGroup "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     pod_group_name: Option<Str>, "podGroupName" 1 OMIT;
 }
@@ -2233,7 +2233,7 @@ pub struct TopologySpreadConstraint {
     pub node_taints_policy: Option<Str>,
     pub match_label_keys: corten_core::List<Str>,
 }
-message! { TopologySpreadConstraint "k8s.io.api.core.v1" Struct false 0xa3ccce6d5d5b6b0e [7 1 2 5 6 0 3 4] [0 1 2 3 4 5 6 7]
+message! { TopologySpreadConstraint "k8s.io.api.core.v1" Struct false 0xa3ccce6d5d5b6b0e b"\x07\x01\x02\x05\x06\x00\x03\x04" b"\x00\x01\x02\x03\x04\x05\x06\x07"
 {
     max_skew: i32, "maxSkew" 1 REQUIRED;
     topology_key: Str, "topologyKey" 2 REQUIRED;
@@ -2250,7 +2250,7 @@ pub struct HostAlias {
     pub ip: Str,
     pub hostnames: corten_core::List<Str>,
 }
-message! { HostAlias "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { HostAlias "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     ip: Str, "ip" 1 REQUIRED;
     hostnames: corten_core::List<Str>, "hostnames" 2 OMIT, Facts::NONE.list_atomic();
@@ -2272,7 +2272,7 @@ pub struct PodSecurityContext {
     pub app_armor_profile: Option<Box<AppArmorProfile>>,
     pub se_linux_change_policy: Option<Str>,
 }
-message! { PodSecurityContext "k8s.io.api.core.v1" Struct false 0x8524de5fdd77d48c [255 255 9 5 10 6 1 3 0 8 12 255 4 2 11 7] [0 2 4 5 7 3 8 1 9 10 11 6 12]
+message! { PodSecurityContext "k8s.io.api.core.v1" Struct false 0x8524de5fdd77d48c b"\xff\xff\x09\x05\x0a\x06\x01\x03\x00\x08\x0c\xff\x04\x02\x0b\x07" b"\x00\x02\x04\x05\x07\x03\x08\x01\x09\x0a\x0b\x06\x0c"
 {
     se_linux_options: Option<Box<SELinuxOptions>>, "seLinuxOptions" 1 OMIT;
     windows_options: Option<Box<WindowsSecurityContextOptions>>, "windowsOptions" 8 OMIT;
@@ -2294,7 +2294,7 @@ pub struct SeccompProfile {
     pub type_: Str,
     pub localhost_profile: Option<Str>,
 }
-message! { SeccompProfile "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { SeccompProfile "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 REQUIRED, Facts::NONE.values(&["Localhost", "RuntimeDefault", "Unconfined"]);
     localhost_profile: Option<Str>, "localhostProfile" 2 OMIT;
@@ -2305,7 +2305,7 @@ pub struct AppArmorProfile {
     pub type_: Str,
     pub localhost_profile: Option<Str>,
 }
-message! { AppArmorProfile "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { AppArmorProfile "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 REQUIRED, Facts::NONE.values(&["Localhost", "RuntimeDefault", "Unconfined"]);
     localhost_profile: Option<Str>, "localhostProfile" 2 OMIT;
@@ -2317,7 +2317,7 @@ pub struct PodDNSConfig {
     pub searches: corten_core::List<Str>,
     pub options: corten_core::List<PodDNSConfigOption>,
 }
-message! { PodDNSConfig "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [2 1 255 0] [0 1 2]
+message! { PodDNSConfig "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x02\x01\xff\x00" b"\x00\x01\x02"
 {
     nameservers: corten_core::List<Str>, "nameservers" 1 OMIT, Facts::NONE.list_atomic();
     searches: corten_core::List<Str>, "searches" 2 OMIT, Facts::NONE.list_atomic();
@@ -2329,7 +2329,7 @@ pub struct PodDNSConfigOption {
     pub name: Str,
     pub value: Option<Str>,
 }
-message! { PodDNSConfigOption "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { PodDNSConfigOption "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 OMIT;
     value: Option<Str>, "value" 2 OMIT;
@@ -2339,7 +2339,7 @@ message! { PodDNSConfigOption "k8s.io.api.core.v1" Struct false 0xe47119871cf9ab
 pub struct PodIP {
     pub ip: Str,
 }
-message! { PodIP "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PodIP "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     ip: Str, "ip" 1 REQUIRED;
 }
@@ -2348,7 +2348,7 @@ message! { PodIP "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
 pub struct HostIP {
     pub ip: Str,
 }
-message! { HostIP "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { HostIP "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     ip: Str, "ip" 1 REQUIRED;
 }
@@ -2381,7 +2381,7 @@ pub struct EphemeralContainerCommon {
     pub stdin_once: bool,
     pub tty: bool,
 }
-message! { EphemeralContainerCommon "k8s.io.api.core.v1" Struct false 0x69fca06b74508798 [255 255 23 255 19 16 4 255 255 255 255 255 9 11 255 255 255 255 255 255 1 255 255 255 10 22 255 255 255 255 255 255 5 3 255 255 255 255 21 255 2 0 20 7 13 14 255 6 8 255 255 255 12 15 18 17 255 255 255 255 255 255 24 255] [0 1 2 3 4 5 7 8 12 14 15 17 18 20 21 22 23 24 6 19 13 16 9 10 11]
+message! { EphemeralContainerCommon "k8s.io.api.core.v1" Struct false 0x69fca06b74508798 b"\xff\xff\x17\xff\x13\x10\x04\xff\xff\xff\xff\xff\x09\x0b\xff\xff\xff\xff\xff\xff\x01\xff\xff\xff\x0a\x16\xff\xff\xff\xff\xff\xff\x05\x03\xff\xff\xff\xff\x15\xff\x02\x00\x14\x07\x0d\x0e\xff\x06\x08\xff\xff\xff\x0c\x0f\x12\x11\xff\xff\xff\xff\xff\xff\x18\xff" b"\x00\x01\x02\x03\x04\x05\x07\x08\x0c\x0e\x0f\x11\x12\x14\x15\x16\x17\x18\x06\x13\x0d\x10\x09\x0a\x0b"
 {
     name: Str, "name" 1 REQUIRED;
     image: Str, "image" 2 OMIT;
@@ -2415,7 +2415,7 @@ pub struct EphemeralContainer {
     pub ephemeral_container_common: EphemeralContainerCommon,
     pub target_container_name: Str,
 }
-message! { EphemeralContainer "k8s.io.api.core.v1" Struct false 0x69fca06b74508798 [255 255 23 255 19 16 4 255 255 255 255 255 9 11 255 255 255 255 255 255 1 255 255 255 10 22 255 255 255 255 255 255 5 3 255 255 255 255 21 255 2 0 20 7 13 14 255 6 8 255 255 255 12 15 18 17 25 255 255 255 255 255 24 255] [0 1]
+message! { EphemeralContainer "k8s.io.api.core.v1" Struct false 0x69fca06b74508798 b"\xff\xff\x17\xff\x13\x10\x04\xff\xff\xff\xff\xff\x09\x0b\xff\xff\xff\xff\xff\xff\x01\xff\xff\xff\x0a\x16\xff\xff\xff\xff\xff\xff\x05\x03\xff\xff\xff\xff\x15\xff\x02\x00\x14\x07\x0d\x0e\xff\x06\x08\xff\xff\xff\x0c\x0f\x12\x11\x19\xff\xff\xff\xff\xff\x18\xff" b"\x00\x01"
 {
     ephemeral_container_common: EphemeralContainerCommon, "" 1 INLINE;
     target_container_name: Str, "targetContainerName" 2 OMIT;
@@ -2473,7 +2473,7 @@ pub struct PodStatus {
     pub resources: Option<Box<ResourceRequirements>>,
     pub node_allocatable_resource_claim_statuses: corten_core::List<NodeAllocatableResourceClaimStatus>,
 }
-message! { PodStatus "k8s.io.api.core.v1" Struct false 0xe82fc1fb74e2a37f [15 6 14 11 7 255 13 255 255 10 3 20 19 1 8 255 255 2 4 16 255 255 255 12 17 255 255 255 18 5 0 9] [1 2 3 4 6 8 10 12 13 11 5 9 14 15 16 7 0 17 18 19 20]
+message! { PodStatus "k8s.io.api.core.v1" Struct false 0xe82fc1fb74e2a37f b"\x0f\x06\x0e\x0b\x07\xff\x0d\xff\xff\x0a\x03\x14\x13\x01\x08\xff\xff\x02\x04\x10\xff\xff\xff\x0c\x11\xff\xff\xff\x12\x05\x00\x09" b"\x01\x02\x03\x04\x06\x08\x0a\x0c\x0d\x0b\x05\x09\x0e\x0f\x10\x07\x00\x11\x12\x13\x14"
 {
     observed_generation: i64, "observedGeneration" 17 OMIT;
     phase: Str, "phase" 1 OMIT, Facts::NONE.values(&["Failed", "Pending", "Running", "Succeeded", "Unknown"]);
@@ -2505,7 +2505,7 @@ pub struct PodStatusResult {
     pub metadata: super::meta_v1::ObjectMeta,
     pub status: PodStatus,
 }
-message! { PodStatusResult "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 [0 3 1 2] [2 3]
+message! { PodStatusResult "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x03\x01\x02" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2523,7 +2523,7 @@ pub struct Pod {
     pub spec: PodSpec,
     pub status: PodStatus,
 }
-message! { Pod "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Pod "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2541,7 +2541,7 @@ pub struct PodList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<Pod>,
 }
-message! { PodList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PodList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2554,7 +2554,7 @@ pub struct PodTemplateSpec {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: PodSpec,
 }
-message! { PodTemplateSpec "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { PodTemplateSpec "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
     spec: PodSpec, "spec" 2 OMIT;
@@ -2567,7 +2567,7 @@ pub struct PodTemplate {
     pub metadata: super::meta_v1::ObjectMeta,
     pub template: PodTemplateSpec,
 }
-message! { PodTemplate "k8s.io.api.core.v1" Struct false 0xa34d7a3fd891309e [0 1 2 3] [2 3]
+message! { PodTemplate "k8s.io.api.core.v1" Struct false 0xa34d7a3fd891309e b"\x00\x01\x02\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2584,7 +2584,7 @@ pub struct PodTemplateList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<PodTemplate>,
 }
-message! { PodTemplateList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PodTemplateList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2599,7 +2599,7 @@ pub struct ReplicationControllerSpec {
     pub selector: Map<Str>,
     pub template: Option<Box<PodTemplateSpec>>,
 }
-message! { ReplicationControllerSpec "k8s.io.api.core.v1" Struct false 0x87944c6b12870b0f [2 1 3 0] [0 2 3 1]
+message! { ReplicationControllerSpec "k8s.io.api.core.v1" Struct false 0x87944c6b12870b0f b"\x02\x01\x03\x00" b"\x00\x02\x03\x01"
 {
     replicas: Option<i32>, "replicas" 1 OMIT, Facts::NONE.default("1");
     min_ready_seconds: i32, "minReadySeconds" 4 OMIT, Facts::NONE.default("0");
@@ -2616,7 +2616,7 @@ pub struct ReplicationControllerStatus {
     pub observed_generation: i64,
     pub conditions: corten_core::List<ReplicationControllerCondition>,
 }
-message! { ReplicationControllerStatus "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 [255 2 0 4 3 1 255 5] [0 1 4 2 3 5]
+message! { ReplicationControllerStatus "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 b"\xff\x02\x00\x04\x03\x01\xff\x05" b"\x00\x01\x04\x02\x03\x05"
 {
     replicas: i32, "replicas" 1 REQUIRED;
     fully_labeled_replicas: i32, "fullyLabeledReplicas" 2 OMIT;
@@ -2634,7 +2634,7 @@ pub struct ReplicationControllerCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { ReplicationControllerCondition "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { ReplicationControllerCondition "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -2651,7 +2651,7 @@ pub struct ReplicationController {
     pub spec: ReplicationControllerSpec,
     pub status: ReplicationControllerStatus,
 }
-message! { ReplicationController "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { ReplicationController "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2669,7 +2669,7 @@ pub struct ReplicationControllerList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<ReplicationController>,
 }
-message! { ReplicationControllerList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ReplicationControllerList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2681,7 +2681,7 @@ message! { ReplicationControllerList "k8s.io.api.core.v1" Struct false 0xc199036
 pub struct SessionAffinityConfig {
     pub client_ip: Option<Box<ClientIPConfig>>,
 }
-message! { SessionAffinityConfig "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { SessionAffinityConfig "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     client_ip: Option<Box<ClientIPConfig>>, "clientIP" 1 OMIT;
 }
@@ -2690,7 +2690,7 @@ message! { SessionAffinityConfig "k8s.io.api.core.v1" Struct false 0x7f6c280beaa
 pub struct ClientIPConfig {
     pub timeout_seconds: Option<i32>,
 }
-message! { ClientIPConfig "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ClientIPConfig "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     timeout_seconds: Option<i32>, "timeoutSeconds" 1 OMIT;
 }
@@ -2700,7 +2700,7 @@ pub struct ServiceStatus {
     pub load_balancer: LoadBalancerStatus,
     pub conditions: corten_core::List<super::meta_v1::Condition>,
 }
-message! { ServiceStatus "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [0 1] [0 1]
+message! { ServiceStatus "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x01" b"\x00\x01"
 {
     load_balancer: LoadBalancerStatus, "loadBalancer" 1 OMIT;
     conditions: corten_core::List<super::meta_v1::Condition>, "conditions" 2 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
@@ -2710,7 +2710,7 @@ message! { ServiceStatus "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [0
 pub struct LoadBalancerStatus {
     pub ingress: corten_core::List<LoadBalancerIngress>,
 }
-message! { LoadBalancerStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { LoadBalancerStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     ingress: corten_core::List<LoadBalancerIngress>, "ingress" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -2722,7 +2722,7 @@ pub struct LoadBalancerIngress {
     pub ip_mode: Option<Str>,
     pub ports: corten_core::List<PortStatus>,
 }
-message! { LoadBalancerIngress "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [1 2 0 3] [0 1 2 3]
+message! { LoadBalancerIngress "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\x01\x02\x00\x03" b"\x00\x01\x02\x03"
 {
     ip: Str, "ip" 1 OMIT;
     hostname: Str, "hostname" 2 OMIT;
@@ -2753,7 +2753,7 @@ pub struct ServiceSpec {
     pub internal_traffic_policy: Option<Str>,
     pub traffic_distribution: Option<Str>,
 }
-message! { ServiceSpec "k8s.io.api.core.v1" Struct false 0x32a46d16d0bb6fe8 [1 255 255 19 2 255 15 14 12 255 255 255 3 4 13 7 6 255 255 11 255 17 8 5 18 16 255 9 0 255 255 10] [0 1 2 4 5 6 7 8 9 10 11 12 13 15 3 14 16 17 18 19]
+message! { ServiceSpec "k8s.io.api.core.v1" Struct false 0x32a46d16d0bb6fe8 b"\x01\xff\xff\x13\x02\xff\x0f\x0e\x0c\xff\xff\xff\x03\x04\x0d\x07\x06\xff\xff\x0b\xff\x11\x08\x05\x12\x10\xff\x09\x00\xff\xff\x0a" b"\x00\x01\x02\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0f\x03\x0e\x10\x11\x12\x13"
 {
     ports: corten_core::List<ServicePort>, "ports" 1 OMIT, Facts::NONE.list_map(&["port", "protocol"]).patch("merge", "port");
     selector: Map<Str>, "selector" 2 OMIT, Facts::NONE.atomic();
@@ -2786,7 +2786,7 @@ pub struct ServicePort {
     pub target_port: IntOrString,
     pub node_port: i32,
 }
-message! { ServicePort "k8s.io.api.core.v1" Struct false 0x1fd897255030916d [3 4 2 255 1 5 255 0] [0 1 3 4 5 2]
+message! { ServicePort "k8s.io.api.core.v1" Struct false 0x1fd897255030916d b"\x03\x04\x02\xff\x01\x05\xff\x00" b"\x00\x01\x03\x04\x05\x02"
 {
     name: Str, "name" 1 OMIT;
     protocol: Str, "protocol" 2 OMIT, Facts::NONE.default("\"TCP\"").values(&["SCTP", "TCP", "UDP"]);
@@ -2804,7 +2804,7 @@ pub struct Service {
     pub spec: ServiceSpec,
     pub status: ServiceStatus,
 }
-message! { Service "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Service "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2822,7 +2822,7 @@ pub struct ServiceList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<Service>,
 }
-message! { ServiceList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ServiceList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2839,7 +2839,7 @@ pub struct ServiceAccount {
     pub image_pull_secrets: corten_core::List<LocalObjectReference>,
     pub automount_service_account_token: Option<bool>,
 }
-message! { ServiceAccount "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [4 1 255 0 3 2 255 5] [2 3 4 5]
+message! { ServiceAccount "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\x04\x01\xff\x00\x03\x02\xff\x05" b"\x02\x03\x04\x05"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2858,7 +2858,7 @@ pub struct ServiceAccountList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<ServiceAccount>,
 }
-message! { ServiceAccountList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ServiceAccountList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2873,7 +2873,7 @@ pub struct Endpoints {
     pub metadata: super::meta_v1::ObjectMeta,
     pub subsets: corten_core::List<EndpointSubset>,
 }
-message! { Endpoints "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 [0 3 1 2] [2 3]
+message! { Endpoints "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x03\x01\x02" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2889,7 +2889,7 @@ pub struct EndpointSubset {
     pub not_ready_addresses: corten_core::List<EndpointAddress>,
     pub ports: corten_core::List<EndpointPort>,
 }
-message! { EndpointSubset "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [0 1 2 255] [0 1 2]
+message! { EndpointSubset "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x01\x02\xff" b"\x00\x01\x02"
 {
     addresses: corten_core::List<EndpointAddress>, "addresses" 1 OMIT, Facts::NONE.list_atomic();
     not_ready_addresses: corten_core::List<EndpointAddress>, "notReadyAddresses" 2 OMIT, Facts::NONE.list_atomic();
@@ -2903,7 +2903,7 @@ pub struct EndpointAddress {
     pub node_name: Option<Str>,
     pub target_ref: Option<Box<ObjectReference>>,
 }
-message! { EndpointAddress "k8s.io.api.core.v1" Struct true 0xa678b4fb909fcf00 [0 2 1 3] [0 3 1 2]
+message! { EndpointAddress "k8s.io.api.core.v1" Struct true 0xa678b4fb909fcf00 b"\x00\x02\x01\x03" b"\x00\x03\x01\x02"
 {
     ip: Str, "ip" 1 REQUIRED;
     hostname: Str, "hostname" 3 OMIT;
@@ -2918,7 +2918,7 @@ pub struct EndpointPort {
     pub protocol: Str,
     pub app_protocol: Option<Str>,
 }
-message! { EndpointPort "k8s.io.api.core.v1" Struct true 0x87944c6b12870b0f [2 0 3 1] [0 1 2 3]
+message! { EndpointPort "k8s.io.api.core.v1" Struct true 0x87944c6b12870b0f b"\x02\x00\x03\x01" b"\x00\x01\x02\x03"
 {
     name: Str, "name" 1 OMIT;
     port: i32, "port" 2 REQUIRED;
@@ -2933,7 +2933,7 @@ pub struct EndpointsList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<Endpoints>,
 }
-message! { EndpointsList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { EndpointsList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -2951,7 +2951,7 @@ pub struct NodeSpec {
     pub config_source: Option<Box<NodeConfigSource>>,
     pub do_not_use_external_id: Str,
 }
-message! { NodeSpec "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [6 0 1 255 5 4 3 2] [0 6 2 3 4 5 1]
+message! { NodeSpec "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x06\x00\x01\xff\x05\x04\x03\x02" b"\x00\x06\x02\x03\x04\x05\x01"
 {
     pod_cidr: Str, "podCIDR" 1 OMIT;
     pod_cidrs: corten_core::List<Str>, "podCIDRs" 7 OMIT, Facts::NONE.list_set().patch("merge", "");
@@ -2966,7 +2966,7 @@ message! { NodeSpec "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [6 0 1 
 pub struct NodeConfigSource {
     pub config_map: Option<Box<ConfigMapNodeConfigSource>>,
 }
-message! { NodeConfigSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { NodeConfigSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     config_map: Option<Box<ConfigMapNodeConfigSource>>, "configMap" 2 OMIT;
 }
@@ -2979,7 +2979,7 @@ pub struct ConfigMapNodeConfigSource {
     pub resource_version: Str,
     pub kubelet_config_key: Str,
 }
-message! { ConfigMapNodeConfigSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [255 4 255 255 1 0 2 3] [0 1 2 3 4]
+message! { ConfigMapNodeConfigSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\xff\x04\xff\xff\x01\x00\x02\x03" b"\x00\x01\x02\x03\x04"
 {
     namespace: Str, "namespace" 1 REQUIRED;
     name: Str, "name" 2 REQUIRED;
@@ -2992,7 +2992,7 @@ message! { ConfigMapNodeConfigSource "k8s.io.api.core.v1" Struct false 0x7f6c280
 pub struct DaemonEndpoint {
     pub port: i32,
 }
-message! { DaemonEndpoint "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { DaemonEndpoint "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     port: i32, "Port" 1 REQUIRED;
 }
@@ -3001,7 +3001,7 @@ message! { DaemonEndpoint "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [
 pub struct NodeDaemonEndpoints {
     pub kubelet_endpoint: DaemonEndpoint,
 }
-message! { NodeDaemonEndpoints "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { NodeDaemonEndpoints "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     kubelet_endpoint: DaemonEndpoint, "kubeletEndpoint" 1 OMIT;
 }
@@ -3011,7 +3011,7 @@ pub struct NodeRuntimeHandlerFeatures {
     pub recursive_read_only_mounts: Option<bool>,
     pub user_namespaces: Option<bool>,
 }
-message! { NodeRuntimeHandlerFeatures "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { NodeRuntimeHandlerFeatures "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     recursive_read_only_mounts: Option<bool>, "recursiveReadOnlyMounts" 1 OMIT;
     user_namespaces: Option<bool>, "userNamespaces" 2 OMIT;
@@ -3022,7 +3022,7 @@ pub struct NodeRuntimeHandler {
     pub name: Str,
     pub features: Option<Box<NodeRuntimeHandlerFeatures>>,
 }
-message! { NodeRuntimeHandler "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { NodeRuntimeHandler "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     name: Str, "name" 1 0;
     features: Option<Box<NodeRuntimeHandlerFeatures>>, "features" 2 OMIT;
@@ -3032,7 +3032,7 @@ message! { NodeRuntimeHandler "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0
 pub struct NodeFeatures {
     pub supplemental_groups_policy: Option<bool>,
 }
-message! { NodeFeatures "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { NodeFeatures "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     supplemental_groups_policy: Option<bool>, "supplementalGroupsPolicy" 1 OMIT;
 }
@@ -3051,7 +3051,7 @@ pub struct NodeSystemInfo {
     pub architecture: Str,
     pub swap: Option<Box<NodeSwapStatus>>,
 }
-message! { NodeSystemInfo "k8s.io.api.core.v1" Struct false 0xbfc9e24f766f3abf [0 1 255 255 2 255 7 255 4 8 3 6 9 10 255 5] [0 1 2 3 4 5 6 7 8 9 10]
+message! { NodeSystemInfo "k8s.io.api.core.v1" Struct false 0xbfc9e24f766f3abf b"\x00\x01\xff\xff\x02\xff\x07\xff\x04\x08\x03\x06\x09\x0a\xff\x05" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a"
 {
     machine_id: Str, "machineID" 1 REQUIRED;
     system_uuid: Str, "systemUUID" 2 REQUIRED;
@@ -3070,7 +3070,7 @@ message! { NodeSystemInfo "k8s.io.api.core.v1" Struct false 0xbfc9e24f766f3abf [
 pub struct NodeSwapStatus {
     pub capacity: Option<i64>,
 }
-message! { NodeSwapStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { NodeSwapStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     capacity: Option<i64>, "capacity" 1 OMIT;
 }
@@ -3082,7 +3082,7 @@ pub struct NodeConfigStatus {
     pub last_known_good: Option<Box<NodeConfigSource>>,
     pub error: Str,
 }
-message! { NodeConfigStatus "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 [1 2 3 0] [0 1 2 3]
+message! { NodeConfigStatus "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 b"\x01\x02\x03\x00" b"\x00\x01\x02\x03"
 {
     assigned: Option<Box<NodeConfigSource>>, "assigned" 1 OMIT;
     active: Option<Box<NodeConfigSource>>, "active" 2 OMIT;
@@ -3107,7 +3107,7 @@ pub struct NodeStatus {
     pub features: Option<Box<NodeFeatures>>,
     pub declared_features: corten_core::List<Str>,
 }
-message! { NodeStatus "k8s.io.api.core.v1" Struct false 0xf47e17bcd35ad67a [13 4 1 6 0 11 5 2 8 3 10 7 12 9 255 255] [0 1 2 3 4 5 6 7 8 9 10 11 12 13]
+message! { NodeStatus "k8s.io.api.core.v1" Struct false 0xf47e17bcd35ad67a b"\x0d\x04\x01\x06\x00\x0b\x05\x02\x08\x03\x0a\x07\x0c\x09\xff\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d"
 {
     capacity: Map<Quantity>, "capacity" 1 OMIT;
     allocatable: Map<Quantity>, "allocatable" 2 OMIT;
@@ -3130,7 +3130,7 @@ pub struct AttachedVolume {
     pub name: Str,
     pub device_path: Str,
 }
-message! { AttachedVolume "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { AttachedVolume "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     device_path: Str, "devicePath" 2 REQUIRED;
@@ -3140,7 +3140,7 @@ message! { AttachedVolume "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [
 pub struct AvoidPods {
     pub prefer_avoid_pods: corten_core::List<PreferAvoidPodsEntry>,
 }
-message! { AvoidPods "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { AvoidPods "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     prefer_avoid_pods: corten_core::List<PreferAvoidPodsEntry>, "preferAvoidPods" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -3152,7 +3152,7 @@ pub struct PreferAvoidPodsEntry {
     pub reason: Str,
     pub message: Str,
 }
-message! { PreferAvoidPodsEntry "k8s.io.api.core.v1" Struct false 0x1ecb49baaf7839cc [2 1 0 3] [0 1 2 3]
+message! { PreferAvoidPodsEntry "k8s.io.api.core.v1" Struct false 0x1ecb49baaf7839cc b"\x02\x01\x00\x03" b"\x00\x01\x02\x03"
 {
     pod_signature: PodSignature, "podSignature" 1 REQUIRED;
     eviction_time: Time, "evictionTime" 2 OMIT;
@@ -3164,7 +3164,7 @@ message! { PreferAvoidPodsEntry "k8s.io.api.core.v1" Struct false 0x1ecb49baaf78
 pub struct PodSignature {
     pub pod_controller: Option<Box<super::meta_v1::OwnerReference>>,
 }
-message! { PodSignature "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PodSignature "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     pod_controller: Option<Box<super::meta_v1::OwnerReference>>, "podController" 1 OMIT;
 }
@@ -3174,7 +3174,7 @@ pub struct ContainerImage {
     pub names: corten_core::List<Str>,
     pub size_bytes: i64,
 }
-message! { ContainerImage "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 [1 0] [0 1]
+message! { ContainerImage "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 b"\x01\x00" b"\x00\x01"
 {
     names: corten_core::List<Str>, "names" 1 0, Facts::NONE.list_atomic();
     size_bytes: i64, "sizeBytes" 2 OMIT;
@@ -3189,7 +3189,7 @@ pub struct NodeCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { NodeCondition "k8s.io.api.core.v1" Struct false 0xc245cf6e4944be36 [3 4 255 2 5 1 0 255] [0 1 2 3 4 5]
+message! { NodeCondition "k8s.io.api.core.v1" Struct false 0xc245cf6e4944be36 b"\x03\x04\xff\x02\x05\x01\x00\xff" b"\x00\x01\x02\x03\x04\x05"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -3204,7 +3204,7 @@ pub struct NodeAddress {
     pub type_: Str,
     pub address: Str,
 }
-message! { NodeAddress "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { NodeAddress "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 REQUIRED;
     address: Str, "address" 2 REQUIRED;
@@ -3218,7 +3218,7 @@ pub struct Node {
     pub spec: NodeSpec,
     pub status: NodeStatus,
 }
-message! { Node "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Node "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3236,7 +3236,7 @@ pub struct NodeList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<Node>,
 }
-message! { NodeList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { NodeList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3248,7 +3248,7 @@ message! { NodeList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 
 pub struct NamespaceSpec {
     pub finalizers: corten_core::List<Str>,
 }
-message! { NamespaceSpec "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { NamespaceSpec "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     finalizers: corten_core::List<Str>, "finalizers" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -3258,7 +3258,7 @@ pub struct NamespaceStatus {
     pub phase: Str,
     pub conditions: corten_core::List<NamespaceCondition>,
 }
-message! { NamespaceStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { NamespaceStatus "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     phase: Str, "phase" 1 OMIT, Facts::NONE.values(&["Active", "Terminating"]);
     conditions: corten_core::List<NamespaceCondition>, "conditions" 2 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
@@ -3272,7 +3272,7 @@ pub struct NamespaceCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { NamespaceCondition "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { NamespaceCondition "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -3289,7 +3289,7 @@ pub struct Namespace {
     pub spec: NamespaceSpec,
     pub status: NamespaceStatus,
 }
-message! { Namespace "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Namespace "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3307,7 +3307,7 @@ pub struct NamespaceList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<Namespace>,
 }
-message! { NamespaceList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { NamespaceList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3322,7 +3322,7 @@ pub struct Binding {
     pub metadata: super::meta_v1::ObjectMeta,
     pub target: ObjectReference,
 }
-message! { Binding "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 [2 3 1 0] [2 3]
+message! { Binding "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 b"\x02\x03\x01\x00" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3336,7 +3336,7 @@ kind! { Binding "" "v1" "v1" "bindings" true }
 pub struct Preconditions {
     pub uid: Option<Str>,
 }
-message! { Preconditions "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { Preconditions "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     uid: Option<Str>, "uid" 1 OMIT;
 }
@@ -3356,7 +3356,7 @@ pub struct PodLogOptions {
     pub insecure_skip_tls_verify_backend: bool,
     pub stream: Option<Str>,
 }
-message! { PodLogOptions "k8s.io.api.core.v1" Struct false 0x663610a77a06a0d [7 11 8 9 2 3 0 5 1 255 6 255 255 255 10 4] [2 3 4 5 6 7 8 9 10 11]
+message! { PodLogOptions "k8s.io.api.core.v1" Struct false 0x663610a77a06a0d b"\x07\x0b\x08\x09\x02\x03\x00\x05\x01\xff\x06\xff\xff\xff\x0a\x04" b"\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3382,7 +3382,7 @@ pub struct PodAttachOptions {
     pub tty: bool,
     pub container: Str,
 }
-message! { PodAttachOptions "k8s.io.api.core.v1" Struct false 0xc5c97693e0e02d1c [4 1 255 0 3 5 2 6] [2 3 4 5 6]
+message! { PodAttachOptions "k8s.io.api.core.v1" Struct false 0xc5c97693e0e02d1c b"\x04\x01\xff\x00\x03\x05\x02\x06" b"\x02\x03\x04\x05\x06"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3404,7 +3404,7 @@ pub struct PodExecOptions {
     pub container: Str,
     pub command: corten_core::List<Str>,
 }
-message! { PodExecOptions "k8s.io.api.core.v1" Struct false 0xfa3a5cb987237108 [7 5 2 6 1 3 4 0] [2 3 4 5 6 7]
+message! { PodExecOptions "k8s.io.api.core.v1" Struct false 0xfa3a5cb987237108 b"\x07\x05\x02\x06\x01\x03\x04\x00" b"\x02\x03\x04\x05\x06\x07"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3422,7 +3422,7 @@ pub struct PodPortForwardOptions {
     pub api_version: Str,
     pub ports: corten_core::List<i32>,
 }
-message! { PodPortForwardOptions "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 [0 255 1 2] [2]
+message! { PodPortForwardOptions "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\xff\x01\x02" b"\x02"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3435,7 +3435,7 @@ pub struct PodProxyOptions {
     pub api_version: Str,
     pub path: Str,
 }
-message! { PodProxyOptions "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 [0 2 1 255] [2]
+message! { PodProxyOptions "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x02\x01\xff" b"\x02"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3448,7 +3448,7 @@ pub struct NodeProxyOptions {
     pub api_version: Str,
     pub path: Str,
 }
-message! { NodeProxyOptions "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 [0 2 1 255] [2]
+message! { NodeProxyOptions "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x02\x01\xff" b"\x02"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3461,7 +3461,7 @@ pub struct ServiceProxyOptions {
     pub api_version: Str,
     pub path: Str,
 }
-message! { ServiceProxyOptions "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 [0 2 1 255] [2]
+message! { ServiceProxyOptions "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x02\x01\xff" b"\x02"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3478,7 +3478,7 @@ pub struct ObjectReference {
     pub resource_version: Str,
     pub field_path: Str,
 }
-message! { ObjectReference "k8s.io.api.core.v1" Struct true 0xd48e2734d1237739 [4 2 0 1 6 3 255 5] [0 1 2 3 4 5 6]
+message! { ObjectReference "k8s.io.api.core.v1" Struct true 0xd48e2734d1237739 b"\x04\x02\x00\x01\x06\x03\xff\x05" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     kind: Str, "kind" 1 OMIT;
     namespace: Str, "namespace" 2 OMIT;
@@ -3493,7 +3493,7 @@ message! { ObjectReference "k8s.io.api.core.v1" Struct true 0xd48e2734d1237739 [
 pub struct LocalObjectReference {
     pub name: Str,
 }
-message! { LocalObjectReference "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 [0] [0]
+message! { LocalObjectReference "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     name: Str, "name" 1 OMIT, Facts::NONE.default("\"\"");
 }
@@ -3504,7 +3504,7 @@ pub struct TypedLocalObjectReference {
     pub kind: Str,
     pub name: Str,
 }
-message! { TypedLocalObjectReference "k8s.io.api.core.v1" Struct true 0xe47119871cf9abe0 [2 1 255 0] [0 1 2]
+message! { TypedLocalObjectReference "k8s.io.api.core.v1" Struct true 0xe47119871cf9abe0 b"\x02\x01\xff\x00" b"\x00\x01\x02"
 {
     api_group: Option<Str>, "apiGroup" 1 0;
     kind: Str, "kind" 2 REQUIRED;
@@ -3517,7 +3517,7 @@ pub struct SerializedReference {
     pub api_version: Str,
     pub reference: ObjectReference,
 }
-message! { SerializedReference "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [0 255 1 2] [2]
+message! { SerializedReference "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x00\xff\x01\x02" b"\x02"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3529,7 +3529,7 @@ pub struct EventSource {
     pub component: Str,
     pub host: Str,
 }
-message! { EventSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { EventSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     component: Str, "component" 1 OMIT;
     host: Str, "host" 2 OMIT;
@@ -3555,7 +3555,7 @@ pub struct Event {
     pub reporting_controller: Str,
     pub reporting_instance: Str,
 }
-message! { Event "k8s.io.api.core.v1" Struct false 0xf0362594a0f934dc [16 255 255 255 9 255 0 255 10 7 2 255 11 8 255 4 255 6 15 5 255 255 255 13 3 14 1 255 12 255 255 255] [2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
+message! { Event "k8s.io.api.core.v1" Struct false 0xf0362594a0f934dc b"\x10\xff\xff\xff\x09\xff\x00\xff\x0a\x07\x02\xff\x0b\x08\xff\x04\xff\x06\x0f\x05\xff\xff\xff\x0d\x03\x0e\x01\xff\x0c\xff\xff\xff" b"\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3583,7 +3583,7 @@ pub struct EventSeries {
     pub count: i32,
     pub last_observed_time: MicroTime,
 }
-message! { EventSeries "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { EventSeries "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     count: i32, "count" 1 OMIT;
     last_observed_time: MicroTime, "lastObservedTime" 2 OMIT;
@@ -3596,7 +3596,7 @@ pub struct EventList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<Event>,
 }
-message! { EventList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { EventList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3613,7 +3613,7 @@ pub struct LimitRangeItem {
     pub default_request: Map<Quantity>,
     pub max_limit_request_ratio: Map<Quantity>,
 }
-message! { LimitRangeItem "k8s.io.api.core.v1" Struct false 0xf0362594a0f934dc [0 255 5 255 4 3 2 1] [0 1 2 3 4 5]
+message! { LimitRangeItem "k8s.io.api.core.v1" Struct false 0xf0362594a0f934dc b"\x00\xff\x05\xff\x04\x03\x02\x01" b"\x00\x01\x02\x03\x04\x05"
 {
     type_: Str, "type" 1 REQUIRED;
     max: Map<Quantity>, "max" 2 OMIT;
@@ -3627,7 +3627,7 @@ message! { LimitRangeItem "k8s.io.api.core.v1" Struct false 0xf0362594a0f934dc [
 pub struct LimitRangeSpec {
     pub limits: corten_core::List<LimitRangeItem>,
 }
-message! { LimitRangeSpec "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { LimitRangeSpec "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     limits: corten_core::List<LimitRangeItem>, "limits" 1 REQUIRED, Facts::NONE.list_atomic();
 }
@@ -3639,7 +3639,7 @@ pub struct LimitRange {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: LimitRangeSpec,
 }
-message! { LimitRange "k8s.io.api.core.v1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { LimitRange "k8s.io.api.core.v1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3656,7 +3656,7 @@ pub struct LimitRangeList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<LimitRange>,
 }
-message! { LimitRangeList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { LimitRangeList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3670,7 +3670,7 @@ pub struct ResourceQuotaSpec {
     pub scopes: corten_core::List<Str>,
     pub scope_selector: Option<Box<ScopeSelector>>,
 }
-message! { ResourceQuotaSpec "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [1 2 0 255] [0 1 2]
+message! { ResourceQuotaSpec "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x02\x00\xff" b"\x00\x01\x02"
 {
     hard: Map<Quantity>, "hard" 1 OMIT;
     scopes: corten_core::List<Str>, "scopes" 2 OMIT, Facts::NONE.list_atomic().values(&["BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating", "VolumeAttributesClass"]);
@@ -3681,7 +3681,7 @@ message! { ResourceQuotaSpec "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e
 pub struct ScopeSelector {
     pub match_expressions: corten_core::List<ScopedResourceSelectorRequirement>,
 }
-message! { ScopeSelector "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 [0] [0]
+message! { ScopeSelector "k8s.io.api.core.v1" Struct true 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     match_expressions: corten_core::List<ScopedResourceSelectorRequirement>, "matchExpressions" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -3692,7 +3692,7 @@ pub struct ScopedResourceSelectorRequirement {
     pub operator: Str,
     pub values: corten_core::List<Str>,
 }
-message! { ScopedResourceSelectorRequirement "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 [0 1 2 255] [0 1 2]
+message! { ScopedResourceSelectorRequirement "k8s.io.api.core.v1" Struct false 0xcf91633be7328c1 b"\x00\x01\x02\xff" b"\x00\x01\x02"
 {
     scope_name: Str, "scopeName" 1 REQUIRED, Facts::NONE.values(&["BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating", "VolumeAttributesClass"]);
     operator: Str, "operator" 2 REQUIRED, Facts::NONE.values(&["DoesNotExist", "Exists", "In", "NotIn"]);
@@ -3704,7 +3704,7 @@ pub struct ResourceQuotaStatus {
     pub hard: Map<Quantity>,
     pub used: Map<Quantity>,
 }
-message! { ResourceQuotaStatus "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { ResourceQuotaStatus "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     hard: Map<Quantity>, "hard" 1 OMIT;
     used: Map<Quantity>, "used" 2 OMIT;
@@ -3718,7 +3718,7 @@ pub struct ResourceQuota {
     pub spec: ResourceQuotaSpec,
     pub status: ResourceQuotaStatus,
 }
-message! { ResourceQuota "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { ResourceQuota "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3736,7 +3736,7 @@ pub struct ResourceQuotaList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<ResourceQuota>,
 }
-message! { ResourceQuotaList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ResourceQuotaList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3754,7 +3754,7 @@ pub struct Secret {
     pub string_data: Map<Str>,
     pub type_: Str,
 }
-message! { Secret "k8s.io.api.core.v1" Struct false 0x4f3dbf7307f93cdf [2 3 4 255 1 5 6 0] [2 4 6 5 3]
+message! { Secret "k8s.io.api.core.v1" Struct false 0x4f3dbf7307f93cdf b"\x02\x03\x04\xff\x01\x05\x06\x00" b"\x02\x04\x06\x05\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3774,7 +3774,7 @@ pub struct SecretList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<Secret>,
 }
-message! { SecretList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { SecretList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3791,7 +3791,7 @@ pub struct ConfigMap {
     pub data: Map<Str>,
     pub binary_data: Map<Bin>,
 }
-message! { ConfigMap "k8s.io.api.core.v1" Struct false 0x6fb49b16a3664955 [255 5 4 3 255 1 2 0] [2 4 5 3]
+message! { ConfigMap "k8s.io.api.core.v1" Struct false 0x6fb49b16a3664955 b"\xff\x05\x04\x03\xff\x01\x02\x00" b"\x02\x04\x05\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3810,7 +3810,7 @@ pub struct ConfigMapList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<ConfigMap>,
 }
-message! { ConfigMapList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ConfigMapList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3825,7 +3825,7 @@ pub struct ComponentCondition {
     pub message: Str,
     pub error: Str,
 }
-message! { ComponentCondition "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [2 1 3 0] [0 1 2 3]
+message! { ComponentCondition "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x01\x03\x00" b"\x00\x01\x02\x03"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -3840,7 +3840,7 @@ pub struct ComponentStatus {
     pub metadata: super::meta_v1::ObjectMeta,
     pub conditions: corten_core::List<ComponentCondition>,
 }
-message! { ComponentStatus "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 [0 3 1 2] [2 3]
+message! { ComponentStatus "k8s.io.api.core.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x03\x01\x02" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3857,7 +3857,7 @@ pub struct ComponentStatusList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<ComponentStatus>,
 }
-message! { ComponentStatusList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ComponentStatusList "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3870,7 +3870,7 @@ pub struct DownwardAPIVolumeSource {
     pub items: corten_core::List<DownwardAPIVolumeFile>,
     pub default_mode: Option<i32>,
 }
-message! { DownwardAPIVolumeSource "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e [0 1] [0 1]
+message! { DownwardAPIVolumeSource "k8s.io.api.core.v1" Struct false 0xec83972c97b6678e b"\x00\x01" b"\x00\x01"
 {
     items: corten_core::List<DownwardAPIVolumeFile>, "items" 1 OMIT, Facts::NONE.list_atomic();
     default_mode: Option<i32>, "defaultMode" 2 OMIT;
@@ -3883,7 +3883,7 @@ pub struct DownwardAPIVolumeFile {
     pub resource_field_ref: Option<Box<ResourceFieldSelector>>,
     pub mode: Option<i32>,
 }
-message! { DownwardAPIVolumeFile "k8s.io.api.core.v1" Struct false 0x3ae6ded47f967087 [1 0 3 2] [0 1 2 3]
+message! { DownwardAPIVolumeFile "k8s.io.api.core.v1" Struct false 0x3ae6ded47f967087 b"\x01\x00\x03\x02" b"\x00\x01\x02\x03"
 {
     path: Str, "path" 1 REQUIRED;
     field_ref: Option<Box<ObjectFieldSelector>>, "fieldRef" 2 OMIT;
@@ -3895,7 +3895,7 @@ message! { DownwardAPIVolumeFile "k8s.io.api.core.v1" Struct false 0x3ae6ded47f9
 pub struct DownwardAPIProjection {
     pub items: corten_core::List<DownwardAPIVolumeFile>,
 }
-message! { DownwardAPIProjection "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { DownwardAPIProjection "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     items: corten_core::List<DownwardAPIVolumeFile>, "items" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -3915,7 +3915,7 @@ pub struct SecurityContext {
     pub seccomp_profile: Option<Box<SeccompProfile>>,
     pub app_armor_profile: Option<Box<AppArmorProfile>>,
 }
-message! { SecurityContext "k8s.io.api.core.v1" Struct false 0x675c3e82908b154e [6 2 255 4 1 11 10 3 0 255 9 7 5 255 8 255] [0 1 2 4 6 7 8 5 9 3 10 11]
+message! { SecurityContext "k8s.io.api.core.v1" Struct false 0x675c3e82908b154e b"\x06\x02\xff\x04\x01\x0b\x0a\x03\x00\xff\x09\x07\x05\xff\x08\xff" b"\x00\x01\x02\x04\x06\x07\x08\x05\x09\x03\x0a\x0b"
 {
     capabilities: Option<Box<Capabilities>>, "capabilities" 1 OMIT;
     privileged: Option<bool>, "privileged" 2 OMIT;
@@ -3938,7 +3938,7 @@ pub struct SELinuxOptions {
     pub type_: Str,
     pub level: Str,
 }
-message! { SELinuxOptions "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [2 3 1 0] [0 1 2 3]
+message! { SELinuxOptions "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x02\x03\x01\x00" b"\x00\x01\x02\x03"
 {
     user: Str, "user" 1 OMIT;
     role: Str, "role" 2 OMIT;
@@ -3953,7 +3953,7 @@ pub struct WindowsSecurityContextOptions {
     pub run_as_user_name: Option<Str>,
     pub host_process: Option<bool>,
 }
-message! { WindowsSecurityContextOptions "k8s.io.api.core.v1" Struct false 0x1fd897255030916d [2 3 0 1] [0 1 2 3]
+message! { WindowsSecurityContextOptions "k8s.io.api.core.v1" Struct false 0x1fd897255030916d b"\x02\x03\x00\x01" b"\x00\x01\x02\x03"
 {
     gmsa_credential_spec_name: Option<Str>, "gmsaCredentialSpecName" 1 OMIT;
     gmsa_credential_spec: Option<Str>, "gmsaCredentialSpec" 2 OMIT;
@@ -3969,7 +3969,7 @@ pub struct RangeAllocation {
     pub range: Str,
     pub data: Bin,
 }
-message! { RangeAllocation "k8s.io.api.core.v1" Struct false 0x36ca1465c9b326d9 [0 255 255 3 1 255 4 2] [2 3 4]
+message! { RangeAllocation "k8s.io.api.core.v1" Struct false 0x36ca1465c9b326d9 b"\x00\xff\xff\x03\x01\xff\x04\x02" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -3985,7 +3985,7 @@ pub struct Sysctl {
     pub name: Str,
     pub value: Str,
 }
-message! { Sysctl "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { Sysctl "k8s.io.api.core.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     value: Str, "value" 2 REQUIRED;
@@ -3997,7 +3997,7 @@ pub struct PortStatus {
     pub protocol: Str,
     pub error: Option<Str>,
 }
-message! { PortStatus "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [0 2 255 1] [0 1 2]
+message! { PortStatus "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     port: i32, "port" 1 REQUIRED;
     protocol: Str, "protocol" 2 REQUIRED, Facts::NONE.values(&["SCTP", "TCP", "UDP"]);
@@ -4009,7 +4009,7 @@ pub struct ImageVolumeSource {
     pub reference: Str,
     pub pull_policy: Str,
 }
-message! { ImageVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { ImageVolumeSource "k8s.io.api.core.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     reference: Str, "reference" 1 OMIT;
     pull_policy: Str, "pullPolicy" 2 OMIT, Facts::NONE.values(&["Always", "IfNotPresent", "Never"]);
@@ -4021,7 +4021,7 @@ pub struct NodeAllocatableResourceClaimStatus {
     pub containers: corten_core::List<Str>,
     pub resources: Map<Quantity>,
 }
-message! { NodeAllocatableResourceClaimStatus "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 [2 0 1 255] [0 1 2]
+message! { NodeAllocatableResourceClaimStatus "k8s.io.api.core.v1" Struct false 0x35174a4158b8a0b7 b"\x02\x00\x01\xff" b"\x00\x01\x02"
 {
     resource_claim_name: Str, "resourceClaimName" 1 REQUIRED;
     containers: corten_core::List<Str>, "containers" 2 OMIT, Facts::NONE.list_set();
@@ -4035,7 +4035,7 @@ pub struct List {
     pub metadata: super::meta_v1::ListMeta,
     pub items: corten_core::List<RawJson>,
 }
-message! { List "k8s.io.api.core.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { List "k8s.io.api.core.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

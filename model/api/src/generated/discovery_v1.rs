@@ -11,7 +11,7 @@ pub struct EndpointSlice {
     pub endpoints: List<Endpoint>,
     pub ports: List<EndpointPort>,
 }
-message! { EndpointSlice "k8s.io.api.discovery.v1" Struct false 0x62ce1ffad85b1c36 [0 255 1 2 3 255 4 5] [2 4 5 3]
+message! { EndpointSlice "k8s.io.api.discovery.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\xff\x01\x02\x03\xff\x04\x05" b"\x02\x04\x05\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -34,7 +34,7 @@ pub struct Endpoint {
     pub zone: Option<Str>,
     pub hints: Option<Box<EndpointHints>>,
 }
-message! { Endpoint "k8s.io.api.discovery.v1" Struct false 0x366d45337cf7ec38 [0 4 1 3 5 6 2 7] [0 1 2 3 4 5 6 7]
+message! { Endpoint "k8s.io.api.discovery.v1" Struct false 0x366d45337cf7ec38 b"\x00\x04\x01\x03\x05\x06\x02\x07" b"\x00\x01\x02\x03\x04\x05\x06\x07"
 {
     addresses: List<Str>, "addresses" 1 REQUIRED, Facts::NONE.list_set();
     conditions: EndpointConditions, "conditions" 2 OMIT;
@@ -52,7 +52,7 @@ pub struct EndpointConditions {
     pub serving: Option<bool>,
     pub terminating: Option<bool>,
 }
-message! { EndpointConditions "k8s.io.api.discovery.v1" Struct false 0x35174a4158b8a0b7 [0 1 255 2] [0 1 2]
+message! { EndpointConditions "k8s.io.api.discovery.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x01\xff\x02" b"\x00\x01\x02"
 {
     ready: Option<bool>, "ready" 1 OMIT;
     serving: Option<bool>, "serving" 2 OMIT;
@@ -64,7 +64,7 @@ pub struct EndpointHints {
     pub for_zones: List<ForZone>,
     pub for_nodes: List<ForNode>,
 }
-message! { EndpointHints "k8s.io.api.discovery.v1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { EndpointHints "k8s.io.api.discovery.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     for_zones: List<ForZone>, "forZones" 1 OMIT, Facts::NONE.list_atomic();
     for_nodes: List<ForNode>, "forNodes" 2 OMIT, Facts::NONE.list_atomic();
@@ -74,7 +74,7 @@ message! { EndpointHints "k8s.io.api.discovery.v1" Struct false 0xe47119871cf9ab
 pub struct ForZone {
     pub name: Str,
 }
-message! { ForZone "k8s.io.api.discovery.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ForZone "k8s.io.api.discovery.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     name: Str, "name" 1 REQUIRED;
 }
@@ -83,7 +83,7 @@ message! { ForZone "k8s.io.api.discovery.v1" Struct false 0x7f6c280beaa8e3e7 [0]
 pub struct ForNode {
     pub name: Str,
 }
-message! { ForNode "k8s.io.api.discovery.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ForNode "k8s.io.api.discovery.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     name: Str, "name" 1 REQUIRED;
 }
@@ -95,7 +95,7 @@ pub struct EndpointPort {
     pub port: Option<i32>,
     pub app_protocol: Option<Str>,
 }
-message! { EndpointPort "k8s.io.api.discovery.v1" Struct true 0x87944c6b12870b0f [1 0 3 2] [0 1 2 3]
+message! { EndpointPort "k8s.io.api.discovery.v1" Struct true 0x87944c6b12870b0f b"\x01\x00\x03\x02" b"\x00\x01\x02\x03"
 {
     name: Option<Str>, "name" 1 OMIT;
     protocol: Option<Str>, "protocol" 2 OMIT;
@@ -110,7 +110,7 @@ pub struct EndpointSliceList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<EndpointSlice>,
 }
-message! { EndpointSliceList "k8s.io.api.discovery.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { EndpointSliceList "k8s.io.api.discovery.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -22,7 +22,7 @@ pub struct Event {
     pub deprecated_last_timestamp: Time,
     pub deprecated_count: i32,
 }
-message! { Event "k8s.io.api.events.v1beta1" Struct false 0x62ce1ffad85b1c36 [255 13 255 255 3 255 12 5 4 255 255 255 255 255 255 15 10 255 255 2 255 7 11 14 0 255 1 9 8 16 6 255] [2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
+message! { Event "k8s.io.api.events.v1beta1" Struct false 0x62ce1ffad85b1c36 b"\xff\x0d\xff\xff\x03\xff\x0c\x05\x04\xff\xff\xff\xff\xff\xff\x0f\x0a\xff\xff\x02\xff\x07\x0b\x0e\x00\xff\x01\x09\x08\x10\x06\xff" b"\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -50,7 +50,7 @@ pub struct EventSeries {
     pub count: i32,
     pub last_observed_time: MicroTime,
 }
-message! { EventSeries "k8s.io.api.events.v1beta1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { EventSeries "k8s.io.api.events.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     count: i32, "count" 1 REQUIRED;
     last_observed_time: MicroTime, "lastObservedTime" 2 REQUIRED;
@@ -63,7 +63,7 @@ pub struct EventList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Event>,
 }
-message! { EventList "k8s.io.api.events.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { EventList "k8s.io.api.events.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

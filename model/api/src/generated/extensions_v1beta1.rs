@@ -6,7 +6,7 @@ use crate::kind::kind;
 pub struct ScaleSpec {
     pub replicas: i32,
 }
-message! { ScaleSpec "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ScaleSpec "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     replicas: i32, "replicas" 1 OMIT, Facts::NONE.default("0");
 }
@@ -17,7 +17,7 @@ pub struct ScaleStatus {
     pub selector: Map<Str>,
     pub target_selector: Str,
 }
-message! { ScaleStatus "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [2 0 255 1] [0 1 2]
+message! { ScaleStatus "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x00\xff\x01" b"\x00\x01\x02"
 {
     replicas: i32, "replicas" 1 REQUIRED;
     selector: Map<Str>, "selector" 2 OMIT, Facts::NONE.atomic();
@@ -32,7 +32,7 @@ pub struct Scale {
     pub spec: ScaleSpec,
     pub status: ScaleStatus,
 }
-message! { Scale "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Scale "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -51,7 +51,7 @@ pub struct Deployment {
     pub spec: DeploymentSpec,
     pub status: DeploymentStatus,
 }
-message! { Deployment "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Deployment "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -74,7 +74,7 @@ pub struct DeploymentSpec {
     pub rollback_to: Option<Box<RollbackConfig>>,
     pub progress_deadline_seconds: Option<i32>,
 }
-message! { DeploymentSpec "k8s.io.api.extensions.v1beta1" Struct false 0xe44413209bbc36e [255 2 6 255 5 4 255 3 0 255 1 8 255 255 255 7] [0 1 2 3 4 5 6 7 8]
+message! { DeploymentSpec "k8s.io.api.extensions.v1beta1" Struct false 0xe44413209bbc36e b"\xff\x02\x06\xff\x05\x04\xff\x03\x00\xff\x01\x08\xff\xff\xff\x07" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08"
 {
     replicas: Option<i32>, "replicas" 1 OMIT;
     selector: Option<Box<super::meta_v1::LabelSelector>>, "selector" 2 OMIT;
@@ -95,7 +95,7 @@ pub struct DeploymentRollback {
     pub updated_annotations: Map<Str>,
     pub rollback_to: RollbackConfig,
 }
-message! { DeploymentRollback "k8s.io.api.extensions.v1beta1" Struct false 0x35174a4158b8a0b7 [3 4 1 2 0 255 255 255] [2 3 4]
+message! { DeploymentRollback "k8s.io.api.extensions.v1beta1" Struct false 0x35174a4158b8a0b7 b"\x03\x04\x01\x02\x00\xff\xff\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -108,7 +108,7 @@ message! { DeploymentRollback "k8s.io.api.extensions.v1beta1" Struct false 0x351
 pub struct RollbackConfig {
     pub revision: i64,
 }
-message! { RollbackConfig "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { RollbackConfig "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     revision: i64, "revision" 1 OMIT;
 }
@@ -118,7 +118,7 @@ pub struct DeploymentStrategy {
     pub type_: Str,
     pub rolling_update: Option<Box<RollingUpdateDeployment>>,
 }
-message! { DeploymentStrategy "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { DeploymentStrategy "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 OMIT;
     rolling_update: Option<Box<RollingUpdateDeployment>>, "rollingUpdate" 2 OMIT;
@@ -129,7 +129,7 @@ pub struct RollingUpdateDeployment {
     pub max_unavailable: Option<IntOrString>,
     pub max_surge: Option<IntOrString>,
 }
-message! { RollingUpdateDeployment "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { RollingUpdateDeployment "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     max_unavailable: Option<IntOrString>, "maxUnavailable" 1 OMIT;
     max_surge: Option<IntOrString>, "maxSurge" 2 OMIT;
@@ -147,7 +147,7 @@ pub struct DeploymentStatus {
     pub conditions: List<DeploymentCondition>,
     pub collision_count: Option<i32>,
 }
-message! { DeploymentStatus "k8s.io.api.extensions.v1beta1" Struct false 0x87944c6b12870b0f [2 255 7 255 6 255 3 5 255 255 0 1 255 8 4 255] [0 1 2 4 5 7 3 8 6]
+message! { DeploymentStatus "k8s.io.api.extensions.v1beta1" Struct false 0x87944c6b12870b0f b"\x02\xff\x07\xff\x06\xff\x03\x05\xff\xff\x00\x01\xff\x08\x04\xff" b"\x00\x01\x02\x04\x05\x07\x03\x08\x06"
 {
     observed_generation: i64, "observedGeneration" 1 OMIT;
     replicas: i32, "replicas" 2 OMIT;
@@ -169,7 +169,7 @@ pub struct DeploymentCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { DeploymentCondition "k8s.io.api.extensions.v1beta1" Struct false 0xe47119871cf9abe0 [0 2 1 255 4 3 5 255] [0 1 4 5 2 3]
+message! { DeploymentCondition "k8s.io.api.extensions.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\x02\x01\xff\x04\x03\x05\xff" b"\x00\x01\x04\x05\x02\x03"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -186,7 +186,7 @@ pub struct DeploymentList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Deployment>,
 }
-message! { DeploymentList "k8s.io.api.extensions.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { DeploymentList "k8s.io.api.extensions.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -199,7 +199,7 @@ pub struct DaemonSetUpdateStrategy {
     pub type_: Str,
     pub rolling_update: Option<Box<RollingUpdateDaemonSet>>,
 }
-message! { DaemonSetUpdateStrategy "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { DaemonSetUpdateStrategy "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 OMIT;
     rolling_update: Option<Box<RollingUpdateDaemonSet>>, "rollingUpdate" 2 OMIT;
@@ -210,7 +210,7 @@ pub struct RollingUpdateDaemonSet {
     pub max_unavailable: Option<IntOrString>,
     pub max_surge: Option<IntOrString>,
 }
-message! { RollingUpdateDaemonSet "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { RollingUpdateDaemonSet "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     max_unavailable: Option<IntOrString>, "maxUnavailable" 1 OMIT;
     max_surge: Option<IntOrString>, "maxSurge" 2 OMIT;
@@ -225,7 +225,7 @@ pub struct DaemonSetSpec {
     pub template_generation: i64,
     pub revision_history_limit: Option<i32>,
 }
-message! { DaemonSetSpec "k8s.io.api.extensions.v1beta1" Struct false 0xf0362594a0f934dc [4 1 3 2 0 5 255 255] [0 1 2 3 4 5]
+message! { DaemonSetSpec "k8s.io.api.extensions.v1beta1" Struct false 0xf0362594a0f934dc b"\x04\x01\x03\x02\x00\x05\xff\xff" b"\x00\x01\x02\x03\x04\x05"
 {
     selector: Option<Box<super::meta_v1::LabelSelector>>, "selector" 1 OMIT;
     template: super::core_v1::PodTemplateSpec, "template" 2 REQUIRED;
@@ -248,7 +248,7 @@ pub struct DaemonSetStatus {
     pub collision_count: Option<i32>,
     pub conditions: List<DaemonSetCondition>,
 }
-message! { DaemonSetStatus "k8s.io.api.extensions.v1beta1" Struct false 0xb3f7d04fc7a99da6 [1 3 0 5 4 255 6 7 255 255 255 2 8 255 9 255] [0 1 2 3 4 5 6 7 8 9]
+message! { DaemonSetStatus "k8s.io.api.extensions.v1beta1" Struct false 0xb3f7d04fc7a99da6 b"\x01\x03\x00\x05\x04\xff\x06\x07\xff\xff\xff\x02\x08\xff\x09\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"
 {
     current_number_scheduled: i32, "currentNumberScheduled" 1 REQUIRED;
     number_misscheduled: i32, "numberMisscheduled" 2 REQUIRED;
@@ -270,7 +270,7 @@ pub struct DaemonSetCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { DaemonSetCondition "k8s.io.api.extensions.v1beta1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { DaemonSetCondition "k8s.io.api.extensions.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -287,7 +287,7 @@ pub struct DaemonSet {
     pub spec: DaemonSetSpec,
     pub status: DaemonSetStatus,
 }
-message! { DaemonSet "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { DaemonSet "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -305,7 +305,7 @@ pub struct DaemonSetList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<DaemonSet>,
 }
-message! { DaemonSetList "k8s.io.api.extensions.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { DaemonSetList "k8s.io.api.extensions.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -321,7 +321,7 @@ pub struct Ingress {
     pub spec: IngressSpec,
     pub status: IngressStatus,
 }
-message! { Ingress "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Ingress "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -339,7 +339,7 @@ pub struct IngressList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Ingress>,
 }
-message! { IngressList "k8s.io.api.extensions.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { IngressList "k8s.io.api.extensions.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -354,7 +354,7 @@ pub struct IngressSpec {
     pub tls: List<IngressTLS>,
     pub rules: List<IngressRule>,
 }
-message! { IngressSpec "k8s.io.api.extensions.v1beta1" Struct false 0x71b289a50d5bf51f [3 2 1 0] [1 2 3 0]
+message! { IngressSpec "k8s.io.api.extensions.v1beta1" Struct false 0x71b289a50d5bf51f b"\x03\x02\x01\x00" b"\x01\x02\x03\x00"
 {
     ingress_class_name: Option<Str>, "ingressClassName" 4 OMIT;
     backend: Option<Box<IngressBackend>>, "backend" 1 OMIT;
@@ -367,7 +367,7 @@ pub struct IngressTLS {
     pub hosts: List<Str>,
     pub secret_name: Str,
 }
-message! { IngressTLS "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { IngressTLS "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     hosts: List<Str>, "hosts" 1 OMIT, Facts::NONE.list_atomic();
     secret_name: Str, "secretName" 2 OMIT;
@@ -377,7 +377,7 @@ message! { IngressTLS "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa
 pub struct IngressStatus {
     pub load_balancer: IngressLoadBalancerStatus,
 }
-message! { IngressStatus "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IngressStatus "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     load_balancer: IngressLoadBalancerStatus, "loadBalancer" 1 OMIT;
 }
@@ -386,7 +386,7 @@ message! { IngressStatus "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280b
 pub struct IngressLoadBalancerStatus {
     pub ingress: List<IngressLoadBalancerIngress>,
 }
-message! { IngressLoadBalancerStatus "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IngressLoadBalancerStatus "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     ingress: List<IngressLoadBalancerIngress>, "ingress" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -397,7 +397,7 @@ pub struct IngressLoadBalancerIngress {
     pub hostname: Str,
     pub ports: List<IngressPortStatus>,
 }
-message! { IngressLoadBalancerIngress "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 255 1 2] [0 1 2]
+message! { IngressLoadBalancerIngress "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\xff\x01\x02" b"\x00\x01\x02"
 {
     ip: Str, "ip" 1 OMIT;
     hostname: Str, "hostname" 2 OMIT;
@@ -410,7 +410,7 @@ pub struct IngressPortStatus {
     pub protocol: Str,
     pub error: Option<Str>,
 }
-message! { IngressPortStatus "k8s.io.api.extensions.v1beta1" Struct false 0x35174a4158b8a0b7 [0 2 255 1] [0 1 2]
+message! { IngressPortStatus "k8s.io.api.extensions.v1beta1" Struct false 0x35174a4158b8a0b7 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     port: i32, "port" 1 REQUIRED;
     protocol: Str, "protocol" 2 REQUIRED;
@@ -422,7 +422,7 @@ pub struct IngressRule {
     pub host: Str,
     pub ingress_rule_value: IngressRuleValue,
 }
-message! { IngressRule "k8s.io.api.extensions.v1beta1" Struct false 0x62ce1ffad85b1c36 [0 1] [0 1]
+message! { IngressRule "k8s.io.api.extensions.v1beta1" Struct false 0x62ce1ffad85b1c36 b"\x00\x01" b"\x00\x01"
 {
     host: Str, "host" 1 OMIT;
     ingress_rule_value: IngressRuleValue, "" 2 INLINE;
@@ -436,7 +436,7 @@ flat {
 pub struct IngressRuleValue {
     pub http: Option<Box<HTTPIngressRuleValue>>,
 }
-message! { IngressRuleValue "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IngressRuleValue "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     http: Option<Box<HTTPIngressRuleValue>>, "http" 1 OMIT;
 }
@@ -445,7 +445,7 @@ message! { IngressRuleValue "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c2
 pub struct HTTPIngressRuleValue {
     pub paths: List<HTTPIngressPath>,
 }
-message! { HTTPIngressRuleValue "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { HTTPIngressRuleValue "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     paths: List<HTTPIngressPath>, "paths" 1 REQUIRED, Facts::NONE.list_atomic();
 }
@@ -456,7 +456,7 @@ pub struct HTTPIngressPath {
     pub path_type: Option<Str>,
     pub backend: IngressBackend,
 }
-message! { HTTPIngressPath "k8s.io.api.extensions.v1beta1" Struct false 0xe47119871cf9abe0 [1 255 0 2] [0 2 1]
+message! { HTTPIngressPath "k8s.io.api.extensions.v1beta1" Struct false 0xe47119871cf9abe0 b"\x01\xff\x00\x02" b"\x00\x02\x01"
 {
     path: Str, "path" 1 OMIT;
     path_type: Option<Str>, "pathType" 3 OMIT;
@@ -469,7 +469,7 @@ pub struct IngressBackend {
     pub service_port: IntOrString,
     pub resource: Option<Box<super::core_v1::TypedLocalObjectReference>>,
 }
-message! { IngressBackend "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [2 0 1 255] [0 1 2]
+message! { IngressBackend "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x00\x01\xff" b"\x00\x01\x02"
 {
     service_name: Str, "serviceName" 1 OMIT;
     service_port: IntOrString, "servicePort" 2 OMIT;
@@ -484,7 +484,7 @@ pub struct ReplicaSet {
     pub spec: ReplicaSetSpec,
     pub status: ReplicaSetStatus,
 }
-message! { ReplicaSet "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { ReplicaSet "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -502,7 +502,7 @@ pub struct ReplicaSetList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ReplicaSet>,
 }
-message! { ReplicaSetList "k8s.io.api.extensions.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ReplicaSetList "k8s.io.api.extensions.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -517,7 +517,7 @@ pub struct ReplicaSetSpec {
     pub selector: Option<Box<super::meta_v1::LabelSelector>>,
     pub template: super::core_v1::PodTemplateSpec,
 }
-message! { ReplicaSetSpec "k8s.io.api.extensions.v1beta1" Struct false 0x87944c6b12870b0f [2 1 3 0] [0 2 3 1]
+message! { ReplicaSetSpec "k8s.io.api.extensions.v1beta1" Struct false 0x87944c6b12870b0f b"\x02\x01\x03\x00" b"\x00\x02\x03\x01"
 {
     replicas: Option<i32>, "replicas" 1 OMIT;
     min_ready_seconds: i32, "minReadySeconds" 4 OMIT;
@@ -535,7 +535,7 @@ pub struct ReplicaSetStatus {
     pub observed_generation: i64,
     pub conditions: List<ReplicaSetCondition>,
 }
-message! { ReplicaSetStatus "k8s.io.api.extensions.v1beta1" Struct false 0xd754009e3d61b87b [0 3 5 6 2 1 4 255] [0 1 5 2 3 6 4]
+message! { ReplicaSetStatus "k8s.io.api.extensions.v1beta1" Struct false 0xd754009e3d61b87b b"\x00\x03\x05\x06\x02\x01\x04\xff" b"\x00\x01\x05\x02\x03\x06\x04"
 {
     replicas: i32, "replicas" 1 REQUIRED;
     fully_labeled_replicas: i32, "fullyLabeledReplicas" 2 OMIT;
@@ -554,7 +554,7 @@ pub struct ReplicaSetCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { ReplicaSetCondition "k8s.io.api.extensions.v1beta1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { ReplicaSetCondition "k8s.io.api.extensions.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -570,7 +570,7 @@ pub struct NetworkPolicy {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: NetworkPolicySpec,
 }
-message! { NetworkPolicy "k8s.io.api.extensions.v1beta1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { NetworkPolicy "k8s.io.api.extensions.v1beta1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -587,7 +587,7 @@ pub struct NetworkPolicySpec {
     pub egress: List<NetworkPolicyEgressRule>,
     pub policy_types: List<Str>,
 }
-message! { NetworkPolicySpec "k8s.io.api.extensions.v1beta1" Struct false 0x9e2c31e94344f995 [1 0 3 2] [0 1 2 3]
+message! { NetworkPolicySpec "k8s.io.api.extensions.v1beta1" Struct false 0x9e2c31e94344f995 b"\x01\x00\x03\x02" b"\x00\x01\x02\x03"
 {
     pod_selector: super::meta_v1::LabelSelector, "podSelector" 1 REQUIRED;
     ingress: List<NetworkPolicyIngressRule>, "ingress" 2 OMIT, Facts::NONE.list_atomic();
@@ -600,7 +600,7 @@ pub struct NetworkPolicyIngressRule {
     pub ports: List<NetworkPolicyPort>,
     pub from: List<NetworkPolicyPeer>,
 }
-message! { NetworkPolicyIngressRule "k8s.io.api.extensions.v1beta1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { NetworkPolicyIngressRule "k8s.io.api.extensions.v1beta1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     ports: List<NetworkPolicyPort>, "ports" 1 OMIT, Facts::NONE.list_atomic();
     from: List<NetworkPolicyPeer>, "from" 2 OMIT, Facts::NONE.list_atomic();
@@ -611,7 +611,7 @@ pub struct NetworkPolicyEgressRule {
     pub ports: List<NetworkPolicyPort>,
     pub to: List<NetworkPolicyPeer>,
 }
-message! { NetworkPolicyEgressRule "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { NetworkPolicyEgressRule "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     ports: List<NetworkPolicyPort>, "ports" 1 OMIT, Facts::NONE.list_atomic();
     to: List<NetworkPolicyPeer>, "to" 2 OMIT, Facts::NONE.list_atomic();
@@ -623,7 +623,7 @@ pub struct NetworkPolicyPort {
     pub port: Option<IntOrString>,
     pub end_port: Option<i32>,
 }
-message! { NetworkPolicyPort "k8s.io.api.extensions.v1beta1" Struct false 0x35174a4158b8a0b7 [1 2 255 0] [0 1 2]
+message! { NetworkPolicyPort "k8s.io.api.extensions.v1beta1" Struct false 0x35174a4158b8a0b7 b"\x01\x02\xff\x00" b"\x00\x01\x02"
 {
     protocol: Option<Str>, "protocol" 1 OMIT;
     port: Option<IntOrString>, "port" 2 OMIT;
@@ -635,7 +635,7 @@ pub struct IPBlock {
     pub cidr: Str,
     pub except: List<Str>,
 }
-message! { IPBlock "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { IPBlock "k8s.io.api.extensions.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     cidr: Str, "cidr" 1 REQUIRED;
     except: List<Str>, "except" 2 OMIT, Facts::NONE.list_atomic();
@@ -647,7 +647,7 @@ pub struct NetworkPolicyPeer {
     pub namespace_selector: Option<Box<super::meta_v1::LabelSelector>>,
     pub ip_block: Option<Box<IPBlock>>,
 }
-message! { NetworkPolicyPeer "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e [0 1 255 2] [0 1 2]
+message! { NetworkPolicyPeer "k8s.io.api.extensions.v1beta1" Struct false 0xec83972c97b6678e b"\x00\x01\xff\x02" b"\x00\x01\x02"
 {
     pod_selector: Option<Box<super::meta_v1::LabelSelector>>, "podSelector" 1 OMIT;
     namespace_selector: Option<Box<super::meta_v1::LabelSelector>>, "namespaceSelector" 2 OMIT;
@@ -661,7 +661,7 @@ pub struct NetworkPolicyList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<NetworkPolicy>,
 }
-message! { NetworkPolicyList "k8s.io.api.extensions.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { NetworkPolicyList "k8s.io.api.extensions.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -10,7 +10,7 @@ pub struct FlowSchema {
     pub spec: FlowSchemaSpec,
     pub status: FlowSchemaStatus,
 }
-message! { FlowSchema "k8s.io.api.flowcontrol.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { FlowSchema "k8s.io.api.flowcontrol.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -28,7 +28,7 @@ pub struct FlowSchemaList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<FlowSchema>,
 }
-message! { FlowSchemaList "k8s.io.api.flowcontrol.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { FlowSchemaList "k8s.io.api.flowcontrol.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -43,7 +43,7 @@ pub struct FlowSchemaSpec {
     pub distinguisher_method: Option<Box<FlowDistinguisherMethod>>,
     pub rules: List<PolicyRulesWithSubjects>,
 }
-message! { FlowSchemaSpec "k8s.io.api.flowcontrol.v1" Struct false 0xa678b4fb909fcf00 [3 0 2 1] [0 1 2 3]
+message! { FlowSchemaSpec "k8s.io.api.flowcontrol.v1" Struct false 0xa678b4fb909fcf00 b"\x03\x00\x02\x01" b"\x00\x01\x02\x03"
 {
     priority_level_configuration: PriorityLevelConfigurationReference, "priorityLevelConfiguration" 1 REQUIRED;
     matching_precedence: i32, "matchingPrecedence" 2 0;
@@ -55,7 +55,7 @@ message! { FlowSchemaSpec "k8s.io.api.flowcontrol.v1" Struct false 0xa678b4fb909
 pub struct FlowDistinguisherMethod {
     pub type_: Str,
 }
-message! { FlowDistinguisherMethod "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { FlowDistinguisherMethod "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     type_: Str, "type" 1 REQUIRED;
 }
@@ -64,7 +64,7 @@ message! { FlowDistinguisherMethod "k8s.io.api.flowcontrol.v1" Struct false 0x7f
 pub struct PriorityLevelConfigurationReference {
     pub name: Str,
 }
-message! { PriorityLevelConfigurationReference "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PriorityLevelConfigurationReference "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     name: Str, "name" 1 REQUIRED;
 }
@@ -75,7 +75,7 @@ pub struct PolicyRulesWithSubjects {
     pub resource_rules: List<ResourcePolicyRule>,
     pub non_resource_rules: List<NonResourcePolicyRule>,
 }
-message! { PolicyRulesWithSubjects "k8s.io.api.flowcontrol.v1" Struct false 0xe47119871cf9abe0 [2 1 0 255] [0 1 2]
+message! { PolicyRulesWithSubjects "k8s.io.api.flowcontrol.v1" Struct false 0xe47119871cf9abe0 b"\x02\x01\x00\xff" b"\x00\x01\x02"
 {
     subjects: List<Subject>, "subjects" 1 REQUIRED, Facts::NONE.list_atomic();
     resource_rules: List<ResourcePolicyRule>, "resourceRules" 2 OMIT, Facts::NONE.list_atomic();
@@ -89,7 +89,7 @@ pub struct Subject {
     pub group: Option<Box<GroupSubject>>,
     pub service_account: Option<Box<ServiceAccountSubject>>,
 }
-message! { Subject "k8s.io.api.flowcontrol.v1" Struct false 0x87944c6b12870b0f [1 3 0 2] [0 1 2 3]
+message! { Subject "k8s.io.api.flowcontrol.v1" Struct false 0x87944c6b12870b0f b"\x01\x03\x00\x02" b"\x00\x01\x02\x03"
 {
     kind: Str, "kind" 1 REQUIRED;
     user: Option<Box<UserSubject>>, "user" 2 OMIT;
@@ -101,7 +101,7 @@ message! { Subject "k8s.io.api.flowcontrol.v1" Struct false 0x87944c6b12870b0f [
 pub struct UserSubject {
     pub name: Str,
 }
-message! { UserSubject "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { UserSubject "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     name: Str, "name" 1 REQUIRED;
 }
@@ -110,7 +110,7 @@ message! { UserSubject "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3
 pub struct GroupSubject {
     pub name: Str,
 }
-message! { GroupSubject "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { GroupSubject "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     name: Str, "name" 1 REQUIRED;
 }
@@ -120,7 +120,7 @@ pub struct ServiceAccountSubject {
     pub namespace: Str,
     pub name: Str,
 }
-message! { ServiceAccountSubject "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { ServiceAccountSubject "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     namespace: Str, "namespace" 1 REQUIRED;
     name: Str, "name" 2 REQUIRED;
@@ -134,7 +134,7 @@ pub struct ResourcePolicyRule {
     pub cluster_scope: bool,
     pub namespaces: List<Str>,
 }
-message! { ResourcePolicyRule "k8s.io.api.flowcontrol.v1" Struct false 0x35174a4158b8a0b7 [2 255 255 255 4 3 0 1] [0 1 2 3 4]
+message! { ResourcePolicyRule "k8s.io.api.flowcontrol.v1" Struct false 0x35174a4158b8a0b7 b"\x02\xff\xff\xff\x04\x03\x00\x01" b"\x00\x01\x02\x03\x04"
 {
     verbs: List<Str>, "verbs" 1 REQUIRED, Facts::NONE.list_set();
     api_groups: List<Str>, "apiGroups" 2 REQUIRED, Facts::NONE.list_set();
@@ -148,7 +148,7 @@ pub struct NonResourcePolicyRule {
     pub verbs: List<Str>,
     pub non_resource_urls: List<Str>,
 }
-message! { NonResourcePolicyRule "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { NonResourcePolicyRule "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     verbs: List<Str>, "verbs" 1 REQUIRED, Facts::NONE.list_set();
     non_resource_urls: List<Str>, "nonResourceURLs" 6 REQUIRED, Facts::NONE.list_set();
@@ -158,7 +158,7 @@ message! { NonResourcePolicyRule "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c
 pub struct FlowSchemaStatus {
     pub conditions: List<FlowSchemaCondition>,
 }
-message! { FlowSchemaStatus "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { FlowSchemaStatus "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     conditions: List<FlowSchemaCondition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
 }
@@ -171,7 +171,7 @@ pub struct FlowSchemaCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { FlowSchemaCondition "k8s.io.api.flowcontrol.v1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { FlowSchemaCondition "k8s.io.api.flowcontrol.v1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 OMIT;
     status: Str, "status" 2 OMIT;
@@ -188,7 +188,7 @@ pub struct PriorityLevelConfiguration {
     pub spec: PriorityLevelConfigurationSpec,
     pub status: PriorityLevelConfigurationStatus,
 }
-message! { PriorityLevelConfiguration "k8s.io.api.flowcontrol.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { PriorityLevelConfiguration "k8s.io.api.flowcontrol.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -206,7 +206,7 @@ pub struct PriorityLevelConfigurationList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<PriorityLevelConfiguration>,
 }
-message! { PriorityLevelConfigurationList "k8s.io.api.flowcontrol.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PriorityLevelConfigurationList "k8s.io.api.flowcontrol.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -220,7 +220,7 @@ pub struct PriorityLevelConfigurationSpec {
     pub limited: Option<Box<LimitedPriorityLevelConfiguration>>,
     pub exempt: Option<Box<ExemptPriorityLevelConfiguration>>,
 }
-message! { PriorityLevelConfigurationSpec "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [255 1 2 0] [0 1 2]
+message! { PriorityLevelConfigurationSpec "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\xff\x01\x02\x00" b"\x00\x01\x02"
 {
     type_: Str, "type" 1 REQUIRED;
     limited: Option<Box<LimitedPriorityLevelConfiguration>>, "limited" 2 OMIT;
@@ -234,7 +234,7 @@ pub struct LimitedPriorityLevelConfiguration {
     pub lendable_percent: Option<i32>,
     pub borrowing_limit_percent: Option<i32>,
 }
-message! { LimitedPriorityLevelConfiguration "k8s.io.api.flowcontrol.v1" Struct false 0xec83972c97b6678e [3 2 1 0] [0 1 2 3]
+message! { LimitedPriorityLevelConfiguration "k8s.io.api.flowcontrol.v1" Struct false 0xec83972c97b6678e b"\x03\x02\x01\x00" b"\x00\x01\x02\x03"
 {
     nominal_concurrency_shares: Option<i32>, "nominalConcurrencyShares" 1 0;
     limit_response: LimitResponse, "limitResponse" 2 OMIT;
@@ -247,7 +247,7 @@ pub struct ExemptPriorityLevelConfiguration {
     pub nominal_concurrency_shares: Option<i32>,
     pub lendable_percent: Option<i32>,
 }
-message! { ExemptPriorityLevelConfiguration "k8s.io.api.flowcontrol.v1" Struct false 0x35174a4158b8a0b7 [0 1] [0 1]
+message! { ExemptPriorityLevelConfiguration "k8s.io.api.flowcontrol.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x01" b"\x00\x01"
 {
     nominal_concurrency_shares: Option<i32>, "nominalConcurrencyShares" 1 OMIT;
     lendable_percent: Option<i32>, "lendablePercent" 2 OMIT;
@@ -258,7 +258,7 @@ pub struct LimitResponse {
     pub type_: Str,
     pub queuing: Option<Box<QueuingConfiguration>>,
 }
-message! { LimitResponse "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { LimitResponse "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 REQUIRED;
     queuing: Option<Box<QueuingConfiguration>>, "queuing" 2 OMIT;
@@ -270,7 +270,7 @@ pub struct QueuingConfiguration {
     pub hand_size: i32,
     pub queue_length_limit: i32,
 }
-message! { QueuingConfiguration "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [0 2 1 255] [0 1 2]
+message! { QueuingConfiguration "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x02\x01\xff" b"\x00\x01\x02"
 {
     queues: i32, "queues" 1 0;
     hand_size: i32, "handSize" 2 0;
@@ -281,7 +281,7 @@ message! { QueuingConfiguration "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c2
 pub struct PriorityLevelConfigurationStatus {
     pub conditions: List<PriorityLevelConfigurationCondition>,
 }
-message! { PriorityLevelConfigurationStatus "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PriorityLevelConfigurationStatus "k8s.io.api.flowcontrol.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     conditions: List<PriorityLevelConfigurationCondition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
 }
@@ -294,7 +294,7 @@ pub struct PriorityLevelConfigurationCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { PriorityLevelConfigurationCondition "k8s.io.api.flowcontrol.v1" Struct false 0xe47119871cf9abe0 [0 255 1 255 3 2 4 255] [0 1 2 3 4]
+message! { PriorityLevelConfigurationCondition "k8s.io.api.flowcontrol.v1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x01\xff\x03\x02\x04\xff" b"\x00\x01\x02\x03\x04"
 {
     type_: Str, "type" 1 OMIT;
     status: Str, "status" 2 OMIT;

@@ -10,7 +10,7 @@ pub struct ImageReview {
     pub spec: ImageReviewSpec,
     pub status: ImageReviewStatus,
 }
-message! { ImageReview "k8s.io.api.imagepolicy.v1alpha1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { ImageReview "k8s.io.api.imagepolicy.v1alpha1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -27,7 +27,7 @@ pub struct ImageReviewSpec {
     pub annotations: Map<Str>,
     pub namespace: Str,
 }
-message! { ImageReviewSpec "k8s.io.api.imagepolicy.v1alpha1" Struct false 0xe47119871cf9abe0 [1 0 2 255] [0 1 2]
+message! { ImageReviewSpec "k8s.io.api.imagepolicy.v1alpha1" Struct false 0xe47119871cf9abe0 b"\x01\x00\x02\xff" b"\x00\x01\x02"
 {
     containers: List<ImageReviewContainerSpec>, "containers" 1 OMIT, Facts::NONE.list_atomic();
     annotations: Map<Str>, "annotations" 2 OMIT;
@@ -38,7 +38,7 @@ message! { ImageReviewSpec "k8s.io.api.imagepolicy.v1alpha1" Struct false 0xe471
 pub struct ImageReviewContainerSpec {
     pub image: Str,
 }
-message! { ImageReviewContainerSpec "k8s.io.api.imagepolicy.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ImageReviewContainerSpec "k8s.io.api.imagepolicy.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     image: Str, "image" 1 OMIT;
 }
@@ -49,7 +49,7 @@ pub struct ImageReviewStatus {
     pub reason: Str,
     pub audit_annotations: Map<Str>,
 }
-message! { ImageReviewStatus "k8s.io.api.imagepolicy.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [1 0 2 255] [0 1 2]
+message! { ImageReviewStatus "k8s.io.api.imagepolicy.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00\x02\xff" b"\x00\x01\x02"
 {
     allowed: bool, "allowed" 1 0;
     reason: Str, "reason" 2 OMIT;

@@ -7,7 +7,7 @@ pub struct GroupResource {
     pub group: Str,
     pub resource: Str,
 }
-message! { GroupResource "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { GroupResource "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     group: Str, "group" 1 REQUIRED;
     resource: Str, "resource" 2 REQUIRED;
@@ -19,7 +19,7 @@ pub struct GroupVersionResource {
     pub version: Str,
     pub resource: Str,
 }
-message! { GroupVersionResource "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 [0 1 255 2] [0 1 2]
+message! { GroupVersionResource "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x01\xff\x02" b"\x00\x01\x02"
 {
     group: Str, "group" 1 REQUIRED;
     version: Str, "version" 2 REQUIRED;
@@ -31,7 +31,7 @@ pub struct GroupKind {
     pub group: Str,
     pub kind: Str,
 }
-message! { GroupKind "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { GroupKind "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     group: Str, "group" 1 REQUIRED;
     kind: Str, "kind" 2 REQUIRED;
@@ -43,7 +43,7 @@ pub struct GroupVersionKind {
     pub version: Str,
     pub kind: Str,
 }
-message! { GroupVersionKind "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [1 2 0 255] [0 1 2]
+message! { GroupVersionKind "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\x01\x02\x00\xff" b"\x00\x01\x02"
 {
     group: Str, "group" 1 REQUIRED;
     version: Str, "version" 2 REQUIRED;
@@ -55,7 +55,7 @@ pub struct GroupVersion {
     pub group: Str,
     pub version: Str,
 }
-message! { GroupVersion "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 [0 1] [0 1]
+message! { GroupVersion "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x01" b"\x00\x01"
 {
     group: Str, "group" 1 REQUIRED;
     version: Str, "version" 2 REQUIRED;
@@ -66,7 +66,7 @@ pub struct TypeMeta {
     pub kind: Str,
     pub api_version: Str,
 }
-message! { TypeMeta "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { TypeMeta "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     kind: Str, "kind" 1 OMIT;
     api_version: Str, "apiVersion" 2 OMIT;
@@ -80,7 +80,7 @@ pub struct ListMeta {
     pub remaining_item_count: Option<i64>,
     pub shard_info: Option<Box<ShardInfo>>,
 }
-message! { ListMeta "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 [2 4 255 3 255 0 255 1] [0 1 2 3 4]
+message! { ListMeta "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x04\xff\x03\xff\x00\xff\x01" b"\x00\x01\x02\x03\x04"
 {
     self_link: Str, "selfLink" 1 OMIT;
     resource_version: Str, "resourceVersion" 2 OMIT;
@@ -93,7 +93,7 @@ message! { ListMeta "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c28
 pub struct ShardInfo {
     pub selector: Str,
 }
-message! { ShardInfo "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ShardInfo "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     selector: Str, "selector" 1 REQUIRED;
 }
@@ -116,7 +116,7 @@ pub struct ObjectMeta {
     pub finalizers: corten_core::List<Str>,
     pub managed_fields: corten_core::List<ManagedFieldsEntry>,
 }
-message! { ObjectMeta "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x9e2c31e94344f995 [255 7 255 0 4 3 12 2 14 10 255 255 5 255 255 9 255 8 11 255 255 1 255 13 6 255 255 255 255 255 255 255] [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14]
+message! { ObjectMeta "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x9e2c31e94344f995 b"\xff\x07\xff\x00\x04\x03\x0c\x02\x0e\x0a\xff\xff\x05\xff\xff\x09\xff\x08\x0b\xff\xff\x01\xff\x0d\x06\xff\xff\xff\xff\xff\xff\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e"
 {
     name: Str, "name" 1 OMIT;
     generate_name: Str, "generateName" 2 OMIT;
@@ -144,7 +144,7 @@ pub struct OwnerReference {
     pub controller: Option<bool>,
     pub block_owner_deletion: Option<bool>,
 }
-message! { OwnerReference "k8s.io.apimachinery.pkg.apis.meta.v1" Struct true 0x35174a4158b8a0b7 [255 3 0 2 1 5 255 4] [1 2 3 0 4 5]
+message! { OwnerReference "k8s.io.apimachinery.pkg.apis.meta.v1" Struct true 0x35174a4158b8a0b7 b"\xff\x03\x00\x02\x01\x05\xff\x04" b"\x01\x02\x03\x00\x04\x05"
 {
     api_version: Str, "apiVersion" 5 REQUIRED;
     kind: Str, "kind" 1 REQUIRED;
@@ -170,7 +170,7 @@ pub struct ListOptions {
     pub send_initial_events: Option<bool>,
     pub shard_selector: Str,
 }
-message! { ListOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x956c739e98d44081 [6 255 4 0 12 11 5 255 1 255 7 2 3 8 10 9] [2 3 4 6 8 9 10 5 7 11 12]
+message! { ListOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x956c739e98d44081 b"\x06\xff\x04\x00\x0c\x0b\x05\xff\x01\xff\x07\x02\x03\x08\x0a\x09" b"\x02\x03\x04\x06\x08\x09\x0a\x05\x07\x0b\x0c"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -193,7 +193,7 @@ pub struct GetOptions {
     pub api_version: Str,
     pub resource_version: Str,
 }
-message! { GetOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [255 0 1 2] [2]
+message! { GetOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x01\x02" b"\x02"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -211,7 +211,7 @@ pub struct DeleteOptions {
     pub dry_run: corten_core::List<Str>,
     pub ignore_store_read_error_with_cluster_breaking_potential: Option<bool>,
 }
-message! { DeleteOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xab962a85e63b51a5 [6 0 7 1 2 3 4 5] [2 3 4 5 6 7]
+message! { DeleteOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xab962a85e63b51a5 b"\x06\x00\x07\x01\x02\x03\x04\x05" b"\x02\x03\x04\x05\x06\x07"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -231,7 +231,7 @@ pub struct CreateOptions {
     pub field_manager: Str,
     pub field_validation: Str,
 }
-message! { CreateOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [255 0 4 255 3 255 1 2] [2 3 4]
+message! { CreateOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x04\xff\x03\xff\x01\x02" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -249,7 +249,7 @@ pub struct PatchOptions {
     pub field_manager: Str,
     pub field_validation: Str,
 }
-message! { PatchOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [255 0 5 3 4 255 1 2] [2 3 4 5]
+message! { PatchOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x05\x03\x04\xff\x01\x02" b"\x02\x03\x04\x05"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -267,7 +267,7 @@ pub struct ApplyOptions {
     pub force: bool,
     pub field_manager: Str,
 }
-message! { ApplyOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [255 0 255 3 4 255 1 2] [2 3 4]
+message! { ApplyOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\xff\x00\xff\x03\x04\xff\x01\x02" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -284,7 +284,7 @@ pub struct UpdateOptions {
     pub field_manager: Str,
     pub field_validation: Str,
 }
-message! { UpdateOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [255 0 4 255 3 255 1 2] [2 3 4]
+message! { UpdateOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x04\xff\x03\xff\x01\x02" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -298,7 +298,7 @@ pub struct Preconditions {
     pub uid: Option<Str>,
     pub resource_version: Option<Str>,
 }
-message! { Preconditions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { Preconditions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     uid: Option<Str>, "uid" 1 OMIT;
     resource_version: Option<Str>, "resourceVersion" 2 OMIT;
@@ -315,7 +315,7 @@ pub struct Status {
     pub details: Option<Box<StatusDetails>>,
     pub code: i32,
 }
-message! { Status "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x5d7e3c378d80b8f0 [3 6 5 0 4 2 1 7] [2 3 4 5 6 7]
+message! { Status "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x5d7e3c378d80b8f0 b"\x03\x06\x05\x00\x04\x02\x01\x07" b"\x02\x03\x04\x05\x06\x07"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -336,7 +336,7 @@ pub struct StatusDetails {
     pub causes: corten_core::List<StatusCause>,
     pub retry_after_seconds: i32,
 }
-message! { StatusDetails "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x453c9a34720471b5 [5 1 3 255 255 0 2 4] [0 1 2 4 5 3]
+message! { StatusDetails "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x453c9a34720471b5 b"\x05\x01\x03\xff\xff\x00\x02\x04" b"\x00\x01\x02\x04\x05\x03"
 {
     name: Str, "name" 1 OMIT;
     group: Str, "group" 2 OMIT;
@@ -352,7 +352,7 @@ pub struct StatusCause {
     pub message: Str,
     pub field: Str,
 }
-message! { StatusCause "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xcf91633be7328c1 [1 0 2 255] [0 1 2]
+message! { StatusCause "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xcf91633be7328c1 b"\x01\x00\x02\xff" b"\x00\x01\x02"
 {
     type_: Str, "reason" 1 OMIT;
     message: Str, "message" 2 OMIT;
@@ -366,7 +366,7 @@ pub struct List {
     pub metadata: ListMeta,
     pub items: corten_core::List<RawJson>,
 }
-message! { List "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { List "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -381,7 +381,7 @@ pub struct APIVersions {
     pub versions: corten_core::List<Str>,
     pub server_address_by_client_cidrs: corten_core::List<ServerAddressByClientCIDR>,
 }
-message! { APIVersions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [3 0 1 2] [2 3]
+message! { APIVersions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\x03\x00\x01\x02" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -395,7 +395,7 @@ pub struct APIGroupList {
     pub api_version: Str,
     pub groups: corten_core::List<APIGroup>,
 }
-message! { APIGroupList "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [255 0 1 2] [2]
+message! { APIGroupList "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x01\x02" b"\x02"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -411,7 +411,7 @@ pub struct APIGroup {
     pub preferred_version: GroupVersionForDiscovery,
     pub server_address_by_client_cidrs: corten_core::List<ServerAddressByClientCIDR>,
 }
-message! { APIGroup "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 [5 3 1 2 0 4 255 255] [2 3 4 5]
+message! { APIGroup "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 b"\x05\x03\x01\x02\x00\x04\xff\xff" b"\x02\x03\x04\x05"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -426,7 +426,7 @@ pub struct ServerAddressByClientCIDR {
     pub client_cidr: Str,
     pub server_address: Str,
 }
-message! { ServerAddressByClientCIDR "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { ServerAddressByClientCIDR "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     client_cidr: Str, "clientCIDR" 1 REQUIRED;
     server_address: Str, "serverAddress" 2 REQUIRED;
@@ -437,7 +437,7 @@ pub struct GroupVersionForDiscovery {
     pub group_version: Str,
     pub version: Str,
 }
-message! { GroupVersionForDiscovery "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { GroupVersionForDiscovery "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     group_version: Str, "groupVersion" 1 REQUIRED;
     version: Str, "version" 2 REQUIRED;
@@ -456,7 +456,7 @@ pub struct APIResource {
     pub categories: corten_core::List<Str>,
     pub storage_version_hash: Str,
 }
-message! { APIResource "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x244dded04f81f57f [6 255 9 4 8 255 255 5 3 255 0 1 255 2 255 7] [0 2 5 6 7 1 8 3 4 9]
+message! { APIResource "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x244dded04f81f57f b"\x06\xff\x09\x04\x08\xff\xff\x05\x03\xff\x00\x01\xff\x02\xff\x07" b"\x00\x02\x05\x06\x07\x01\x08\x03\x04\x09"
 {
     name: Str, "name" 1 REQUIRED;
     singular_name: Str, "singularName" 6 REQUIRED;
@@ -477,7 +477,7 @@ pub struct APIResourceList {
     pub group_version: Str,
     pub api_resources: corten_core::List<APIResource>,
 }
-message! { APIResourceList "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xec83972c97b6678e [3 1 2 0] [2 3]
+message! { APIResourceList "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xec83972c97b6678e b"\x03\x01\x02\x00" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -489,7 +489,7 @@ message! { APIResourceList "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0
 pub struct RootPaths {
     pub paths: corten_core::List<Str>,
 }
-message! { RootPaths "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { RootPaths "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     paths: corten_core::List<Str>, "paths" 1 REQUIRED, Facts::NONE.list_atomic();
 }
@@ -497,7 +497,7 @@ message! { RootPaths "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c2
 
 pub struct Patch {
 }
-message! { Patch "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x1 [] []
+message! { Patch "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x1 b"" b""
 {
 }
 }
@@ -506,7 +506,7 @@ pub struct LabelSelector {
     pub match_labels: Map<Str>,
     pub match_expressions: corten_core::List<LabelSelectorRequirement>,
 }
-message! { LabelSelector "k8s.io.apimachinery.pkg.apis.meta.v1" Struct true 0xe47119871cf9abe0 [0 1] [0 1]
+message! { LabelSelector "k8s.io.apimachinery.pkg.apis.meta.v1" Struct true 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     match_labels: Map<Str>, "matchLabels" 1 OMIT;
     match_expressions: corten_core::List<LabelSelectorRequirement>, "matchExpressions" 2 OMIT, Facts::NONE.list_atomic();
@@ -518,7 +518,7 @@ pub struct LabelSelectorRequirement {
     pub operator: Str,
     pub values: corten_core::List<Str>,
 }
-message! { LabelSelectorRequirement "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 [0 2 255 1] [0 1 2]
+message! { LabelSelectorRequirement "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     key: Str, "key" 1 REQUIRED;
     operator: Str, "operator" 2 REQUIRED;
@@ -531,7 +531,7 @@ pub struct FieldSelectorRequirement {
     pub operator: Str,
     pub values: corten_core::List<Str>,
 }
-message! { FieldSelectorRequirement "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 [0 2 255 1] [0 1 2]
+message! { FieldSelectorRequirement "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     key: Str, "key" 1 REQUIRED;
     operator: Str, "operator" 2 REQUIRED;
@@ -548,7 +548,7 @@ pub struct ManagedFieldsEntry {
     pub fields_v1: Option<RawJson>,
     pub subresource: Str,
 }
-message! { ManagedFieldsEntry "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x2d24efd06f4c9e93 [255 0 6 4 5 2 1 3] [0 1 2 3 4 5 6]
+message! { ManagedFieldsEntry "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x2d24efd06f4c9e93 b"\xff\x00\x06\x04\x05\x02\x01\x03" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     manager: Str, "manager" 1 OMIT;
     operation: Str, "operation" 2 OMIT;
@@ -567,7 +567,7 @@ pub struct Table {
     pub column_definitions: corten_core::List<TableColumnDefinition>,
     pub rows: corten_core::List<TableRow>,
 }
-message! { Table "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x62ce1ffad85b1c36 [0 255 1 2 3 255 255 4] []
+message! { Table "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\xff\x01\x02\x03\xff\xff\x04" b""
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -584,7 +584,7 @@ pub struct TableColumnDefinition {
     pub description: Str,
     pub priority: i32,
 }
-message! { TableColumnDefinition "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 [255 255 4 0 255 1 3 2] []
+message! { TableColumnDefinition "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 b"\xff\xff\x04\x00\xff\x01\x03\x02" b""
 {
     name: Str, "name" 0 REQUIRED;
     type_: Str, "type" 0 REQUIRED;
@@ -599,7 +599,7 @@ pub struct TableRow {
     pub conditions: corten_core::List<TableRowCondition>,
     pub object: RawJson,
 }
-message! { TableRow "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [0 1 2 255] []
+message! { TableRow "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\x00\x01\x02\xff" b""
 {
     cells: corten_core::List<RawJson>, "cells" 0 REQUIRED, Facts::NONE.list_atomic();
     conditions: corten_core::List<TableRowCondition>, "conditions" 0 OMIT, Facts::NONE.list_atomic();
@@ -613,7 +613,7 @@ pub struct TableRowCondition {
     pub reason: Str,
     pub message: Str,
 }
-message! { TableRowCondition "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 [1 0 2 3] []
+message! { TableRowCondition "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 b"\x01\x00\x02\x03" b""
 {
     type_: Str, "type" 0 REQUIRED;
     status: Str, "status" 0 REQUIRED;
@@ -627,7 +627,7 @@ pub struct TableOptions {
     pub api_version: Str,
     pub include_object: Str,
 }
-message! { TableOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 [0 2 1 255] [2]
+message! { TableOptions "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x02\x01\xff" b"\x02"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -640,7 +640,7 @@ pub struct PartialObjectMetadata {
     pub api_version: Str,
     pub metadata: ObjectMeta,
 }
-message! { PartialObjectMetadata "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 [2 0 1 255] [2]
+message! { PartialObjectMetadata "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xe47119871cf9abe0 b"\x02\x00\x01\xff" b"\x02"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -656,7 +656,7 @@ pub struct PartialObjectMetadataList {
     pub metadata: ListMeta,
     pub items: corten_core::List<PartialObjectMetadata>,
 }
-message! { PartialObjectMetadataList "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PartialObjectMetadataList "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -673,7 +673,7 @@ pub struct Condition {
     pub reason: Str,
     pub message: Str,
 }
-message! { Condition "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x1fd897255030916d [4 2 5 3 255 255 1 0] [0 1 2 3 4 5]
+message! { Condition "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x1fd897255030916d b"\x04\x02\x05\x03\xff\xff\x01\x00" b"\x00\x01\x02\x03\x04\x05"
 {
     type_: Str, "type" 1 REQUIRED;
     status: Str, "status" 2 REQUIRED;
@@ -688,7 +688,7 @@ pub struct WatchEvent {
     pub type_: Str,
     pub object: RawJson,
 }
-message! { WatchEvent "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { WatchEvent "k8s.io.apimachinery.pkg.apis.meta.v1" Struct false 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     type_: Str, "type" 1 REQUIRED;
     object: RawJson, "object" 2 REQUIRED;

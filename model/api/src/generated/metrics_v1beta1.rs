@@ -11,7 +11,7 @@ pub struct NodeMetrics {
     pub window: Duration,
     pub usage: Map<Quantity>,
 }
-message! { NodeMetrics "k8s.io.metrics.pkg.apis.metrics.v1beta1" Struct false 0xe47119871cf9abe0 [255 0 5 3 2 255 1 4] [2 3 4 5]
+message! { NodeMetrics "k8s.io.metrics.pkg.apis.metrics.v1beta1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x05\x03\x02\xff\x01\x04" b"\x02\x03\x04\x05"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -30,7 +30,7 @@ pub struct NodeMetricsList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<NodeMetrics>,
 }
-message! { NodeMetricsList "k8s.io.metrics.pkg.apis.metrics.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { NodeMetricsList "k8s.io.metrics.pkg.apis.metrics.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -47,7 +47,7 @@ pub struct PodMetrics {
     pub window: Duration,
     pub containers: List<ContainerMetrics>,
 }
-message! { PodMetrics "k8s.io.metrics.pkg.apis.metrics.v1beta1" Struct false 0x9e2c31e94344f995 [255 1 2 5 4 255 0 3] [2 3 4 5]
+message! { PodMetrics "k8s.io.metrics.pkg.apis.metrics.v1beta1" Struct false 0x9e2c31e94344f995 b"\xff\x01\x02\x05\x04\xff\x00\x03" b"\x02\x03\x04\x05"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -66,7 +66,7 @@ pub struct PodMetricsList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<PodMetrics>,
 }
-message! { PodMetricsList "k8s.io.metrics.pkg.apis.metrics.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PodMetricsList "k8s.io.metrics.pkg.apis.metrics.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -79,7 +79,7 @@ pub struct ContainerMetrics {
     pub name: Str,
     pub usage: Map<Quantity>,
 }
-message! { ContainerMetrics "k8s.io.metrics.pkg.apis.metrics.v1beta1" Struct false 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { ContainerMetrics "k8s.io.metrics.pkg.apis.metrics.v1beta1" Struct false 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     usage: Map<Quantity>, "usage" 2 REQUIRED;

@@ -9,7 +9,7 @@ pub struct NetworkPolicy {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: NetworkPolicySpec,
 }
-message! { NetworkPolicy "k8s.io.api.networking.v1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { NetworkPolicy "k8s.io.api.networking.v1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -26,7 +26,7 @@ pub struct NetworkPolicySpec {
     pub egress: List<NetworkPolicyEgressRule>,
     pub policy_types: List<Str>,
 }
-message! { NetworkPolicySpec "k8s.io.api.networking.v1" Struct false 0x9e2c31e94344f995 [1 0 3 2] [0 1 2 3]
+message! { NetworkPolicySpec "k8s.io.api.networking.v1" Struct false 0x9e2c31e94344f995 b"\x01\x00\x03\x02" b"\x00\x01\x02\x03"
 {
     pod_selector: super::meta_v1::LabelSelector, "podSelector" 1 0;
     ingress: List<NetworkPolicyIngressRule>, "ingress" 2 OMIT, Facts::NONE.list_atomic();
@@ -39,7 +39,7 @@ pub struct NetworkPolicyIngressRule {
     pub ports: List<NetworkPolicyPort>,
     pub from: List<NetworkPolicyPeer>,
 }
-message! { NetworkPolicyIngressRule "k8s.io.api.networking.v1" Struct false 0xe47119871cf9abe0 [1 0] [0 1]
+message! { NetworkPolicyIngressRule "k8s.io.api.networking.v1" Struct false 0xe47119871cf9abe0 b"\x01\x00" b"\x00\x01"
 {
     ports: List<NetworkPolicyPort>, "ports" 1 OMIT, Facts::NONE.list_atomic();
     from: List<NetworkPolicyPeer>, "from" 2 OMIT, Facts::NONE.list_atomic();
@@ -50,7 +50,7 @@ pub struct NetworkPolicyEgressRule {
     pub ports: List<NetworkPolicyPort>,
     pub to: List<NetworkPolicyPeer>,
 }
-message! { NetworkPolicyEgressRule "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { NetworkPolicyEgressRule "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     ports: List<NetworkPolicyPort>, "ports" 1 OMIT, Facts::NONE.list_atomic();
     to: List<NetworkPolicyPeer>, "to" 2 OMIT, Facts::NONE.list_atomic();
@@ -62,7 +62,7 @@ pub struct NetworkPolicyPort {
     pub port: Option<IntOrString>,
     pub end_port: Option<i32>,
 }
-message! { NetworkPolicyPort "k8s.io.api.networking.v1" Struct false 0x35174a4158b8a0b7 [1 2 255 0] [0 1 2]
+message! { NetworkPolicyPort "k8s.io.api.networking.v1" Struct false 0x35174a4158b8a0b7 b"\x01\x02\xff\x00" b"\x00\x01\x02"
 {
     protocol: Option<Str>, "protocol" 1 OMIT;
     port: Option<IntOrString>, "port" 2 OMIT;
@@ -74,7 +74,7 @@ pub struct IPBlock {
     pub cidr: Str,
     pub except: List<Str>,
 }
-message! { IPBlock "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { IPBlock "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     cidr: Str, "cidr" 1 REQUIRED;
     except: List<Str>, "except" 2 OMIT, Facts::NONE.list_atomic();
@@ -86,7 +86,7 @@ pub struct NetworkPolicyPeer {
     pub namespace_selector: Option<Box<super::meta_v1::LabelSelector>>,
     pub ip_block: Option<Box<IPBlock>>,
 }
-message! { NetworkPolicyPeer "k8s.io.api.networking.v1" Struct false 0xec83972c97b6678e [0 1 255 2] [0 1 2]
+message! { NetworkPolicyPeer "k8s.io.api.networking.v1" Struct false 0xec83972c97b6678e b"\x00\x01\xff\x02" b"\x00\x01\x02"
 {
     pod_selector: Option<Box<super::meta_v1::LabelSelector>>, "podSelector" 1 OMIT;
     namespace_selector: Option<Box<super::meta_v1::LabelSelector>>, "namespaceSelector" 2 OMIT;
@@ -100,7 +100,7 @@ pub struct NetworkPolicyList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<NetworkPolicy>,
 }
-message! { NetworkPolicyList "k8s.io.api.networking.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { NetworkPolicyList "k8s.io.api.networking.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -116,7 +116,7 @@ pub struct Ingress {
     pub spec: IngressSpec,
     pub status: IngressStatus,
 }
-message! { Ingress "k8s.io.api.networking.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Ingress "k8s.io.api.networking.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -134,7 +134,7 @@ pub struct IngressList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Ingress>,
 }
-message! { IngressList "k8s.io.api.networking.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { IngressList "k8s.io.api.networking.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -149,7 +149,7 @@ pub struct IngressSpec {
     pub tls: List<IngressTLS>,
     pub rules: List<IngressRule>,
 }
-message! { IngressSpec "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [3 0 1 2] [1 2 3 0]
+message! { IngressSpec "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x03\x00\x01\x02" b"\x01\x02\x03\x00"
 {
     ingress_class_name: Option<Str>, "ingressClassName" 4 OMIT;
     default_backend: Option<Box<IngressBackend>>, "defaultBackend" 1 OMIT;
@@ -162,7 +162,7 @@ pub struct IngressTLS {
     pub hosts: List<Str>,
     pub secret_name: Str,
 }
-message! { IngressTLS "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { IngressTLS "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     hosts: List<Str>, "hosts" 1 OMIT, Facts::NONE.list_atomic();
     secret_name: Str, "secretName" 2 OMIT;
@@ -172,7 +172,7 @@ message! { IngressTLS "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7
 pub struct IngressStatus {
     pub load_balancer: IngressLoadBalancerStatus,
 }
-message! { IngressStatus "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IngressStatus "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     load_balancer: IngressLoadBalancerStatus, "loadBalancer" 1 OMIT;
 }
@@ -181,7 +181,7 @@ message! { IngressStatus "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e
 pub struct IngressLoadBalancerStatus {
     pub ingress: List<IngressLoadBalancerIngress>,
 }
-message! { IngressLoadBalancerStatus "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IngressLoadBalancerStatus "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     ingress: List<IngressLoadBalancerIngress>, "ingress" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -192,7 +192,7 @@ pub struct IngressLoadBalancerIngress {
     pub hostname: Str,
     pub ports: List<IngressPortStatus>,
 }
-message! { IngressLoadBalancerIngress "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [0 255 1 2] [0 1 2]
+message! { IngressLoadBalancerIngress "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00\xff\x01\x02" b"\x00\x01\x02"
 {
     ip: Str, "ip" 1 OMIT;
     hostname: Str, "hostname" 2 OMIT;
@@ -205,7 +205,7 @@ pub struct IngressPortStatus {
     pub protocol: Str,
     pub error: Option<Str>,
 }
-message! { IngressPortStatus "k8s.io.api.networking.v1" Struct false 0x35174a4158b8a0b7 [0 2 255 1] [0 1 2]
+message! { IngressPortStatus "k8s.io.api.networking.v1" Struct false 0x35174a4158b8a0b7 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     port: i32, "port" 1 REQUIRED;
     protocol: Str, "protocol" 2 REQUIRED;
@@ -217,7 +217,7 @@ pub struct IngressRule {
     pub host: Str,
     pub ingress_rule_value: IngressRuleValue,
 }
-message! { IngressRule "k8s.io.api.networking.v1" Struct false 0x62ce1ffad85b1c36 [0 1] [0 1]
+message! { IngressRule "k8s.io.api.networking.v1" Struct false 0x62ce1ffad85b1c36 b"\x00\x01" b"\x00\x01"
 {
     host: Str, "host" 1 OMIT;
     ingress_rule_value: IngressRuleValue, "" 2 INLINE;
@@ -231,7 +231,7 @@ flat {
 pub struct IngressRuleValue {
     pub http: Option<Box<HTTPIngressRuleValue>>,
 }
-message! { IngressRuleValue "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IngressRuleValue "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     http: Option<Box<HTTPIngressRuleValue>>, "http" 1 OMIT;
 }
@@ -240,7 +240,7 @@ message! { IngressRuleValue "k8s.io.api.networking.v1" Struct false 0x7f6c280bea
 pub struct HTTPIngressRuleValue {
     pub paths: List<HTTPIngressPath>,
 }
-message! { HTTPIngressRuleValue "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { HTTPIngressRuleValue "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     paths: List<HTTPIngressPath>, "paths" 1 REQUIRED, Facts::NONE.list_atomic();
 }
@@ -251,7 +251,7 @@ pub struct HTTPIngressPath {
     pub path_type: Option<Str>,
     pub backend: IngressBackend,
 }
-message! { HTTPIngressPath "k8s.io.api.networking.v1" Struct false 0xe47119871cf9abe0 [1 255 0 2] [0 2 1]
+message! { HTTPIngressPath "k8s.io.api.networking.v1" Struct false 0xe47119871cf9abe0 b"\x01\xff\x00\x02" b"\x00\x02\x01"
 {
     path: Str, "path" 1 OMIT;
     path_type: Option<Str>, "pathType" 3 REQUIRED, Facts::NONE.values(&["Exact", "ImplementationSpecific", "Prefix"]);
@@ -263,7 +263,7 @@ pub struct IngressBackend {
     pub service: Option<Box<IngressServiceBackend>>,
     pub resource: Option<Box<super::core_v1::TypedLocalObjectReference>>,
 }
-message! { IngressBackend "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [1 0]
+message! { IngressBackend "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x01\x00"
 {
     service: Option<Box<IngressServiceBackend>>, "service" 4 OMIT;
     resource: Option<Box<super::core_v1::TypedLocalObjectReference>>, "resource" 3 OMIT;
@@ -274,7 +274,7 @@ pub struct IngressServiceBackend {
     pub name: Str,
     pub port: ServiceBackendPort,
 }
-message! { IngressServiceBackend "k8s.io.api.networking.v1" Struct false 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { IngressServiceBackend "k8s.io.api.networking.v1" Struct false 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     port: ServiceBackendPort, "port" 2 OMIT;
@@ -285,7 +285,7 @@ pub struct ServiceBackendPort {
     pub name: Str,
     pub number: i32,
 }
-message! { ServiceBackendPort "k8s.io.api.networking.v1" Struct true 0xec83972c97b6678e [1 0] [0 1]
+message! { ServiceBackendPort "k8s.io.api.networking.v1" Struct true 0xec83972c97b6678e b"\x01\x00" b"\x00\x01"
 {
     name: Str, "name" 1 OMIT;
     number: i32, "number" 2 OMIT;
@@ -298,7 +298,7 @@ pub struct IngressClass {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: IngressClassSpec,
 }
-message! { IngressClass "k8s.io.api.networking.v1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { IngressClass "k8s.io.api.networking.v1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -313,7 +313,7 @@ pub struct IngressClassSpec {
     pub controller: Str,
     pub parameters: Option<Box<IngressClassParametersReference>>,
 }
-message! { IngressClassSpec "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { IngressClassSpec "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     controller: Str, "controller" 1 OMIT;
     parameters: Option<Box<IngressClassParametersReference>>, "parameters" 2 OMIT;
@@ -327,7 +327,7 @@ pub struct IngressClassParametersReference {
     pub scope: Option<Str>,
     pub namespace: Option<Str>,
 }
-message! { IngressClassParametersReference "k8s.io.api.networking.v1" Struct false 0xec83972c97b6678e [255 4 0 1 255 2 3 255] [0 1 2 3 4]
+message! { IngressClassParametersReference "k8s.io.api.networking.v1" Struct false 0xec83972c97b6678e b"\xff\x04\x00\x01\xff\x02\x03\xff" b"\x00\x01\x02\x03\x04"
 {
     api_group: Option<Str>, "apiGroup" 1 OMIT;
     kind: Str, "kind" 2 REQUIRED;
@@ -343,7 +343,7 @@ pub struct IngressClassList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<IngressClass>,
 }
-message! { IngressClassList "k8s.io.api.networking.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { IngressClassList "k8s.io.api.networking.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -358,12 +358,12 @@ pub struct IPAddress {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: IPAddressSpec,
 }
-message! { IPAddress "k8s.io.api.networking.v1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { IPAddress "k8s.io.api.networking.v1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
-    spec: IPAddressSpec, "spec" 2 OMIT;
+    spec: IPAddressSpec, "spec" 2 OMIT|REQUIRED;
 }
 }
 
@@ -372,9 +372,9 @@ kind! { IPAddress "networking.k8s.io" "v1" "networking.k8s.io/v1" "ipaddresses" 
 pub struct IPAddressSpec {
     pub parent_ref: Option<Box<ParentReference>>,
 }
-message! { IPAddressSpec "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IPAddressSpec "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
-    parent_ref: Option<Box<ParentReference>>, "parentRef" 1 OMIT;
+    parent_ref: Option<Box<ParentReference>>, "parentRef" 1 OMIT|REQUIRED;
 }
 }
 
@@ -384,12 +384,12 @@ pub struct ParentReference {
     pub namespace: Str,
     pub name: Str,
 }
-message! { ParentReference "k8s.io.api.networking.v1" Struct false 0x87944c6b12870b0f [1 3 2 0] [0 1 2 3]
+message! { ParentReference "k8s.io.api.networking.v1" Struct false 0x87944c6b12870b0f b"\x01\x03\x02\x00" b"\x00\x01\x02\x03"
 {
     group: Str, "group" 1 OMIT;
-    resource: Str, "resource" 2 OMIT;
+    resource: Str, "resource" 2 OMIT|REQUIRED;
     namespace: Str, "namespace" 3 OMIT;
-    name: Str, "name" 4 OMIT;
+    name: Str, "name" 4 OMIT|REQUIRED;
 }
 }
 
@@ -399,7 +399,7 @@ pub struct IPAddressList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<IPAddress>,
 }
-message! { IPAddressList "k8s.io.api.networking.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { IPAddressList "k8s.io.api.networking.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -415,7 +415,7 @@ pub struct ServiceCIDR {
     pub spec: ServiceCIDRSpec,
     pub status: ServiceCIDRStatus,
 }
-message! { ServiceCIDR "k8s.io.api.networking.v1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { ServiceCIDR "k8s.io.api.networking.v1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -430,7 +430,7 @@ kind! { ServiceCIDR "networking.k8s.io" "v1" "networking.k8s.io/v1" "servicecidr
 pub struct ServiceCIDRSpec {
     pub cidrs: List<Str>,
 }
-message! { ServiceCIDRSpec "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ServiceCIDRSpec "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     cidrs: List<Str>, "cidrs" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -439,7 +439,7 @@ message! { ServiceCIDRSpec "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa
 pub struct ServiceCIDRStatus {
     pub conditions: List<super::meta_v1::Condition>,
 }
-message! { ServiceCIDRStatus "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ServiceCIDRStatus "k8s.io.api.networking.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     conditions: List<super::meta_v1::Condition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
 }
@@ -451,7 +451,7 @@ pub struct ServiceCIDRList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ServiceCIDR>,
 }
-message! { ServiceCIDRList "k8s.io.api.networking.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ServiceCIDRList "k8s.io.api.networking.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -10,7 +10,7 @@ pub struct Ingress {
     pub spec: IngressSpec,
     pub status: IngressStatus,
 }
-message! { Ingress "k8s.io.api.networking.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { Ingress "k8s.io.api.networking.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -28,7 +28,7 @@ pub struct IngressList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Ingress>,
 }
-message! { IngressList "k8s.io.api.networking.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { IngressList "k8s.io.api.networking.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -43,7 +43,7 @@ pub struct IngressSpec {
     pub tls: List<IngressTLS>,
     pub rules: List<IngressRule>,
 }
-message! { IngressSpec "k8s.io.api.networking.v1beta1" Struct false 0x71b289a50d5bf51f [3 2 1 0] [1 2 3 0]
+message! { IngressSpec "k8s.io.api.networking.v1beta1" Struct false 0x71b289a50d5bf51f b"\x03\x02\x01\x00" b"\x01\x02\x03\x00"
 {
     ingress_class_name: Option<Str>, "ingressClassName" 4 OMIT;
     backend: Option<Box<IngressBackend>>, "backend" 1 OMIT;
@@ -56,7 +56,7 @@ pub struct IngressTLS {
     pub hosts: List<Str>,
     pub secret_name: Str,
 }
-message! { IngressTLS "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { IngressTLS "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     hosts: List<Str>, "hosts" 1 OMIT, Facts::NONE.list_atomic();
     secret_name: Str, "secretName" 2 OMIT;
@@ -66,7 +66,7 @@ message! { IngressTLS "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa
 pub struct IngressStatus {
     pub load_balancer: IngressLoadBalancerStatus,
 }
-message! { IngressStatus "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IngressStatus "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     load_balancer: IngressLoadBalancerStatus, "loadBalancer" 1 OMIT;
 }
@@ -75,7 +75,7 @@ message! { IngressStatus "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280b
 pub struct IngressLoadBalancerStatus {
     pub ingress: List<IngressLoadBalancerIngress>,
 }
-message! { IngressLoadBalancerStatus "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IngressLoadBalancerStatus "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     ingress: List<IngressLoadBalancerIngress>, "ingress" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -86,7 +86,7 @@ pub struct IngressLoadBalancerIngress {
     pub hostname: Str,
     pub ports: List<IngressPortStatus>,
 }
-message! { IngressLoadBalancerIngress "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 255 1 2] [0 1 2]
+message! { IngressLoadBalancerIngress "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\xff\x01\x02" b"\x00\x01\x02"
 {
     ip: Str, "ip" 1 OMIT;
     hostname: Str, "hostname" 2 OMIT;
@@ -99,7 +99,7 @@ pub struct IngressPortStatus {
     pub protocol: Str,
     pub error: Option<Str>,
 }
-message! { IngressPortStatus "k8s.io.api.networking.v1beta1" Struct false 0x35174a4158b8a0b7 [0 2 255 1] [0 1 2]
+message! { IngressPortStatus "k8s.io.api.networking.v1beta1" Struct false 0x35174a4158b8a0b7 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     port: i32, "port" 1 REQUIRED;
     protocol: Str, "protocol" 2 REQUIRED;
@@ -111,7 +111,7 @@ pub struct IngressRule {
     pub host: Str,
     pub ingress_rule_value: IngressRuleValue,
 }
-message! { IngressRule "k8s.io.api.networking.v1beta1" Struct false 0x62ce1ffad85b1c36 [0 1] [0 1]
+message! { IngressRule "k8s.io.api.networking.v1beta1" Struct false 0x62ce1ffad85b1c36 b"\x00\x01" b"\x00\x01"
 {
     host: Str, "host" 1 OMIT;
     ingress_rule_value: IngressRuleValue, "" 2 INLINE;
@@ -125,7 +125,7 @@ flat {
 pub struct IngressRuleValue {
     pub http: Option<Box<HTTPIngressRuleValue>>,
 }
-message! { IngressRuleValue "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IngressRuleValue "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     http: Option<Box<HTTPIngressRuleValue>>, "http" 1 OMIT;
 }
@@ -134,7 +134,7 @@ message! { IngressRuleValue "k8s.io.api.networking.v1beta1" Struct false 0x7f6c2
 pub struct HTTPIngressRuleValue {
     pub paths: List<HTTPIngressPath>,
 }
-message! { HTTPIngressRuleValue "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { HTTPIngressRuleValue "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     paths: List<HTTPIngressPath>, "paths" 1 REQUIRED, Facts::NONE.list_atomic();
 }
@@ -145,7 +145,7 @@ pub struct HTTPIngressPath {
     pub path_type: Option<Str>,
     pub backend: IngressBackend,
 }
-message! { HTTPIngressPath "k8s.io.api.networking.v1beta1" Struct false 0xe47119871cf9abe0 [1 255 0 2] [0 2 1]
+message! { HTTPIngressPath "k8s.io.api.networking.v1beta1" Struct false 0xe47119871cf9abe0 b"\x01\xff\x00\x02" b"\x00\x02\x01"
 {
     path: Str, "path" 1 OMIT;
     path_type: Option<Str>, "pathType" 3 OMIT;
@@ -158,7 +158,7 @@ pub struct IngressBackend {
     pub service_port: IntOrString,
     pub resource: Option<Box<super::core_v1::TypedLocalObjectReference>>,
 }
-message! { IngressBackend "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [2 0 1 255] [0 1 2]
+message! { IngressBackend "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x00\x01\xff" b"\x00\x01\x02"
 {
     service_name: Str, "serviceName" 1 OMIT;
     service_port: IntOrString, "servicePort" 2 OMIT;
@@ -172,7 +172,7 @@ pub struct IngressClass {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: IngressClassSpec,
 }
-message! { IngressClass "k8s.io.api.networking.v1beta1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { IngressClass "k8s.io.api.networking.v1beta1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -187,7 +187,7 @@ pub struct IngressClassSpec {
     pub controller: Str,
     pub parameters: Option<Box<IngressClassParametersReference>>,
 }
-message! { IngressClassSpec "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { IngressClassSpec "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     controller: Str, "controller" 1 OMIT;
     parameters: Option<Box<IngressClassParametersReference>>, "parameters" 2 OMIT;
@@ -201,7 +201,7 @@ pub struct IngressClassParametersReference {
     pub scope: Option<Str>,
     pub namespace: Option<Str>,
 }
-message! { IngressClassParametersReference "k8s.io.api.networking.v1beta1" Struct false 0xec83972c97b6678e [255 4 0 1 255 2 3 255] [0 1 2 3 4]
+message! { IngressClassParametersReference "k8s.io.api.networking.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x04\x00\x01\xff\x02\x03\xff" b"\x00\x01\x02\x03\x04"
 {
     api_group: Option<Str>, "apiGroup" 1 OMIT;
     kind: Str, "kind" 2 REQUIRED;
@@ -217,7 +217,7 @@ pub struct IngressClassList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<IngressClass>,
 }
-message! { IngressClassList "k8s.io.api.networking.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { IngressClassList "k8s.io.api.networking.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -232,12 +232,12 @@ pub struct IPAddress {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: IPAddressSpec,
 }
-message! { IPAddress "k8s.io.api.networking.v1beta1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { IPAddress "k8s.io.api.networking.v1beta1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
-    spec: IPAddressSpec, "spec" 2 OMIT;
+    spec: IPAddressSpec, "spec" 2 OMIT|REQUIRED;
 }
 }
 
@@ -246,9 +246,9 @@ kind! { IPAddress "networking.k8s.io" "v1beta1" "networking.k8s.io/v1beta1" "ipa
 pub struct IPAddressSpec {
     pub parent_ref: Option<Box<ParentReference>>,
 }
-message! { IPAddressSpec "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { IPAddressSpec "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
-    parent_ref: Option<Box<ParentReference>>, "parentRef" 1 OMIT;
+    parent_ref: Option<Box<ParentReference>>, "parentRef" 1 OMIT|REQUIRED;
 }
 }
 
@@ -258,12 +258,12 @@ pub struct ParentReference {
     pub namespace: Str,
     pub name: Str,
 }
-message! { ParentReference "k8s.io.api.networking.v1beta1" Struct false 0x87944c6b12870b0f [1 3 2 0] [0 1 2 3]
+message! { ParentReference "k8s.io.api.networking.v1beta1" Struct false 0x87944c6b12870b0f b"\x01\x03\x02\x00" b"\x00\x01\x02\x03"
 {
     group: Str, "group" 1 OMIT;
-    resource: Str, "resource" 2 OMIT;
+    resource: Str, "resource" 2 OMIT|REQUIRED;
     namespace: Str, "namespace" 3 OMIT;
-    name: Str, "name" 4 OMIT;
+    name: Str, "name" 4 OMIT|REQUIRED;
 }
 }
 
@@ -273,7 +273,7 @@ pub struct IPAddressList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<IPAddress>,
 }
-message! { IPAddressList "k8s.io.api.networking.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { IPAddressList "k8s.io.api.networking.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -289,7 +289,7 @@ pub struct ServiceCIDR {
     pub spec: ServiceCIDRSpec,
     pub status: ServiceCIDRStatus,
 }
-message! { ServiceCIDR "k8s.io.api.networking.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { ServiceCIDR "k8s.io.api.networking.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -304,7 +304,7 @@ kind! { ServiceCIDR "networking.k8s.io" "v1beta1" "networking.k8s.io/v1beta1" "s
 pub struct ServiceCIDRSpec {
     pub cidrs: List<Str>,
 }
-message! { ServiceCIDRSpec "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ServiceCIDRSpec "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     cidrs: List<Str>, "cidrs" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -313,7 +313,7 @@ message! { ServiceCIDRSpec "k8s.io.api.networking.v1beta1" Struct false 0x7f6c28
 pub struct ServiceCIDRStatus {
     pub conditions: List<super::meta_v1::Condition>,
 }
-message! { ServiceCIDRStatus "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ServiceCIDRStatus "k8s.io.api.networking.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     conditions: List<super::meta_v1::Condition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
 }
@@ -325,7 +325,7 @@ pub struct ServiceCIDRList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ServiceCIDR>,
 }
-message! { ServiceCIDRList "k8s.io.api.networking.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ServiceCIDRList "k8s.io.api.networking.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

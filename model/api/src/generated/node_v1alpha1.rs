@@ -9,7 +9,7 @@ pub struct RuntimeClass {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: RuntimeClassSpec,
 }
-message! { RuntimeClass "k8s.io.api.node.v1alpha1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { RuntimeClass "k8s.io.api.node.v1alpha1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -25,7 +25,7 @@ pub struct RuntimeClassSpec {
     pub overhead: Option<Box<Overhead>>,
     pub scheduling: Option<Box<Scheduling>>,
 }
-message! { RuntimeClassSpec "k8s.io.api.node.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [1 0 255 2] [0 1 2]
+message! { RuntimeClassSpec "k8s.io.api.node.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00\xff\x02" b"\x00\x01\x02"
 {
     runtime_handler: Str, "runtimeHandler" 1 REQUIRED;
     overhead: Option<Box<Overhead>>, "overhead" 2 OMIT;
@@ -36,7 +36,7 @@ message! { RuntimeClassSpec "k8s.io.api.node.v1alpha1" Struct false 0x7f6c280bea
 pub struct Overhead {
     pub pod_fixed: Map<Quantity>,
 }
-message! { Overhead "k8s.io.api.node.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { Overhead "k8s.io.api.node.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     pod_fixed: Map<Quantity>, "podFixed" 1 OMIT;
 }
@@ -46,7 +46,7 @@ pub struct Scheduling {
     pub node_selector: Map<Str>,
     pub tolerations: List<super::core_v1::Toleration>,
 }
-message! { Scheduling "k8s.io.api.node.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { Scheduling "k8s.io.api.node.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     node_selector: Map<Str>, "nodeSelector" 1 OMIT, Facts::NONE.atomic();
     tolerations: List<super::core_v1::Toleration>, "tolerations" 2 OMIT, Facts::NONE.list_atomic();
@@ -59,7 +59,7 @@ pub struct RuntimeClassList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<RuntimeClass>,
 }
-message! { RuntimeClassList "k8s.io.api.node.v1alpha1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { RuntimeClassList "k8s.io.api.node.v1alpha1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

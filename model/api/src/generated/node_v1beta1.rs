@@ -11,7 +11,7 @@ pub struct RuntimeClass {
     pub overhead: Option<Box<Overhead>>,
     pub scheduling: Option<Box<Scheduling>>,
 }
-message! { RuntimeClass "k8s.io.api.node.v1beta1" Struct false 0xe47119871cf9abe0 [255 0 4 5 2 255 1 3] [2 3 4 5]
+message! { RuntimeClass "k8s.io.api.node.v1beta1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x04\x05\x02\xff\x01\x03" b"\x02\x03\x04\x05"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -27,7 +27,7 @@ kind! { RuntimeClass "node.k8s.io" "v1beta1" "node.k8s.io/v1beta1" "" false }
 pub struct Overhead {
     pub pod_fixed: Map<Quantity>,
 }
-message! { Overhead "k8s.io.api.node.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { Overhead "k8s.io.api.node.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     pod_fixed: Map<Quantity>, "podFixed" 1 OMIT;
 }
@@ -37,7 +37,7 @@ pub struct Scheduling {
     pub node_selector: Map<Str>,
     pub tolerations: List<super::core_v1::Toleration>,
 }
-message! { Scheduling "k8s.io.api.node.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { Scheduling "k8s.io.api.node.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     node_selector: Map<Str>, "nodeSelector" 1 OMIT, Facts::NONE.atomic();
     tolerations: List<super::core_v1::Toleration>, "tolerations" 2 OMIT, Facts::NONE.list_atomic();
@@ -50,7 +50,7 @@ pub struct RuntimeClassList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<RuntimeClass>,
 }
-message! { RuntimeClassList "k8s.io.api.node.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { RuntimeClassList "k8s.io.api.node.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -9,7 +9,7 @@ pub struct PodDisruptionBudgetSpec {
     pub max_unavailable: Option<IntOrString>,
     pub unhealthy_pod_eviction_policy: Option<Str>,
 }
-message! { PodDisruptionBudgetSpec "k8s.io.api.policy.v1beta1" Struct false 0xec83972c97b6678e [2 3 1 0] [0 1 2 3]
+message! { PodDisruptionBudgetSpec "k8s.io.api.policy.v1beta1" Struct false 0xec83972c97b6678e b"\x02\x03\x01\x00" b"\x00\x01\x02\x03"
 {
     min_available: Option<IntOrString>, "minAvailable" 1 OMIT;
     selector: Option<Box<super::meta_v1::LabelSelector>>, "selector" 2 OMIT;
@@ -27,7 +27,7 @@ pub struct PodDisruptionBudgetStatus {
     pub expected_pods: i32,
     pub conditions: List<super::meta_v1::Condition>,
 }
-message! { PodDisruptionBudgetStatus "k8s.io.api.policy.v1beta1" Struct false 0x9bb024aec20eab0a [3 1 0 255 5 4 2 6] [0 1 2 3 4 5 6]
+message! { PodDisruptionBudgetStatus "k8s.io.api.policy.v1beta1" Struct false 0x9bb024aec20eab0a b"\x03\x01\x00\xff\x05\x04\x02\x06" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     observed_generation: i64, "observedGeneration" 1 OMIT;
     disrupted_pods: Map<Time>, "disruptedPods" 2 OMIT;
@@ -46,7 +46,7 @@ pub struct PodDisruptionBudget {
     pub spec: PodDisruptionBudgetSpec,
     pub status: PodDisruptionBudgetStatus,
 }
-message! { PodDisruptionBudget "k8s.io.api.policy.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { PodDisruptionBudget "k8s.io.api.policy.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -64,7 +64,7 @@ pub struct PodDisruptionBudgetList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<PodDisruptionBudget>,
 }
-message! { PodDisruptionBudgetList "k8s.io.api.policy.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PodDisruptionBudgetList "k8s.io.api.policy.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -79,7 +79,7 @@ pub struct Eviction {
     pub metadata: super::meta_v1::ObjectMeta,
     pub delete_options: Option<Box<super::meta_v1::DeleteOptions>>,
 }
-message! { Eviction "k8s.io.api.policy.v1beta1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { Eviction "k8s.io.api.policy.v1beta1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -10,7 +10,7 @@ pub struct PolicyRule {
     pub resource_names: List<Str>,
     pub non_resource_urls: List<Str>,
 }
-message! { PolicyRule "k8s.io.api.rbac.v1" Struct false 0xec83972c97b6678e [4 1 255 255 2 3 0 255] [0 1 2 3 4]
+message! { PolicyRule "k8s.io.api.rbac.v1" Struct false 0xec83972c97b6678e b"\x04\x01\xff\xff\x02\x03\x00\xff" b"\x00\x01\x02\x03\x04"
 {
     verbs: List<Str>, "verbs" 1 REQUIRED, Facts::NONE.list_atomic();
     api_groups: List<Str>, "apiGroups" 2 OMIT, Facts::NONE.list_atomic();
@@ -26,7 +26,7 @@ pub struct Subject {
     pub name: Str,
     pub namespace: Str,
 }
-message! { Subject "k8s.io.api.rbac.v1" Struct true 0xe47119871cf9abe0 [2 0 3 1] [0 1 2 3]
+message! { Subject "k8s.io.api.rbac.v1" Struct true 0xe47119871cf9abe0 b"\x02\x00\x03\x01" b"\x00\x01\x02\x03"
 {
     kind: Str, "kind" 1 REQUIRED;
     api_group: Str, "apiGroup" 2 OMIT;
@@ -40,7 +40,7 @@ pub struct RoleRef {
     pub kind: Str,
     pub name: Str,
 }
-message! { RoleRef "k8s.io.api.rbac.v1" Struct true 0xe47119871cf9abe0 [2 1 255 0] [0 1 2]
+message! { RoleRef "k8s.io.api.rbac.v1" Struct true 0xe47119871cf9abe0 b"\x02\x01\xff\x00" b"\x00\x01\x02"
 {
     api_group: Str, "apiGroup" 1 0;
     kind: Str, "kind" 2 REQUIRED;
@@ -54,7 +54,7 @@ pub struct Role {
     pub metadata: super::meta_v1::ObjectMeta,
     pub rules: List<PolicyRule>,
 }
-message! { Role "k8s.io.api.rbac.v1" Struct false 0xe47119871cf9abe0 [2 0 1 3] [2 3]
+message! { Role "k8s.io.api.rbac.v1" Struct false 0xe47119871cf9abe0 b"\x02\x00\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -72,7 +72,7 @@ pub struct RoleBinding {
     pub subjects: List<Subject>,
     pub role_ref: RoleRef,
 }
-message! { RoleBinding "k8s.io.api.rbac.v1" Struct false 0x34bc346ca79ad6d4 [255 3 4 1 0 255 255 2] [2 3 4]
+message! { RoleBinding "k8s.io.api.rbac.v1" Struct false 0x34bc346ca79ad6d4 b"\xff\x03\x04\x01\x00\xff\xff\x02" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -90,7 +90,7 @@ pub struct RoleBindingList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<RoleBinding>,
 }
-message! { RoleBindingList "k8s.io.api.rbac.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { RoleBindingList "k8s.io.api.rbac.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -105,7 +105,7 @@ pub struct RoleList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Role>,
 }
-message! { RoleList "k8s.io.api.rbac.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { RoleList "k8s.io.api.rbac.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -121,7 +121,7 @@ pub struct ClusterRole {
     pub rules: List<PolicyRule>,
     pub aggregation_rule: Option<Box<AggregationRule>>,
 }
-message! { ClusterRole "k8s.io.api.rbac.v1" Struct false 0xe47119871cf9abe0 [255 0 4 3 2 255 1 255] [2 3 4]
+message! { ClusterRole "k8s.io.api.rbac.v1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x04\x03\x02\xff\x01\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -136,7 +136,7 @@ kind! { ClusterRole "rbac.authorization.k8s.io" "v1" "rbac.authorization.k8s.io/
 pub struct AggregationRule {
     pub cluster_role_selectors: List<super::meta_v1::LabelSelector>,
 }
-message! { AggregationRule "k8s.io.api.rbac.v1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { AggregationRule "k8s.io.api.rbac.v1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     cluster_role_selectors: List<super::meta_v1::LabelSelector>, "clusterRoleSelectors" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -149,7 +149,7 @@ pub struct ClusterRoleBinding {
     pub subjects: List<Subject>,
     pub role_ref: RoleRef,
 }
-message! { ClusterRoleBinding "k8s.io.api.rbac.v1" Struct false 0x34bc346ca79ad6d4 [255 3 4 1 0 255 255 2] [2 3 4]
+message! { ClusterRoleBinding "k8s.io.api.rbac.v1" Struct false 0x34bc346ca79ad6d4 b"\xff\x03\x04\x01\x00\xff\xff\x02" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -167,7 +167,7 @@ pub struct ClusterRoleBindingList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ClusterRoleBinding>,
 }
-message! { ClusterRoleBindingList "k8s.io.api.rbac.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ClusterRoleBindingList "k8s.io.api.rbac.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -182,7 +182,7 @@ pub struct ClusterRoleList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ClusterRole>,
 }
-message! { ClusterRoleList "k8s.io.api.rbac.v1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ClusterRoleList "k8s.io.api.rbac.v1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

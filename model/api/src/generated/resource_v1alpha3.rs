@@ -6,7 +6,7 @@ use crate::kind::kind;
 pub struct DeviceSelector {
     pub cel: Option<Box<CELDeviceSelector>>,
 }
-message! { DeviceSelector "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { DeviceSelector "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     cel: Option<Box<CELDeviceSelector>>, "cel" 1 OMIT;
 }
@@ -15,7 +15,7 @@ message! { DeviceSelector "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280b
 pub struct CELDeviceSelector {
     pub expression: Str,
 }
-message! { CELDeviceSelector "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { CELDeviceSelector "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     expression: Str, "expression" 1 REQUIRED;
 }
@@ -27,7 +27,7 @@ pub struct DeviceTaint {
     pub effect: Str,
     pub time_added: Option<Time>,
 }
-message! { DeviceTaint "k8s.io.api.resource.v1alpha3" Struct false 0xec83972c97b6678e [3 2 0 1] [0 1 2 3]
+message! { DeviceTaint "k8s.io.api.resource.v1alpha3" Struct false 0xec83972c97b6678e b"\x03\x02\x00\x01" b"\x00\x01\x02\x03"
 {
     key: Str, "key" 1 REQUIRED;
     value: Str, "value" 2 OMIT;
@@ -43,7 +43,7 @@ pub struct DeviceTaintRule {
     pub spec: DeviceTaintRuleSpec,
     pub status: DeviceTaintRuleStatus,
 }
-message! { DeviceTaintRule "k8s.io.api.resource.v1alpha3" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { DeviceTaintRule "k8s.io.api.resource.v1alpha3" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -59,10 +59,10 @@ pub struct DeviceTaintRuleSpec {
     pub device_selector: Option<Box<DeviceTaintSelector>>,
     pub taint: DeviceTaint,
 }
-message! { DeviceTaintRuleSpec "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { DeviceTaintRuleSpec "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     device_selector: Option<Box<DeviceTaintSelector>>, "deviceSelector" 1 OMIT;
-    taint: DeviceTaint, "taint" 2 OMIT;
+    taint: DeviceTaint, "taint" 2 OMIT|REQUIRED;
 }
 }
 
@@ -71,7 +71,7 @@ pub struct DeviceTaintSelector {
     pub pool: Option<Str>,
     pub device: Option<Str>,
 }
-message! { DeviceTaintSelector "k8s.io.api.resource.v1alpha3" Struct false 0x35174a4158b8a0b7 [255 0 1 2] [0 1 2]
+message! { DeviceTaintSelector "k8s.io.api.resource.v1alpha3" Struct false 0x35174a4158b8a0b7 b"\xff\x00\x01\x02" b"\x00\x01\x02"
 {
     driver: Option<Str>, "driver" 2 OMIT;
     pool: Option<Str>, "pool" 3 OMIT;
@@ -82,7 +82,7 @@ message! { DeviceTaintSelector "k8s.io.api.resource.v1alpha3" Struct false 0x351
 pub struct DeviceTaintRuleStatus {
     pub conditions: List<super::meta_v1::Condition>,
 }
-message! { DeviceTaintRuleStatus "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { DeviceTaintRuleStatus "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     conditions: List<super::meta_v1::Condition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
 }
@@ -94,7 +94,7 @@ pub struct DeviceTaintRuleList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<DeviceTaintRule>,
 }
-message! { DeviceTaintRuleList "k8s.io.api.resource.v1alpha3" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { DeviceTaintRuleList "k8s.io.api.resource.v1alpha3" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -110,11 +110,11 @@ pub struct ResourcePoolStatusRequest {
     pub spec: ResourcePoolStatusRequestSpec,
     pub status: Option<Box<ResourcePoolStatusRequestStatus>>,
 }
-message! { ResourcePoolStatusRequest "k8s.io.api.resource.v1alpha3" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { ResourcePoolStatusRequest "k8s.io.api.resource.v1alpha3" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
-    metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
+    metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT|REQUIRED;
     spec: ResourcePoolStatusRequestSpec, "spec" 2 REQUIRED;
     status: Option<Box<ResourcePoolStatusRequestStatus>>, "status" 3 OMIT;
 }
@@ -127,7 +127,7 @@ pub struct ResourcePoolStatusRequestSpec {
     pub pool_name: Option<Str>,
     pub limit: Option<i32>,
 }
-message! { ResourcePoolStatusRequestSpec "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 [2 255 0 1] [0 1 2]
+message! { ResourcePoolStatusRequestSpec "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 b"\x02\xff\x00\x01" b"\x00\x01\x02"
 {
     driver: Str, "driver" 1 REQUIRED;
     pool_name: Option<Str>, "poolName" 2 OMIT;
@@ -140,9 +140,9 @@ pub struct ResourcePoolStatusRequestStatus {
     pub pools: List<PoolStatus>,
     pub conditions: List<super::meta_v1::Condition>,
 }
-message! { ResourcePoolStatusRequestStatus "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 [255 2 1 0] [1 2 0]
+message! { ResourcePoolStatusRequestStatus "k8s.io.api.resource.v1alpha3" Struct false 0x7f6c280beaa8e3e7 b"\xff\x02\x01\x00" b"\x01\x02\x00"
 {
-    pool_count: Option<i32>, "poolCount" 6 OMIT;
+    pool_count: Option<i32>, "poolCount" 6 OMIT|REQUIRED;
     pools: List<PoolStatus>, "pools" 2 OMIT, Facts::NONE.list_atomic();
     conditions: List<super::meta_v1::Condition>, "conditions" 3 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
 }
@@ -160,10 +160,10 @@ pub struct PoolStatus {
     pub node_name: Option<Str>,
     pub validation_error: Option<Str>,
 }
-message! { PoolStatus "k8s.io.api.resource.v1alpha3" Struct false 0x9e2c31e94344f995 [7 6 0 3 255 9 255 255 2 255 8 5 255 4 255 1] [0 1 8 4 5 6 7 3 2 9]
+message! { PoolStatus "k8s.io.api.resource.v1alpha3" Struct false 0x9e2c31e94344f995 b"\x07\x06\x00\x03\xff\x09\xff\xff\x02\xff\x08\x05\xff\x04\xff\x01" b"\x00\x01\x08\x04\x05\x06\x07\x03\x02\x09"
 {
-    driver: Str, "driver" 1 OMIT;
-    pool_name: Str, "poolName" 2 OMIT;
+    driver: Str, "driver" 1 OMIT|REQUIRED;
+    pool_name: Str, "poolName" 2 OMIT|REQUIRED;
     generation: i64, "generation" 9 REQUIRED;
     resource_slice_count: Option<i32>, "resourceSliceCount" 8 OMIT;
     total_devices: Option<i32>, "totalDevices" 4 OMIT;
@@ -181,7 +181,7 @@ pub struct ResourcePoolStatusRequestList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ResourcePoolStatusRequest>,
 }
-message! { ResourcePoolStatusRequestList "k8s.io.api.resource.v1alpha3" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ResourcePoolStatusRequestList "k8s.io.api.resource.v1alpha3" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -9,7 +9,7 @@ pub struct ResourceSlice {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: ResourceSliceSpec,
 }
-message! { ResourceSlice "k8s.io.api.resource.v1beta1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { ResourceSlice "k8s.io.api.resource.v1beta1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -30,7 +30,7 @@ pub struct ResourceSliceSpec {
     pub per_device_node_selection: Option<bool>,
     pub shared_counters: List<CounterSet>,
 }
-message! { ResourceSliceSpec "k8s.io.api.resource.v1beta1" Struct false 0xa203d53d9e8bd6dd [3 5 6 0 7 4 2 1] [0 1 2 3 4 5 6 7]
+message! { ResourceSliceSpec "k8s.io.api.resource.v1beta1" Struct false 0xa203d53d9e8bd6dd b"\x03\x05\x06\x00\x07\x04\x02\x01" b"\x00\x01\x02\x03\x04\x05\x06\x07"
 {
     driver: Str, "driver" 1 REQUIRED;
     pool: ResourcePool, "pool" 2 REQUIRED;
@@ -47,17 +47,17 @@ pub struct CounterSet {
     pub name: Str,
     pub counters: Map<Counter>,
 }
-message! { CounterSet "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { CounterSet "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
-    counters: Map<Counter>, "counters" 2 OMIT;
+    counters: Map<Counter>, "counters" 2 OMIT|REQUIRED;
 }
 }
 
 pub struct Counter {
     pub value: Quantity,
 }
-message! { Counter "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { Counter "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     value: Quantity, "value" 1 REQUIRED;
 }
@@ -68,7 +68,7 @@ pub struct ResourcePool {
     pub generation: i64,
     pub resource_slice_count: i64,
 }
-message! { ResourcePool "k8s.io.api.resource.v1beta1" Struct false 0x87944c6b12870b0f [255 0 2 1] [0 1 2]
+message! { ResourcePool "k8s.io.api.resource.v1beta1" Struct false 0x87944c6b12870b0f b"\xff\x00\x02\x01" b"\x00\x01\x02"
 {
     name: Str, "name" 1 REQUIRED;
     generation: i64, "generation" 2 REQUIRED;
@@ -80,7 +80,7 @@ pub struct Device {
     pub name: Str,
     pub basic: Option<Box<BasicDevice>>,
 }
-message! { Device "k8s.io.api.resource.v1beta1" Struct false 0x62ce1ffad85b1c36 [1 0] [0 1]
+message! { Device "k8s.io.api.resource.v1beta1" Struct false 0x62ce1ffad85b1c36 b"\x01\x00" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     basic: Option<Box<BasicDevice>>, "basic" 2 OMIT;
@@ -101,7 +101,7 @@ pub struct BasicDevice {
     pub allow_multiple_allocations: Option<bool>,
     pub node_allocatable_resource_mappings: Map<NodeAllocatableResourceMapping>,
 }
-message! { BasicDevice "k8s.io.api.resource.v1beta1" Struct false 0x5731a99c3d942e0a [1 255 2 4 6 11 7 8 10 9 3 255 0 5 255 255] [0 1 2 3 4 5 6 7 8 9 10 11]
+message! { BasicDevice "k8s.io.api.resource.v1beta1" Struct false 0x5731a99c3d942e0a b"\x01\xff\x02\x04\x06\x0b\x07\x08\x0a\x09\x03\xff\x00\x05\xff\xff" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b"
 {
     attributes: Map<DeviceAttribute>, "attributes" 1 OMIT;
     capacity: Map<DeviceCapacity>, "capacity" 2 OMIT;
@@ -122,7 +122,7 @@ pub struct NodeAllocatableResourceMapping {
     pub capacity_key: Option<Str>,
     pub allocation_multiplier: Option<Quantity>,
 }
-message! { NodeAllocatableResourceMapping "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { NodeAllocatableResourceMapping "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     capacity_key: Option<Str>, "capacityKey" 1 OMIT;
     allocation_multiplier: Option<Quantity>, "allocationMultiplier" 2 OMIT;
@@ -133,10 +133,10 @@ pub struct DeviceCounterConsumption {
     pub counter_set: Str,
     pub counters: Map<Counter>,
 }
-message! { DeviceCounterConsumption "k8s.io.api.resource.v1beta1" Struct false 0x35174a4158b8a0b7 [0 1] [0 1]
+message! { DeviceCounterConsumption "k8s.io.api.resource.v1beta1" Struct false 0x35174a4158b8a0b7 b"\x00\x01" b"\x00\x01"
 {
     counter_set: Str, "counterSet" 1 REQUIRED;
-    counters: Map<Counter>, "counters" 2 OMIT;
+    counters: Map<Counter>, "counters" 2 OMIT|REQUIRED;
 }
 }
 
@@ -144,7 +144,7 @@ pub struct DeviceCapacity {
     pub value: Quantity,
     pub request_policy: Option<Box<CapacityRequestPolicy>>,
 }
-message! { DeviceCapacity "k8s.io.api.resource.v1beta1" Struct false 0x35174a4158b8a0b7 [1 0] [0 1]
+message! { DeviceCapacity "k8s.io.api.resource.v1beta1" Struct false 0x35174a4158b8a0b7 b"\x01\x00" b"\x00\x01"
 {
     value: Quantity, "value" 1 REQUIRED;
     request_policy: Option<Box<CapacityRequestPolicy>>, "requestPolicy" 2 OMIT;
@@ -156,7 +156,7 @@ pub struct CapacityRequestPolicy {
     pub valid_values: List<Quantity>,
     pub valid_range: Option<Box<CapacityRequestPolicyRange>>,
 }
-message! { CapacityRequestPolicy "k8s.io.api.resource.v1beta1" Struct false 0xcf91633be7328c1 [2 1 255 0] [0 1 2]
+message! { CapacityRequestPolicy "k8s.io.api.resource.v1beta1" Struct false 0xcf91633be7328c1 b"\x02\x01\xff\x00" b"\x00\x01\x02"
 {
     default: Option<Quantity>, "default" 1 0;
     valid_values: List<Quantity>, "validValues" 3 OMIT, Facts::NONE.list_atomic();
@@ -169,9 +169,9 @@ pub struct CapacityRequestPolicyRange {
     pub max: Option<Quantity>,
     pub step: Option<Quantity>,
 }
-message! { CapacityRequestPolicyRange "k8s.io.api.resource.v1beta1" Struct false 0x62ce1ffad85b1c36 [1 2 0 255] [0 1 2]
+message! { CapacityRequestPolicyRange "k8s.io.api.resource.v1beta1" Struct false 0x62ce1ffad85b1c36 b"\x01\x02\x00\xff" b"\x00\x01\x02"
 {
-    min: Option<Quantity>, "min" 1 OMIT;
+    min: Option<Quantity>, "min" 1 OMIT|REQUIRED;
     max: Option<Quantity>, "max" 2 OMIT;
     step: Option<Quantity>, "step" 3 OMIT;
 }
@@ -187,7 +187,7 @@ pub struct DeviceAttribute {
     pub string_values: List<Str>,
     pub version_values: List<Str>,
 }
-message! { DeviceAttribute "k8s.io.api.resource.v1beta1" Struct false 0x8db0dcdfa5ba4b24 [5 7 3 0 4 1 6 2] [0 1 2 3 4 5 6 7]
+message! { DeviceAttribute "k8s.io.api.resource.v1beta1" Struct false 0x8db0dcdfa5ba4b24 b"\x05\x07\x03\x00\x04\x01\x06\x02" b"\x00\x01\x02\x03\x04\x05\x06\x07"
 {
     int_value: Option<i64>, "int" 2 OMIT;
     bool_value: Option<bool>, "bool" 3 OMIT;
@@ -206,7 +206,7 @@ pub struct DeviceTaint {
     pub effect: Str,
     pub time_added: Option<Time>,
 }
-message! { DeviceTaint "k8s.io.api.resource.v1beta1" Struct false 0xec83972c97b6678e [3 2 0 1] [0 1 2 3]
+message! { DeviceTaint "k8s.io.api.resource.v1beta1" Struct false 0xec83972c97b6678e b"\x03\x02\x00\x01" b"\x00\x01\x02\x03"
 {
     key: Str, "key" 1 REQUIRED;
     value: Str, "value" 2 OMIT;
@@ -221,7 +221,7 @@ pub struct ResourceSliceList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ResourceSlice>,
 }
-message! { ResourceSliceList "k8s.io.api.resource.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ResourceSliceList "k8s.io.api.resource.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -237,7 +237,7 @@ pub struct ResourceClaim {
     pub spec: ResourceClaimSpec,
     pub status: ResourceClaimStatus,
 }
-message! { ResourceClaim "k8s.io.api.resource.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { ResourceClaim "k8s.io.api.resource.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -252,7 +252,7 @@ kind! { ResourceClaim "resource.k8s.io" "v1beta1" "resource.k8s.io/v1beta1" "res
 pub struct ResourceClaimSpec {
     pub devices: DeviceClaim,
 }
-message! { ResourceClaimSpec "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { ResourceClaimSpec "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     devices: DeviceClaim, "devices" 1 0;
 }
@@ -263,7 +263,7 @@ pub struct DeviceClaim {
     pub constraints: List<DeviceConstraint>,
     pub config: List<DeviceClaimConfiguration>,
 }
-message! { DeviceClaim "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 [255 2 1 0] [0 1 2]
+message! { DeviceClaim "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 b"\xff\x02\x01\x00" b"\x00\x01\x02"
 {
     requests: List<DeviceRequest>, "requests" 1 0, Facts::NONE.list_atomic();
     constraints: List<DeviceConstraint>, "constraints" 2 OMIT, Facts::NONE.list_atomic();
@@ -282,7 +282,7 @@ pub struct DeviceRequest {
     pub tolerations: List<DeviceToleration>,
     pub capacity: Option<Box<CapacityRequirements>>,
 }
-message! { DeviceRequest "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 [0 255 4 255 2 255 8 7 255 3 1 255 255 5 255 6] [0 1 2 3 4 5 6 7 8]
+message! { DeviceRequest "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\xff\x04\xff\x02\xff\x08\x07\xff\x03\x01\xff\xff\x05\xff\x06" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08"
 {
     name: Str, "name" 1 REQUIRED;
     device_class_name: Str, "deviceClassName" 2 0;
@@ -305,7 +305,7 @@ pub struct DeviceSubRequest {
     pub tolerations: List<DeviceToleration>,
     pub capacity: Option<Box<CapacityRequirements>>,
 }
-message! { DeviceSubRequest "k8s.io.api.resource.v1beta1" Struct false 0xbb60e342b1415c15 [6 1 255 4 5 2 0 3] [0 1 2 3 4 5 6]
+message! { DeviceSubRequest "k8s.io.api.resource.v1beta1" Struct false 0xbb60e342b1415c15 b"\x06\x01\xff\x04\x05\x02\x00\x03" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     name: Str, "name" 1 REQUIRED;
     device_class_name: Str, "deviceClassName" 2 REQUIRED;
@@ -320,7 +320,7 @@ message! { DeviceSubRequest "k8s.io.api.resource.v1beta1" Struct false 0xbb60e34
 pub struct CapacityRequirements {
     pub requests: Map<Quantity>,
 }
-message! { CapacityRequirements "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { CapacityRequirements "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     requests: Map<Quantity>, "requests" 1 OMIT;
 }
@@ -329,7 +329,7 @@ message! { CapacityRequirements "k8s.io.api.resource.v1beta1" Struct false 0x7f6
 pub struct DeviceSelector {
     pub cel: Option<Box<CELDeviceSelector>>,
 }
-message! { DeviceSelector "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { DeviceSelector "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     cel: Option<Box<CELDeviceSelector>>, "cel" 1 OMIT;
 }
@@ -338,7 +338,7 @@ message! { DeviceSelector "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280be
 pub struct CELDeviceSelector {
     pub expression: Str,
 }
-message! { CELDeviceSelector "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { CELDeviceSelector "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     expression: Str, "expression" 1 REQUIRED;
 }
@@ -349,7 +349,7 @@ pub struct DeviceConstraint {
     pub match_attribute: Option<Str>,
     pub distinct_attribute: Option<Str>,
 }
-message! { DeviceConstraint "k8s.io.api.resource.v1beta1" Struct false 0x101f5e859d7dded0 [2 0 1 255] [0 1 2]
+message! { DeviceConstraint "k8s.io.api.resource.v1beta1" Struct false 0x101f5e859d7dded0 b"\x02\x00\x01\xff" b"\x00\x01\x02"
 {
     requests: List<Str>, "requests" 1 OMIT, Facts::NONE.list_atomic();
     match_attribute: Option<Str>, "matchAttribute" 2 OMIT;
@@ -361,7 +361,7 @@ pub struct DeviceClaimConfiguration {
     pub requests: List<Str>,
     pub device_configuration: DeviceConfiguration,
 }
-message! { DeviceClaimConfiguration "k8s.io.api.resource.v1beta1" Struct false 0xec83972c97b6678e [0 1] [0 1]
+message! { DeviceClaimConfiguration "k8s.io.api.resource.v1beta1" Struct false 0xec83972c97b6678e b"\x00\x01" b"\x00\x01"
 {
     requests: List<Str>, "requests" 1 OMIT, Facts::NONE.list_atomic();
     device_configuration: DeviceConfiguration, "" 2 INLINE;
@@ -375,7 +375,7 @@ flat {
 pub struct DeviceConfiguration {
     pub opaque: Option<Box<OpaqueDeviceConfiguration>>,
 }
-message! { DeviceConfiguration "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { DeviceConfiguration "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     opaque: Option<Box<OpaqueDeviceConfiguration>>, "opaque" 1 OMIT;
 }
@@ -385,7 +385,7 @@ pub struct OpaqueDeviceConfiguration {
     pub driver: Str,
     pub parameters: RawJson,
 }
-message! { OpaqueDeviceConfiguration "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { OpaqueDeviceConfiguration "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     driver: Str, "driver" 1 REQUIRED;
     parameters: RawJson, "parameters" 2 REQUIRED;
@@ -399,7 +399,7 @@ pub struct DeviceToleration {
     pub effect: Str,
     pub toleration_seconds: Option<i64>,
 }
-message! { DeviceToleration "k8s.io.api.resource.v1beta1" Struct false 0x35174a4158b8a0b7 [0 255 255 1 4 2 255 3] [0 1 2 3 4]
+message! { DeviceToleration "k8s.io.api.resource.v1beta1" Struct false 0x35174a4158b8a0b7 b"\x00\xff\xff\x01\x04\x02\xff\x03" b"\x00\x01\x02\x03\x04"
 {
     key: Str, "key" 1 OMIT;
     operator: Str, "operator" 2 OMIT, Facts::NONE.default("\"Equal\"").values(&["Equal", "Exists"]);
@@ -414,7 +414,7 @@ pub struct ResourceClaimStatus {
     pub reserved_for: List<ResourceClaimConsumerReference>,
     pub devices: List<AllocatedDeviceStatus>,
 }
-message! { ResourceClaimStatus "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [2 255 1 0] [0 1 2]
+message! { ResourceClaimStatus "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x02\xff\x01\x00" b"\x00\x01\x02"
 {
     allocation: Option<Box<AllocationResult>>, "allocation" 1 OMIT;
     reserved_for: List<ResourceClaimConsumerReference>, "reservedFor" 2 OMIT, Facts::NONE.list_map(&["uid"]).patch("merge", "uid");
@@ -428,7 +428,7 @@ pub struct ResourceClaimConsumerReference {
     pub name: Str,
     pub uid: Str,
 }
-message! { ResourceClaimConsumerReference "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 [2 3 1 0] [0 1 2 3]
+message! { ResourceClaimConsumerReference "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 b"\x02\x03\x01\x00" b"\x00\x01\x02\x03"
 {
     api_group: Str, "apiGroup" 1 OMIT;
     resource: Str, "resource" 3 REQUIRED;
@@ -442,7 +442,7 @@ pub struct AllocationResult {
     pub node_selector: Option<Box<super::core_v1::NodeSelector>>,
     pub allocation_timestamp: Option<Time>,
 }
-message! { AllocationResult "k8s.io.api.resource.v1beta1" Struct false 0xec83972c97b6678e [1 255 2 0] [0 1 2]
+message! { AllocationResult "k8s.io.api.resource.v1beta1" Struct false 0xec83972c97b6678e b"\x01\xff\x02\x00" b"\x00\x01\x02"
 {
     devices: DeviceAllocationResult, "devices" 1 OMIT;
     node_selector: Option<Box<super::core_v1::NodeSelector>>, "nodeSelector" 3 OMIT;
@@ -454,7 +454,7 @@ pub struct DeviceAllocationResult {
     pub results: List<DeviceRequestAllocationResult>,
     pub config: List<DeviceAllocationConfiguration>,
 }
-message! { DeviceAllocationResult "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 [0 1] [0 1]
+message! { DeviceAllocationResult "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\x01" b"\x00\x01"
 {
     results: List<DeviceRequestAllocationResult>, "results" 1 OMIT, Facts::NONE.list_atomic();
     config: List<DeviceAllocationConfiguration>, "config" 2 OMIT, Facts::NONE.list_atomic();
@@ -473,7 +473,7 @@ pub struct DeviceRequestAllocationResult {
     pub share_id: Option<Str>,
     pub consumed_capacity: Map<Quantity>,
 }
-message! { DeviceRequestAllocationResult "k8s.io.api.resource.v1beta1" Struct false 0x54ceeaebb71fdebf [0 5 255 255 9 1 4 7 255 255 6 2 255 3 255 8] [0 1 2 3 4 5 6 7 8 9]
+message! { DeviceRequestAllocationResult "k8s.io.api.resource.v1beta1" Struct false 0x54ceeaebb71fdebf b"\x00\x05\xff\xff\x09\x01\x04\x07\xff\xff\x06\x02\xff\x03\xff\x08" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"
 {
     request: Str, "request" 1 REQUIRED;
     driver: Str, "driver" 2 REQUIRED;
@@ -493,7 +493,7 @@ pub struct DeviceAllocationConfiguration {
     pub requests: List<Str>,
     pub device_configuration: DeviceConfiguration,
 }
-message! { DeviceAllocationConfiguration "k8s.io.api.resource.v1beta1" Struct false 0xec83972c97b6678e [1 0 255 2] [0 1 2]
+message! { DeviceAllocationConfiguration "k8s.io.api.resource.v1beta1" Struct false 0xec83972c97b6678e b"\x01\x00\xff\x02" b"\x00\x01\x02"
 {
     source: Str, "source" 1 REQUIRED, Facts::NONE.values(&["FromClaim", "FromClass"]);
     requests: List<Str>, "requests" 2 OMIT, Facts::NONE.list_atomic();
@@ -512,7 +512,7 @@ pub struct ResourceClaimList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ResourceClaim>,
 }
-message! { ResourceClaimList "k8s.io.api.resource.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ResourceClaimList "k8s.io.api.resource.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -527,7 +527,7 @@ pub struct DeviceClass {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: DeviceClassSpec,
 }
-message! { DeviceClass "k8s.io.api.resource.v1beta1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { DeviceClass "k8s.io.api.resource.v1beta1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -543,7 +543,7 @@ pub struct DeviceClassSpec {
     pub config: List<DeviceClassConfiguration>,
     pub extended_resource_name: Option<Str>,
 }
-message! { DeviceClassSpec "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 [0 1 255 2] [0 1 2]
+message! { DeviceClassSpec "k8s.io.api.resource.v1beta1" Struct false 0xe47119871cf9abe0 b"\x00\x01\xff\x02" b"\x00\x01\x02"
 {
     selectors: List<DeviceSelector>, "selectors" 1 OMIT, Facts::NONE.list_atomic();
     config: List<DeviceClassConfiguration>, "config" 2 OMIT, Facts::NONE.list_atomic();
@@ -554,7 +554,7 @@ message! { DeviceClassSpec "k8s.io.api.resource.v1beta1" Struct false 0xe4711987
 pub struct DeviceClassConfiguration {
     pub device_configuration: DeviceConfiguration,
 }
-message! { DeviceClassConfiguration "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { DeviceClassConfiguration "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     device_configuration: DeviceConfiguration, "" 1 INLINE;
 }
@@ -569,7 +569,7 @@ pub struct DeviceClassList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<DeviceClass>,
 }
-message! { DeviceClassList "k8s.io.api.resource.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { DeviceClassList "k8s.io.api.resource.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -584,7 +584,7 @@ pub struct ResourceClaimTemplate {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: ResourceClaimTemplateSpec,
 }
-message! { ResourceClaimTemplate "k8s.io.api.resource.v1beta1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { ResourceClaimTemplate "k8s.io.api.resource.v1beta1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -599,7 +599,7 @@ pub struct ResourceClaimTemplateSpec {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: ResourceClaimSpec,
 }
-message! { ResourceClaimTemplateSpec "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { ResourceClaimTemplateSpec "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     metadata: super::meta_v1::ObjectMeta, "metadata" 1 OMIT;
     spec: ResourceClaimSpec, "spec" 2 REQUIRED;
@@ -612,7 +612,7 @@ pub struct ResourceClaimTemplateList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<ResourceClaimTemplate>,
 }
-message! { ResourceClaimTemplateList "k8s.io.api.resource.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { ResourceClaimTemplateList "k8s.io.api.resource.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -630,7 +630,7 @@ pub struct AllocatedDeviceStatus {
     pub data: Option<RawJson>,
     pub network_data: Option<Box<NetworkDeviceData>>,
 }
-message! { AllocatedDeviceStatus "k8s.io.api.resource.v1beta1" Struct false 0x58f14bd839cebcfe [5 1 0 3 6 2 4 255] [0 1 2 4 5 6 3]
+message! { AllocatedDeviceStatus "k8s.io.api.resource.v1beta1" Struct false 0x58f14bd839cebcfe b"\x05\x01\x00\x03\x06\x02\x04\xff" b"\x00\x01\x02\x04\x05\x06\x03"
 {
     driver: Str, "driver" 1 REQUIRED;
     pool: Str, "pool" 2 REQUIRED;
@@ -647,7 +647,7 @@ pub struct NetworkDeviceData {
     pub ips: List<Str>,
     pub hardware_address: Str,
 }
-message! { NetworkDeviceData "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 [255 1 0 2] [0 1 2]
+message! { NetworkDeviceData "k8s.io.api.resource.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\xff\x01\x00\x02" b"\x00\x01\x02"
 {
     interface_name: Str, "interfaceName" 1 OMIT;
     ips: List<Str>, "ips" 2 OMIT, Facts::NONE.list_atomic();

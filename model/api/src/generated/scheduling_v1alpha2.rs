@@ -9,7 +9,7 @@ pub struct Workload {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: WorkloadSpec,
 }
-message! { Workload "k8s.io.api.scheduling.v1alpha2" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { Workload "k8s.io.api.scheduling.v1alpha2" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -26,7 +26,7 @@ pub struct WorkloadList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<Workload>,
 }
-message! { WorkloadList "k8s.io.api.scheduling.v1alpha2" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { WorkloadList "k8s.io.api.scheduling.v1alpha2" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -39,7 +39,7 @@ pub struct WorkloadSpec {
     pub controller_ref: Option<Box<TypedLocalObjectReference>>,
     pub pod_group_templates: List<PodGroupTemplate>,
 }
-message! { WorkloadSpec "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { WorkloadSpec "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     controller_ref: Option<Box<TypedLocalObjectReference>>, "controllerRef" 1 OMIT;
     pod_group_templates: List<PodGroupTemplate>, "podGroupTemplates" 2 REQUIRED, Facts::NONE.list_map(&["name"]);
@@ -51,7 +51,7 @@ pub struct TypedLocalObjectReference {
     pub kind: Str,
     pub name: Str,
 }
-message! { TypedLocalObjectReference "k8s.io.api.scheduling.v1alpha2" Struct false 0xe47119871cf9abe0 [2 1 255 0] [0 1 2]
+message! { TypedLocalObjectReference "k8s.io.api.scheduling.v1alpha2" Struct false 0xe47119871cf9abe0 b"\x02\x01\xff\x00" b"\x00\x01\x02"
 {
     api_group: Str, "apiGroup" 1 OMIT;
     kind: Str, "kind" 2 REQUIRED;
@@ -68,7 +68,7 @@ pub struct PodGroupTemplate {
     pub priority_class_name: Str,
     pub priority: Option<i32>,
 }
-message! { PodGroupTemplate "k8s.io.api.scheduling.v1alpha2" Struct false 0xe75eb9b4995d2a1b [1 5 0 3 2 4 6 255] [0 1 2 3 4 5 6]
+message! { PodGroupTemplate "k8s.io.api.scheduling.v1alpha2" Struct false 0xe75eb9b4995d2a1b b"\x01\x05\x00\x03\x02\x04\x06\xff" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     name: Str, "name" 1 REQUIRED;
     scheduling_policy: PodGroupSchedulingPolicy, "schedulingPolicy" 2 REQUIRED;
@@ -84,7 +84,7 @@ pub struct PodGroupSchedulingPolicy {
     pub basic: Option<Box<BasicSchedulingPolicy>>,
     pub gang: Option<Box<GangSchedulingPolicy>>,
 }
-message! { PodGroupSchedulingPolicy "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { PodGroupSchedulingPolicy "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     basic: Option<Box<BasicSchedulingPolicy>>, "basic" 1 OMIT;
     gang: Option<Box<GangSchedulingPolicy>>, "gang" 2 OMIT;
@@ -93,7 +93,7 @@ message! { PodGroupSchedulingPolicy "k8s.io.api.scheduling.v1alpha2" Struct fals
 
 pub struct BasicSchedulingPolicy {
 }
-message! { BasicSchedulingPolicy "k8s.io.api.scheduling.v1alpha2" Struct false 0x1 [] []
+message! { BasicSchedulingPolicy "k8s.io.api.scheduling.v1alpha2" Struct false 0x1 b"" b""
 {
 }
 }
@@ -101,7 +101,7 @@ message! { BasicSchedulingPolicy "k8s.io.api.scheduling.v1alpha2" Struct false 0
 pub struct GangSchedulingPolicy {
     pub min_count: i32,
 }
-message! { GangSchedulingPolicy "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { GangSchedulingPolicy "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     min_count: i32, "minCount" 1 REQUIRED;
 }
@@ -112,7 +112,7 @@ pub struct PodGroupResourceClaim {
     pub resource_claim_name: Option<Str>,
     pub resource_claim_template_name: Option<Str>,
 }
-message! { PodGroupResourceClaim "k8s.io.api.scheduling.v1alpha2" Struct false 0xe47119871cf9abe0 [0 2 255 1] [0 1 2]
+message! { PodGroupResourceClaim "k8s.io.api.scheduling.v1alpha2" Struct false 0xe47119871cf9abe0 b"\x00\x02\xff\x01" b"\x00\x01\x02"
 {
     name: Str, "name" 1 REQUIRED;
     resource_claim_name: Option<Str>, "resourceClaimName" 2 OMIT;
@@ -127,7 +127,7 @@ pub struct PodGroup {
     pub spec: PodGroupSpec,
     pub status: PodGroupStatus,
 }
-message! { PodGroup "k8s.io.api.scheduling.v1alpha2" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { PodGroup "k8s.io.api.scheduling.v1alpha2" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -145,7 +145,7 @@ pub struct PodGroupList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<PodGroup>,
 }
-message! { PodGroupList "k8s.io.api.scheduling.v1alpha2" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PodGroupList "k8s.io.api.scheduling.v1alpha2" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -163,7 +163,7 @@ pub struct PodGroupSpec {
     pub priority_class_name: Str,
     pub priority: Option<i32>,
 }
-message! { PodGroupSpec "k8s.io.api.scheduling.v1alpha2" Struct false 0x34bc346ca79ad6d4 [4 1 255 2 0 5 3 6] [0 1 2 3 4 5 6]
+message! { PodGroupSpec "k8s.io.api.scheduling.v1alpha2" Struct false 0x34bc346ca79ad6d4 b"\x04\x01\xff\x02\x00\x05\x03\x06" b"\x00\x01\x02\x03\x04\x05\x06"
 {
     pod_group_template_ref: Option<Box<PodGroupTemplateReference>>, "podGroupTemplateRef" 1 0;
     scheduling_policy: PodGroupSchedulingPolicy, "schedulingPolicy" 2 REQUIRED;
@@ -179,7 +179,7 @@ pub struct PodGroupStatus {
     pub conditions: List<super::meta_v1::Condition>,
     pub resource_claim_statuses: List<PodGroupResourceClaimStatus>,
 }
-message! { PodGroupStatus "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 [1 0] [0 1]
+message! { PodGroupStatus "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 b"\x01\x00" b"\x00\x01"
 {
     conditions: List<super::meta_v1::Condition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
     resource_claim_statuses: List<PodGroupResourceClaimStatus>, "resourceClaimStatuses" 2 OMIT, Facts::NONE.list_map(&["name"]).patch("merge,retainKeys", "name");
@@ -190,7 +190,7 @@ pub struct PodGroupResourceClaimStatus {
     pub name: Str,
     pub resource_claim_name: Option<Str>,
 }
-message! { PodGroupResourceClaimStatus "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { PodGroupResourceClaimStatus "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     name: Str, "name" 1 REQUIRED;
     resource_claim_name: Option<Str>, "resourceClaimName" 2 OMIT;
@@ -200,7 +200,7 @@ message! { PodGroupResourceClaimStatus "k8s.io.api.scheduling.v1alpha2" Struct f
 pub struct PodGroupTemplateReference {
     pub workload: Option<Box<WorkloadPodGroupTemplateReference>>,
 }
-message! { PodGroupTemplateReference "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PodGroupTemplateReference "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     workload: Option<Box<WorkloadPodGroupTemplateReference>>, "workload" 1 0;
 }
@@ -210,7 +210,7 @@ pub struct WorkloadPodGroupTemplateReference {
     pub workload_name: Str,
     pub pod_group_template_name: Str,
 }
-message! { WorkloadPodGroupTemplateReference "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { WorkloadPodGroupTemplateReference "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     workload_name: Str, "workloadName" 1 REQUIRED;
     pod_group_template_name: Str, "podGroupTemplateName" 2 REQUIRED;
@@ -220,7 +220,7 @@ message! { WorkloadPodGroupTemplateReference "k8s.io.api.scheduling.v1alpha2" St
 pub struct PodGroupSchedulingConstraints {
     pub topology: List<TopologyConstraint>,
 }
-message! { PodGroupSchedulingConstraints "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { PodGroupSchedulingConstraints "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     topology: List<TopologyConstraint>, "topology" 1 OMIT, Facts::NONE.list_atomic();
 }
@@ -229,7 +229,7 @@ message! { PodGroupSchedulingConstraints "k8s.io.api.scheduling.v1alpha2" Struct
 pub struct TopologyConstraint {
     pub key: Str,
 }
-message! { TopologyConstraint "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { TopologyConstraint "k8s.io.api.scheduling.v1alpha2" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     key: Str, "key" 1 REQUIRED;
 }

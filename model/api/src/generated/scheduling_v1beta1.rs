@@ -12,7 +12,7 @@ pub struct PriorityClass {
     pub description: Str,
     pub preemption_policy: Option<Str>,
 }
-message! { PriorityClass "k8s.io.api.scheduling.v1beta1" Struct false 0x70ab445a25f95cd4 [3 1 5 2 255 0 6 4] [2 3 4 5 6]
+message! { PriorityClass "k8s.io.api.scheduling.v1beta1" Struct false 0x70ab445a25f95cd4 b"\x03\x01\x05\x02\xff\x00\x06\x04" b"\x02\x03\x04\x05\x06"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -32,7 +32,7 @@ pub struct PriorityClassList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<PriorityClass>,
 }
-message! { PriorityClassList "k8s.io.api.scheduling.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { PriorityClassList "k8s.io.api.scheduling.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

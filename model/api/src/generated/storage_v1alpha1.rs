@@ -10,7 +10,7 @@ pub struct VolumeAttachment {
     pub spec: VolumeAttachmentSpec,
     pub status: VolumeAttachmentStatus,
 }
-message! { VolumeAttachment "k8s.io.api.storage.v1alpha1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { VolumeAttachment "k8s.io.api.storage.v1alpha1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -28,7 +28,7 @@ pub struct VolumeAttachmentList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<VolumeAttachment>,
 }
-message! { VolumeAttachmentList "k8s.io.api.storage.v1alpha1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { VolumeAttachmentList "k8s.io.api.storage.v1alpha1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -42,7 +42,7 @@ pub struct VolumeAttachmentSpec {
     pub source: VolumeAttachmentSource,
     pub node_name: Str,
 }
-message! { VolumeAttachmentSpec "k8s.io.api.storage.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [2 1 255 0] [0 1 2]
+message! { VolumeAttachmentSpec "k8s.io.api.storage.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x01\xff\x00" b"\x00\x01\x02"
 {
     attacher: Str, "attacher" 1 REQUIRED;
     source: VolumeAttachmentSource, "source" 2 REQUIRED;
@@ -54,7 +54,7 @@ pub struct VolumeAttachmentSource {
     pub persistent_volume_name: Option<Str>,
     pub inline_volume_spec: Option<Box<super::core_v1::PersistentVolumeSpec>>,
 }
-message! { VolumeAttachmentSource "k8s.io.api.storage.v1alpha1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { VolumeAttachmentSource "k8s.io.api.storage.v1alpha1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     persistent_volume_name: Option<Str>, "persistentVolumeName" 1 OMIT;
     inline_volume_spec: Option<Box<super::core_v1::PersistentVolumeSpec>>, "inlineVolumeSpec" 2 OMIT;
@@ -67,7 +67,7 @@ pub struct VolumeAttachmentStatus {
     pub attach_error: Option<Box<VolumeError>>,
     pub detach_error: Option<Box<VolumeError>>,
 }
-message! { VolumeAttachmentStatus "k8s.io.api.storage.v1alpha1" Struct false 0xa678b4fb909fcf00 [3 1 2 0] [0 1 2 3]
+message! { VolumeAttachmentStatus "k8s.io.api.storage.v1alpha1" Struct false 0xa678b4fb909fcf00 b"\x03\x01\x02\x00" b"\x00\x01\x02\x03"
 {
     attached: bool, "attached" 1 REQUIRED;
     attachment_metadata: Map<Str>, "attachmentMetadata" 2 OMIT;
@@ -81,7 +81,7 @@ pub struct VolumeError {
     pub message: Str,
     pub error_code: Option<i32>,
 }
-message! { VolumeError "k8s.io.api.storage.v1alpha1" Struct false 0x101f5e859d7dded0 [1 0 255 2] [0 1 2]
+message! { VolumeError "k8s.io.api.storage.v1alpha1" Struct false 0x101f5e859d7dded0 b"\x01\x00\xff\x02" b"\x00\x01\x02"
 {
     time: Time, "time" 1 OMIT;
     message: Str, "message" 2 OMIT;
@@ -98,7 +98,7 @@ pub struct CSIStorageCapacity {
     pub capacity: Option<Quantity>,
     pub maximum_volume_size: Option<Quantity>,
 }
-message! { CSIStorageCapacity "k8s.io.api.storage.v1alpha1" Struct false 0x71b289a50d5bf51f [2 255 0 1 3 4 6 5] [2 3 4 5 6]
+message! { CSIStorageCapacity "k8s.io.api.storage.v1alpha1" Struct false 0x71b289a50d5bf51f b"\x02\xff\x00\x01\x03\x04\x06\x05" b"\x02\x03\x04\x05\x06"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -118,7 +118,7 @@ pub struct CSIStorageCapacityList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<CSIStorageCapacity>,
 }
-message! { CSIStorageCapacityList "k8s.io.api.storage.v1alpha1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { CSIStorageCapacityList "k8s.io.api.storage.v1alpha1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -134,7 +134,7 @@ pub struct VolumeAttributesClass {
     pub driver_name: Str,
     pub parameters: Map<Str>,
 }
-message! { VolumeAttributesClass "k8s.io.api.storage.v1alpha1" Struct false 0xe47119871cf9abe0 [255 0 3 4 2 255 1 255] [2 3 4]
+message! { VolumeAttributesClass "k8s.io.api.storage.v1alpha1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x03\x04\x02\xff\x01\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -152,7 +152,7 @@ pub struct VolumeAttributesClassList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<VolumeAttributesClass>,
 }
-message! { VolumeAttributesClassList "k8s.io.api.storage.v1alpha1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { VolumeAttributesClassList "k8s.io.api.storage.v1alpha1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -15,7 +15,7 @@ pub struct StorageClass {
     pub volume_binding_mode: Option<Str>,
     pub allowed_topologies: List<super::core_v1::TopologySelectorTerm>,
 }
-message! { StorageClass "k8s.io.api.storage.v1beta1" Struct false 0x176ecbc97de6b416 [255 255 7 6 255 2 255 0 8 9 3 4 1 255 255 5] [2 3 4 5 6 7 8 9]
+message! { StorageClass "k8s.io.api.storage.v1beta1" Struct false 0x176ecbc97de6b416 b"\xff\xff\x07\x06\xff\x02\xff\x00\x08\x09\x03\x04\x01\xff\xff\x05" b"\x02\x03\x04\x05\x06\x07\x08\x09"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -38,7 +38,7 @@ pub struct StorageClassList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<StorageClass>,
 }
-message! { StorageClassList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { StorageClassList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -54,7 +54,7 @@ pub struct VolumeAttachment {
     pub spec: VolumeAttachmentSpec,
     pub status: VolumeAttachmentStatus,
 }
-message! { VolumeAttachment "k8s.io.api.storage.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { VolumeAttachment "k8s.io.api.storage.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -72,7 +72,7 @@ pub struct VolumeAttachmentList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<VolumeAttachment>,
 }
-message! { VolumeAttachmentList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { VolumeAttachmentList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -86,7 +86,7 @@ pub struct VolumeAttachmentSpec {
     pub source: VolumeAttachmentSource,
     pub node_name: Str,
 }
-message! { VolumeAttachmentSpec "k8s.io.api.storage.v1beta1" Struct false 0x7f6c280beaa8e3e7 [2 1 255 0] [0 1 2]
+message! { VolumeAttachmentSpec "k8s.io.api.storage.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x02\x01\xff\x00" b"\x00\x01\x02"
 {
     attacher: Str, "attacher" 1 REQUIRED;
     source: VolumeAttachmentSource, "source" 2 REQUIRED;
@@ -98,7 +98,7 @@ pub struct VolumeAttachmentSource {
     pub persistent_volume_name: Option<Str>,
     pub inline_volume_spec: Option<Box<super::core_v1::PersistentVolumeSpec>>,
 }
-message! { VolumeAttachmentSource "k8s.io.api.storage.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { VolumeAttachmentSource "k8s.io.api.storage.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     persistent_volume_name: Option<Str>, "persistentVolumeName" 1 OMIT;
     inline_volume_spec: Option<Box<super::core_v1::PersistentVolumeSpec>>, "inlineVolumeSpec" 2 OMIT;
@@ -111,7 +111,7 @@ pub struct VolumeAttachmentStatus {
     pub attach_error: Option<Box<VolumeError>>,
     pub detach_error: Option<Box<VolumeError>>,
 }
-message! { VolumeAttachmentStatus "k8s.io.api.storage.v1beta1" Struct false 0xa678b4fb909fcf00 [3 1 2 0] [0 1 2 3]
+message! { VolumeAttachmentStatus "k8s.io.api.storage.v1beta1" Struct false 0xa678b4fb909fcf00 b"\x03\x01\x02\x00" b"\x00\x01\x02\x03"
 {
     attached: bool, "attached" 1 REQUIRED;
     attachment_metadata: Map<Str>, "attachmentMetadata" 2 OMIT;
@@ -125,7 +125,7 @@ pub struct VolumeError {
     pub message: Str,
     pub error_code: Option<i32>,
 }
-message! { VolumeError "k8s.io.api.storage.v1beta1" Struct false 0x101f5e859d7dded0 [1 0 255 2] [0 1 2]
+message! { VolumeError "k8s.io.api.storage.v1beta1" Struct false 0x101f5e859d7dded0 b"\x01\x00\xff\x02" b"\x00\x01\x02"
 {
     time: Time, "time" 1 OMIT;
     message: Str, "message" 2 OMIT;
@@ -139,7 +139,7 @@ pub struct CSIDriver {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: CSIDriverSpec,
 }
-message! { CSIDriver "k8s.io.api.storage.v1beta1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { CSIDriver "k8s.io.api.storage.v1beta1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -156,7 +156,7 @@ pub struct CSIDriverList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<CSIDriver>,
 }
-message! { CSIDriverList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { CSIDriverList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -178,7 +178,7 @@ pub struct CSIDriverSpec {
     pub service_account_token_in_secrets: Option<bool>,
     pub prevent_pod_scheduling_if_missing: Option<bool>,
 }
-message! { CSIDriverSpec "k8s.io.api.storage.v1beta1" Struct false 0xc44ebca6d3903f48 [3 10 255 255 6 255 255 1 255 2 0 9 5 7 4 8] [0 1 2 3 4 5 6 7 8 9 10]
+message! { CSIDriverSpec "k8s.io.api.storage.v1beta1" Struct false 0xc44ebca6d3903f48 b"\x03\x0a\xff\xff\x06\xff\xff\x01\xff\x02\x00\x09\x05\x07\x04\x08" b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a"
 {
     attach_required: Option<bool>, "attachRequired" 1 OMIT;
     pod_info_on_mount: Option<bool>, "podInfoOnMount" 2 OMIT;
@@ -198,7 +198,7 @@ pub struct TokenRequest {
     pub audience: Str,
     pub expiration_seconds: Option<i64>,
 }
-message! { TokenRequest "k8s.io.api.storage.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0 1] [0 1]
+message! { TokenRequest "k8s.io.api.storage.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00\x01" b"\x00\x01"
 {
     audience: Str, "audience" 1 REQUIRED;
     expiration_seconds: Option<i64>, "expirationSeconds" 2 OMIT;
@@ -211,7 +211,7 @@ pub struct CSINode {
     pub metadata: super::meta_v1::ObjectMeta,
     pub spec: CSINodeSpec,
 }
-message! { CSINode "k8s.io.api.storage.v1beta1" Struct false 0x6f44842fb582b526 [0 2 1 3] [2 3]
+message! { CSINode "k8s.io.api.storage.v1beta1" Struct false 0x6f44842fb582b526 b"\x00\x02\x01\x03" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -225,7 +225,7 @@ kind! { CSINode "storage.k8s.io" "v1beta1" "storage.k8s.io/v1beta1" "" false }
 pub struct CSINodeSpec {
     pub drivers: List<CSINodeDriver>,
 }
-message! { CSINodeSpec "k8s.io.api.storage.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { CSINodeSpec "k8s.io.api.storage.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     drivers: List<CSINodeDriver>, "drivers" 1 REQUIRED, Facts::NONE.list_map(&["name"]).patch("merge", "name");
 }
@@ -237,7 +237,7 @@ pub struct CSINodeDriver {
     pub topology_keys: List<Str>,
     pub allocatable: Option<Box<VolumeNodeResources>>,
 }
-message! { CSINodeDriver "k8s.io.api.storage.v1beta1" Struct false 0x35174a4158b8a0b7 [1 2 3 0] [0 1 2 3]
+message! { CSINodeDriver "k8s.io.api.storage.v1beta1" Struct false 0x35174a4158b8a0b7 b"\x01\x02\x03\x00" b"\x00\x01\x02\x03"
 {
     name: Str, "name" 1 REQUIRED;
     node_id: Str, "nodeID" 2 REQUIRED;
@@ -249,7 +249,7 @@ message! { CSINodeDriver "k8s.io.api.storage.v1beta1" Struct false 0x35174a4158b
 pub struct VolumeNodeResources {
     pub count: Option<i32>,
 }
-message! { VolumeNodeResources "k8s.io.api.storage.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { VolumeNodeResources "k8s.io.api.storage.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     count: Option<i32>, "count" 1 OMIT;
 }
@@ -261,7 +261,7 @@ pub struct CSINodeList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<CSINode>,
 }
-message! { CSINodeList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { CSINodeList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -279,7 +279,7 @@ pub struct CSIStorageCapacity {
     pub capacity: Option<Quantity>,
     pub maximum_volume_size: Option<Quantity>,
 }
-message! { CSIStorageCapacity "k8s.io.api.storage.v1beta1" Struct false 0x71b289a50d5bf51f [2 255 0 1 3 4 6 5] [2 3 4 5 6]
+message! { CSIStorageCapacity "k8s.io.api.storage.v1beta1" Struct false 0x71b289a50d5bf51f b"\x02\xff\x00\x01\x03\x04\x06\x05" b"\x02\x03\x04\x05\x06"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -299,7 +299,7 @@ pub struct CSIStorageCapacityList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<CSIStorageCapacity>,
 }
-message! { CSIStorageCapacityList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { CSIStorageCapacityList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -315,7 +315,7 @@ pub struct VolumeAttributesClass {
     pub driver_name: Str,
     pub parameters: Map<Str>,
 }
-message! { VolumeAttributesClass "k8s.io.api.storage.v1beta1" Struct false 0xe47119871cf9abe0 [255 0 3 4 2 255 1 255] [2 3 4]
+message! { VolumeAttributesClass "k8s.io.api.storage.v1beta1" Struct false 0xe47119871cf9abe0 b"\xff\x00\x03\x04\x02\xff\x01\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -333,7 +333,7 @@ pub struct VolumeAttributesClassList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<VolumeAttributesClass>,
 }
-message! { VolumeAttributesClassList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { VolumeAttributesClassList "k8s.io.api.storage.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -10,7 +10,7 @@ pub struct StorageVersionMigration {
     pub spec: StorageVersionMigrationSpec,
     pub status: StorageVersionMigrationStatus,
 }
-message! { StorageVersionMigration "k8s.io.api.storagemigration.v1beta1" Struct false 0xec83972c97b6678e [255 1 3 0 255 2 4 255] [2 3 4]
+message! { StorageVersionMigration "k8s.io.api.storagemigration.v1beta1" Struct false 0xec83972c97b6678e b"\xff\x01\x03\x00\xff\x02\x04\xff" b"\x02\x03\x04"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;
@@ -25,7 +25,7 @@ kind! { StorageVersionMigration "storagemigration.k8s.io" "v1beta1" "storagemigr
 pub struct StorageVersionMigrationSpec {
     pub resource: super::meta_v1::GroupResource,
 }
-message! { StorageVersionMigrationSpec "k8s.io.api.storagemigration.v1beta1" Struct false 0x7f6c280beaa8e3e7 [0] [0]
+message! { StorageVersionMigrationSpec "k8s.io.api.storagemigration.v1beta1" Struct false 0x7f6c280beaa8e3e7 b"\x00" b"\x00"
 {
     resource: super::meta_v1::GroupResource, "resource" 1 REQUIRED;
 }
@@ -35,7 +35,7 @@ pub struct StorageVersionMigrationStatus {
     pub conditions: List<super::meta_v1::Condition>,
     pub resource_version: Str,
 }
-message! { StorageVersionMigrationStatus "k8s.io.api.storagemigration.v1beta1" Struct false 0x62ce1ffad85b1c36 [1 0] [0 1]
+message! { StorageVersionMigrationStatus "k8s.io.api.storagemigration.v1beta1" Struct false 0x62ce1ffad85b1c36 b"\x01\x00" b"\x00\x01"
 {
     conditions: List<super::meta_v1::Condition>, "conditions" 1 OMIT, Facts::NONE.list_map(&["type"]).patch("merge", "type");
     resource_version: Str, "resourceVersion" 2 OMIT;
@@ -48,7 +48,7 @@ pub struct StorageVersionMigrationList {
     pub metadata: super::meta_v1::ListMeta,
     pub items: List<StorageVersionMigration>,
 }
-message! { StorageVersionMigrationList "k8s.io.api.storagemigration.v1beta1" Struct false 0xc19903639183de07 [2 0 3 1] [2 3]
+message! { StorageVersionMigrationList "k8s.io.api.storagemigration.v1beta1" Struct false 0xc19903639183de07 b"\x02\x00\x03\x01" b"\x02\x03"
 {
     kind: Str, "kind" 0 OMIT;
     api_version: Str, "apiVersion" 0 OMIT;

@@ -209,6 +209,7 @@ fn memory(runtime: &tokio::runtime::Runtime) -> Result<(), Box<dyn std::error::E
         while !task.is_finished() {
             core.step();
         }
+        clock.advance(Duration::from_secs(1));
     }
     clock.advance(Duration::from_secs(400));
     while core.step().more == Again::Now {}

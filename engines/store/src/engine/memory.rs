@@ -12,6 +12,9 @@ use std::sync::Arc;
 pub enum Fault {
     /// The disk is full: nothing is written. Every batch fails until [`MemoryDisk::heal`].
     NoSpace,
+    /// The disk is full, which is noticed after the batch was written. Every batch fails until
+    /// [`MemoryDisk::heal`].
+    NoSpaceLate,
     /// Writing works, syncing does not. Every batch fails until [`MemoryDisk::heal`].
     SyncFails,
     /// The process dies before the batch is written.
@@ -153,7 +156,9 @@ impl Engine for MemoryEngine {
             disk.unsynced.push(batch.clone());
         }
         match fault {
-            Some(Fault::NoSpace) => return Err(EngineError::NoSpace { attempt }),
+            Some(Fault::NoSpace | Fault::NoSpaceLate) => {
+                return Err(EngineError::NoSpace { attempt });
+            }
             Some(Fault::SyncFails | Fault::CrashBeforeWrite | Fault::CrashBeforeSync) => {
                 return Err(lost());
             }
@@ -167,7 +172,7 @@ impl Engine for MemoryEngine {
 
     fn reopen(&mut self) -> Result<(), EngineError> {
         match self.disk.0.lock().fault {
-            Some(Fault::NoSpace) => Err(EngineError::NoSpace {
+            Some(Fault::NoSpace | Fault::NoSpaceLate) => Err(EngineError::NoSpace {
                 attempt: "opening memory again".to_owned(),
             }),
             Some(_) => Err(EngineError::Stopped),

@@ -280,11 +280,8 @@ impl Model {
 
     /// A batch that the disk does not take changes nothing for anybody, now or after the disk is back.
     fn fail(&mut self, kind: u8) {
-        let fault = if kind.is_multiple_of(2) {
-            Fault::NoSpace
-        } else {
-            Fault::SyncFails
-        };
+        let faults = [Fault::NoSpace, Fault::NoSpaceLate, Fault::SyncFails];
+        let fault = faults[kind as usize % 3];
         self.rig.disk.fail(fault);
         let answer = self.rig.commit(put(&key(kind), "lost|"));
         assert!(matches!(answer, Err(CommitError::Storage(_))), "{answer:?}");

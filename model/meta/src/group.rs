@@ -117,6 +117,14 @@ impl From<Gvk<'_>> for GroupVersionKind {
 }
 
 impl GroupResource {
+    /// The resource that serves kind `T`.
+    pub const fn of<T: Kind>() -> Self {
+        GroupResource {
+            group: Str::from_static(T::GROUP),
+            resource: Str::from_static(T::PLURAL),
+        }
+    }
+
     /// The resource `resource` of `group`.
     pub fn new(group: impl Into<Str>, resource: impl Into<Str>) -> Self {
         GroupResource {

@@ -3,7 +3,7 @@
 //! Invariant: immutable once shared; a clone costs a few reference counts, so that a reader keeps its moment for as
 //! long as it likes while the next one is made beside it.
 
-use crate::{GroupVersionResource, ObjectKey, Revision};
+use crate::{GroupResource, ObjectKey, Revision};
 use corten_api::{Kind, Object};
 use imbl::{HashMap, OrdMap};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use std::sync::Arc;
 /// The objects of one resource, by namespace and name.
 pub type Table = OrdMap<ObjectKey, Arc<Object>>;
 
-/// Objects by resource.
+/// Objects by resource, each in the one version in which it is stored.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    tables: HashMap<GroupVersionResource, Table>,
+    tables: HashMap<GroupResource, Table>,
     revision: Revision,
 }
 
@@ -37,14 +37,14 @@ impl Snapshot {
     /// The object `name` of kind `T`; `namespace` is empty for cluster-scoped kinds.
     pub fn get<T: Kind>(&self, namespace: &str, name: &str) -> Option<&T> {
         self.tables
-            .get(&GroupVersionResource::of::<T>())?
+            .get(&GroupResource::of::<T>())?
             .get(&ObjectKey::new(namespace, name))?
             .downcast_ref::<T>()
     }
 
     /// All objects of kind `T`, by namespace and name.
     pub fn list<T: Kind>(&self) -> impl Iterator<Item = &T> {
-        self.table(&GroupVersionResource::of::<T>())
+        self.table(&GroupResource::of::<T>())
             .into_iter()
             .flat_map(|t| t.values())
             .filter_map(|o| o.downcast_ref::<T>())
@@ -52,19 +52,19 @@ impl Snapshot {
 
     /// The objects of kind `T` in `namespace`, by name.
     pub fn list_in<T: Kind>(&self, namespace: &str) -> impl Iterator<Item = &T> {
-        self.objects_in(&GroupVersionResource::of::<T>(), namespace)
+        self.objects_in(&GroupResource::of::<T>(), namespace)
             .filter_map(|o| o.downcast_ref::<T>())
     }
 
     /// The objects of a resource, typed or not.
-    pub fn table(&self, resource: &GroupVersionResource) -> Option<&Table> {
+    pub fn table(&self, resource: &GroupResource) -> Option<&Table> {
         self.tables.get(resource)
     }
 
     /// The objects of a resource in `namespace`, by name.
     pub fn objects_in<'a>(
         &'a self,
-        resource: &GroupVersionResource,
+        resource: &GroupResource,
         namespace: &str,
     ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
         let namespace = corten_core::Str::from(namespace);
@@ -81,21 +81,17 @@ impl Snapshot {
     }
 
     /// Any object, typed or not.
-    pub fn object(&self, resource: &GroupVersionResource, key: &ObjectKey) -> Option<&Arc<Object>> {
+    pub fn object(&self, resource: &GroupResource, key: &ObjectKey) -> Option<&Arc<Object>> {
         self.tables.get(resource)?.get(key)
     }
 
     /// The resources that the snapshot holds, in no order.
-    pub fn resources(&self) -> impl Iterator<Item = (&GroupVersionResource, &Table)> {
+    pub fn resources(&self) -> impl Iterator<Item = (&GroupResource, &Table)> {
         self.tables.iter()
     }
 
     /// Puts an object in, and gives back the one that it replaces.
-    pub fn insert(
-        &mut self,
-        resource: &GroupVersionResource,
-        object: Arc<Object>,
-    ) -> Option<Arc<Object>> {
+    pub fn insert(&mut self, resource: &GroupResource, object: Arc<Object>) -> Option<Arc<Object>> {
         let key = ObjectKey::new(object.meta().namespace.clone(), object.meta().name.clone());
         self.tables
             .entry(resource.clone())
@@ -105,23 +101,21 @@ impl Snapshot {
 
     /// Puts an object of kind `T` in: for fixtures and simulations.
     pub fn put<T: Kind>(&mut self, object: T) -> Option<Arc<Object>> {
-        self.insert(
-            &GroupVersionResource::of::<T>(),
-            Arc::new(Object::from(object)),
-        )
+        self.insert(&GroupResource::of::<T>(), Arc::new(Object::from(object)))
     }
 
     /// Takes an object out.
-    pub fn remove(
-        &mut self,
-        resource: &GroupVersionResource,
-        key: &ObjectKey,
-    ) -> Option<Arc<Object>> {
+    pub fn remove(&mut self, resource: &GroupResource, key: &ObjectKey) -> Option<Arc<Object>> {
         self.tables.get_mut(resource)?.remove(key)
     }
 
     /// Replaces all objects of a resource.
-    pub fn replace(&mut self, resource: &GroupVersionResource, table: Table) {
-        self.tables.insert(resource.clone(), table);
+    pub fn replace(
+        &mut self,
+        resource: &GroupResource,
+        objects: impl IntoIterator<Item = (ObjectKey, Arc<Object>)>,
+    ) {
+        self.tables
+            .insert(resource.clone(), objects.into_iter().collect());
     }
 }

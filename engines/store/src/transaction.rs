@@ -84,7 +84,8 @@ pub struct Put {
     pub key: Key,
     /// What must hold of the key now.
     pub precondition: Precondition,
-    /// The bytes to store, without a resourceVersion.
+    /// The bytes to store, without a resourceVersion. They are kept as they are: a slice of a larger buffer
+    /// keeps all of that buffer in memory.
     pub stored: Bytes,
     /// What selectors and others read without decoding.
     pub header: Header,

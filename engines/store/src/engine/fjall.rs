@@ -1,5 +1,6 @@
 //! The engine on a local directory: fjall's log-structured tree. One batch is one journal write and one
-//! fdatasync. The tree is read only at open, since the store keeps its whole state in memory.
+//! fdatasync. The tree is read only at open, since the store keeps its whole state in memory. Writing slows
+//! down while fjall's worker lags behind by several memtables.
 
 use super::lock::DirectoryLock;
 use super::{Batch, Damage, Engine, EngineError, Identity, Loaded, Logged, Write, record};

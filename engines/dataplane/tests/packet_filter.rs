@@ -1,5 +1,7 @@
 //! The packet filter against the kernel: what `nft` prints is what the ruleset says, and changes are incremental.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::SocketAddr;
 use std::process::Command;
 

@@ -1,5 +1,7 @@
 //! Pods as network namespaces: what they reach, what reaches them, and what remains afterwards.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -4,6 +4,8 @@
 
 mod address;
 mod flow;
+pub mod input;
+pub mod proxy;
 pub mod ruleset;
 
 pub use address::{Cidr, Family, NotCidr, Protocol, parse_ip};

@@ -1,6 +1,6 @@
 //! A node and pods as network namespaces, and real connections between them. Nothing here touches the machine's own.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

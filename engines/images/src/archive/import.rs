@@ -26,6 +26,8 @@ const NESTING_MAX: usize = 4;
 struct Found {
     /// What the archive calls it.
     names: Vec<String>,
+    /// The tag, where that is all the archive says (`org.opencontainers.image.ref.name` may be just that).
+    tag: Option<String>,
     /// The digest the names stand for; `docker save` archives have none.
     named_digest: Option<Digest>,
     manifest: Vec<u8>,
@@ -183,10 +185,12 @@ fn find_oci(
         };
         let mut image = read_oci(archive, &manifest, limits)?;
         image.named_digest = Some(descriptor.digest);
-        image.names = match name {
-            Some(name) => vec![name],
-            None => docker_names(&docker, &image),
-        };
+        image.names = docker_names(&docker, &image);
+        match name {
+            Some(name) if name.contains(['/', ':', '@']) => image.names = vec![name],
+            tag if image.names.is_empty() => image.tag = tag,
+            _ => {}
+        }
         out.push(image);
     }
     Ok(out)
@@ -241,6 +245,7 @@ fn read_oci(archive: &Archive, descriptor: &Descriptor, limits: &Limits) -> Resu
     }
     Ok(Found {
         names: Vec::new(),
+        tag: None,
         named_digest: None,
         manifest: bytes,
         config,
@@ -282,6 +287,7 @@ fn find_docker(archive: &Archive, limits: &Limits) -> Result<Vec<Found>, Refusal
         let manifest = serde_json::to_vec(&manifest).map_err(|error| error.to_string())?;
         out.push(Found {
             names: image.repo_tags,
+            tag: None,
             named_digest: None,
             manifest,
             config,
@@ -294,33 +300,40 @@ fn find_docker(archive: &Archive, limits: &Limits) -> Result<Vec<Found>, Refusal
 
 /// The names each image gets: the caller's, else the archive's.
 fn choose_names(found: &[Found], options: &ImportOptions) -> Result<Vec<Vec<Reference>>, Refusal> {
+    let parsed = |name: &str| Reference::parse(name).map_err(|error| error.to_string());
     let mut out = Vec::with_capacity(found.len());
     for image in found {
         let mut names = Vec::new();
         match &options.name {
             Some(name) if found.len() == 1 => {
-                names.push(Reference::parse(name).map_err(|error| error.to_string())?);
+                names.push(parsed(name)?);
             }
             Some(name) => {
-                let base = Reference::parse(name).map_err(|error| error.to_string())?;
+                let base = parsed(name)?;
                 for own in &image.names {
-                    let tag = own.rsplit_once(':').map_or(own.as_str(), |(_, tag)| tag);
+                    let own = parsed(own)?;
+                    let tag = own.tag().unwrap_or("latest");
+                    names.push(base.with_tag(tag).map_err(|error| error.to_string())?);
+                }
+                if let Some(tag) = &image.tag {
                     names.push(base.with_tag(tag).map_err(|error| error.to_string())?);
                 }
             }
             None => {
                 for own in &image.names {
-                    if !own.contains(['/', ':', '@']) {
-                        return Err(format!(
-                            "it gives the image only the tag {own:?}, without a repository: pass a name for it"
-                        ));
-                    }
-                    names.push(Reference::parse(own).map_err(|error| error.to_string())?);
+                    names.push(parsed(own)?);
                 }
             }
         }
         if names.is_empty() {
-            return Err("it does not name the image: pass a name for it".to_owned());
+            return Err(match &image.tag {
+                Some(tag) => {
+                    format!(
+                        "it gives the image only the tag {tag:?}, without a repository: pass a name for it"
+                    )
+                }
+                None => "it does not name the image: pass a name for it".to_owned(),
+            });
         }
         let by_digest: Vec<Reference> = image
             .named_digest

@@ -79,7 +79,7 @@ impl Placer {
 
     /// Sets the directory times. Returns the bytes of all files and the implied directories.
     pub(crate) fn finish(self) -> io::Result<(u64, Vec<Vec<u8>>)> {
-        for (path, time) in self.times.iter().rev() {
+        for (path, time) in &self.times {
             match self.root.open_directory(path) {
                 Ok(directory) => rustix::fs::futimens(&directory, &timestamps(*time))?,
                 // Replaced by a later entry.

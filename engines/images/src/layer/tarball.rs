@@ -122,25 +122,9 @@ impl<R: Read> Tarball<R> {
                     .map(|l| l.into_owned())
                     .unwrap_or_default()
             });
-        let number = |records: &mut Records, key: &[u8]| -> io::Result<Option<u64>> {
-            records
-                .remove(key)
-                .map(|value| parse_number(key, &value))
-                .transpose()
-        };
-        let size = match number(&mut records, b"size")? {
-            Some(size) => size,
-            None => header.entry_size().map_err(wrong)?,
-        };
-        let id = |value: u64| {
-            u32::try_from(value).map_err(|_| invalid(format!("owner {value} is out of range")))
-        };
-        let uid = id(number(&mut records, b"uid")?
-            .map_or_else(|| header.uid(), Ok)
-            .map_err(wrong)?)?;
-        let gid = id(number(&mut records, b"gid")?
-            .map_or_else(|| header.gid(), Ok)
-            .map_err(wrong)?)?;
+        let size = numbered(&mut records, b"size", || header.entry_size())?;
+        let uid = owner(numbered(&mut records, b"uid", || header.uid())?)?;
+        let gid = owner(numbered(&mut records, b"gid", || header.gid())?)?;
         let mtime = match records.remove(&b"mtime"[..]) {
             Some(value) => parse_time(&value)?,
             None => (header.mtime().map_err(wrong)? as i64, 0),
@@ -291,6 +275,22 @@ fn parse_records(mut bytes: &[u8], records: &mut Records) -> io::Result<()> {
     Ok(())
 }
 
+/// A number of the PAX records, else of the header.
+fn numbered(
+    records: &mut Records,
+    key: &[u8],
+    header: impl FnOnce() -> io::Result<u64>,
+) -> io::Result<u64> {
+    match records.remove(key) {
+        Some(value) => parse_number(key, &value),
+        None => header().map_err(|error| invalid(format!("tar header: {error}"))),
+    }
+}
+
+fn owner(value: u64) -> io::Result<u32> {
+    u32::try_from(value).map_err(|_| invalid(format!("owner {value} is out of range")))
+}
+
 fn parse_number(key: &[u8], value: &[u8]) -> io::Result<u64> {
     std::str::from_utf8(value)
         .ok()
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn pax_values_may_hold_newlines() {
         let mut records = Records::new();
-        parse_records(b"12 a=1\n2\n3\n\0\n6 b=2\n", &mut records).unwrap();
+        parse_records(b"13 a=1\n2\n3\n\0\n6 b=2\n", &mut records).unwrap();
         assert_eq!(records[&b"a"[..]], b"1\n2\n3\n\0");
         assert_eq!(records[&b"b"[..]], b"2");
         for bad in [&b"5 a"[..], b"x a=1\n", b"99 a=1\n", b"3 \n", b"0 a=1\n"] {

@@ -7,9 +7,10 @@ use std::sync::{Arc, PoisonError};
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::stream;
-use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use http::{Response, StatusCode};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
 use super::PullOptions;
@@ -32,6 +33,8 @@ use crate::store::{ImageStore, Operation, blocking};
 const NESTING_MAX: usize = 4;
 /// Pieces of a layer that may wait for the unpacker.
 const PIECES_AHEAD: usize = 64;
+/// Starts the one failure of a download that trying again cannot mend.
+const TOO_LONG: &str = "more than the";
 
 /// Pulls `reference`, trying the credentials in order.
 pub(crate) async fn pull(
@@ -459,57 +462,63 @@ impl Source<'_> {
                     continue;
                 }
             };
-            let continued = response.status() == StatusCode::PARTIAL_CONTENT
-                && response
-                    .headers()
-                    .get(CONTENT_RANGE)
-                    .and_then(|value| value.to_str().ok())
-                    .is_none_or(|range| range.starts_with(&format!("bytes {fetched}-")));
-            // A host that ignores ranges sends everything again.
-            let mut skip = if continued { 0 } else { *fetched };
-            let mut body = response.into_body();
-            let interrupted = |reason: String| Broken {
+            let sent = self
+                .forward(response, descriptor.size, fetched, pieces, progress)
+                .await;
+            return sent.map_err(|reason| Broken {
                 url: endpoint.authority.clone(),
+                may_pass: !reason.starts_with(TOO_LONG),
                 reason,
-                may_pass: true,
-            };
-            while *fetched < descriptor.size {
-                let frame = tokio::time::timeout(
-                    self.store.inner.options.registry.answer_time_max,
-                    body.frame(),
-                )
-                .await
-                .map_err(|_| interrupted("the host stopped sending".to_owned()))?;
-                let Some(frame) = frame else {
-                    return Err(interrupted("unexpected EOF".to_owned()));
-                };
-                let frame = frame.map_err(|error| interrupted(describe(&error)))?;
-                let Ok(mut data) = frame.into_data() else {
-                    continue;
-                };
-                let skipped = skip.min(data.len() as u64);
-                data.advance(skipped as usize);
-                skip -= skipped;
-                if data.len() as u64 > descriptor.size - *fetched {
-                    let reason = format!("more than the {} bytes of the manifest", descriptor.size);
-                    return Err(Broken {
-                        may_pass: false,
-                        ..interrupted(reason)
-                    });
-                }
-                *fetched += data.len() as u64;
-                if !data.is_empty() && pieces.send(data).await.is_err() {
-                    return Ok(());
-                }
-                progress(*fetched);
-            }
-            return Ok(());
+            });
         }
         Err(broken.unwrap_or_else(|| Broken {
             url: self.reference.domain().to_owned(),
             reason: "no host may be asked for blobs".to_owned(),
             may_pass: false,
         }))
+    }
+
+    /// Sends the body of one answer on, up to `size` bytes in all.
+    async fn forward(
+        &self,
+        response: Response<Incoming>,
+        size: u64,
+        fetched: &mut u64,
+        pieces: &mpsc::Sender<Bytes>,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<(), String> {
+        let continued = response.status() == StatusCode::PARTIAL_CONTENT
+            && response
+                .headers()
+                .get(CONTENT_RANGE)
+                .and_then(|value| value.to_str().ok())
+                .is_none_or(|range| range.starts_with(&format!("bytes {fetched}-")));
+        // A host that ignores ranges sends everything again.
+        let mut skip = if continued { 0 } else { *fetched };
+        let mut body = response.into_body();
+        let time_max = self.store.inner.options.registry.answer_time_max;
+        while *fetched < size {
+            let frame = tokio::time::timeout(time_max, body.frame())
+                .await
+                .map_err(|_| "the host stopped sending".to_owned())?
+                .ok_or("unexpected EOF")?
+                .map_err(|error| describe(&error))?;
+            let Ok(mut data) = frame.into_data() else {
+                continue;
+            };
+            let skipped = skip.min(data.len() as u64);
+            data.advance(skipped as usize);
+            skip -= skipped;
+            if data.len() as u64 > size - *fetched {
+                return Err(format!("{TOO_LONG} {size} bytes of the manifest"));
+            }
+            *fetched += data.len() as u64;
+            if !data.is_empty() && pieces.send(data).await.is_err() {
+                return Ok(());
+            }
+            progress(*fetched);
+        }
+        Ok(())
     }
 
     fn failure(&self, failure: Option<Failure>) -> PullError {

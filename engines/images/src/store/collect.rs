@@ -118,7 +118,7 @@ impl DiskUsage {
     }
 
     /// Bytes to free to come from at least `high_percent` down to `low_percent`; 0 below the high threshold.
-    fn to_free(&self, policy: &CollectionPolicy) -> u64 {
+    fn excess(&self, policy: &CollectionPolicy) -> u64 {
         if self.percent() < policy.high_percent {
             return 0;
         }
@@ -172,7 +172,7 @@ impl ImageStore {
             }
         }
         let usage = self.disk_usage()?;
-        let wanted = usage.to_free(policy);
+        let wanted = usage.excess(policy);
         if wanted == 0 {
             return Ok(report);
         }
@@ -303,10 +303,10 @@ mod tests {
             images: 0,
         };
         let policy = CollectionPolicy::default();
-        assert_eq!(usage(151).to_free(&policy), 0);
+        assert_eq!(usage(160).excess(&policy), 0);
         assert_eq!(usage(150).percent(), 85);
-        assert_eq!(usage(150).to_free(&policy), 50);
-        assert_eq!(usage(0).to_free(&policy), 200);
+        assert_eq!(usage(150).excess(&policy), 50);
+        assert_eq!(usage(0).excess(&policy), 200);
         assert_eq!(usage(2000).percent(), 0);
     }
 }

@@ -70,3 +70,6 @@ pub use table::{
 };
 pub use time::{MicroTime, Time, TimeError};
 pub use value::{Value, ValueMap};
+
+#[cfg(test)]
+mod tests;

@@ -57,12 +57,16 @@ impl<T> List<T> {
     /// Takes the elements out as a `Vec`, leaving nil.
     pub fn take_vec(&mut self) -> Vec<T> {
         let taken = ManuallyDrop::new(std::mem::replace(self, List::NIL));
+        // A Vec of elements without bytes has room for any number and no buffer.
+        let cap = if size_of::<T>() == 0 {
+            usize::MAX
+        } else {
+            taken.cap as usize
+        };
         match taken.ptr {
             None => Vec::new(),
             // SAFETY: the parts come from a Vec (or are its empty form) and `taken` is not dropped.
-            Some(ptr) => unsafe {
-                Vec::from_raw_parts(ptr.as_ptr(), taken.len as usize, taken.cap as usize)
-            },
+            Some(ptr) => unsafe { Vec::from_raw_parts(ptr.as_ptr(), taken.len as usize, cap) },
         }
     }
 

@@ -14,6 +14,7 @@ macro_rules! message {
     ) => {
         const _: () = {
             use $crate::table::{Field, FieldType, Form, Message, Msg, MsgPtr, field, layout};
+            #[allow(dead_code, reason = "messages without fields")]
             const N: &$type = <$type as Message>::ZERO_REF;
             static FIELDS: &[Field] = &[
                 // SAFETY: the second reference points into the first.

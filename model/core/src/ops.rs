@@ -250,6 +250,9 @@ fn is_zero(field: &Field, value: Ref) -> bool {
         Ref::Raw(v) => v.is_nil(),
         Ref::Time(v) => v.is_zero(),
         Ref::MicroTime(v) => v.is_zero(),
+        Ref::Duration(v) => v == crate::Duration::ZERO,
+        Ref::Quantity(v) => v.is_zero(),
+        Ref::IntOrString(v) => *v == crate::IntOrString::Int(0),
         Ref::Msg(v) => v.is_zero(),
         value => value.is_empty(),
     }

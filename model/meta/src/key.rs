@@ -36,6 +36,14 @@ impl fmt::Display for ObjectKey {
 pub struct Revision(pub u64);
 
 impl Revision {
+    /// Before the first transaction.
+    pub const NONE: Revision = Revision(0);
+
+    /// The revision of the transaction after this one.
+    pub const fn next(self) -> Revision {
+        Revision(self.0 + 1)
+    }
+
     /// The revision that a `resourceVersion` text names; nothing when it is not a decimal number.
     pub fn parse(text: &str) -> Option<Revision> {
         text.parse().ok().map(Revision)

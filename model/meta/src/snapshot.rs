@@ -91,8 +91,12 @@ impl Snapshot {
     }
 
     /// Puts an object in, and gives back the one that it replaces.
-    pub fn insert(&mut self, resource: &GroupResource, object: Arc<Object>) -> Option<Arc<Object>> {
-        let key = ObjectKey::new(object.meta().namespace.clone(), object.meta().name.clone());
+    pub fn insert(
+        &mut self,
+        resource: &GroupResource,
+        key: ObjectKey,
+        object: Arc<Object>,
+    ) -> Option<Arc<Object>> {
         self.tables
             .entry(resource.clone())
             .or_default()
@@ -101,7 +105,12 @@ impl Snapshot {
 
     /// Puts an object of kind `T` in: for fixtures and simulations.
     pub fn put<T: Kind>(&mut self, object: T) -> Option<Arc<Object>> {
-        self.insert(&GroupResource::of::<T>(), Arc::new(Object::from(object)))
+        let key = ObjectKey::new(object.meta().namespace.clone(), object.meta().name.clone());
+        self.insert(
+            &GroupResource::of::<T>(),
+            key,
+            Arc::new(Object::from(object)),
+        )
     }
 
     /// Takes an object out.

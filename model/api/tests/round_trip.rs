@@ -64,7 +64,7 @@ fn fill_slot(slot: Slot, random: &mut Random, depth: u32) {
         Slot::Duration(at) => *at = Duration::from_nanos(random.below(1 << 60) as i64),
         Slot::Quantity(at) => {
             *at = Quantity::parse(["0", "1500m", "3Gi", "2", "1e3"][random.below(5) as usize])
-                .unwrap()
+                .expect("a quantity")
         }
         Slot::IntOrString(at) if random.below(2) == 0 => {
             *at = IntOrString::Int(random.below(99) as i32)

@@ -12,13 +12,16 @@ macro_rules! message {
         { $($field:ident : $fty:ty, $key:literal $number:literal $flags:expr $(, $facts:expr)?;)* }
         $(flat { $($head:ident $(. $path:ident)* , $fkey:literal $fnumber:literal $fflags:expr $(, $ffacts:expr)?;)* })?
     ) => {
+        #[allow(dead_code, unused_imports, reason = "messages without fields")]
         const _: () = {
-            use $crate::table::{Field, FieldType, Form, Message, Msg, MsgPtr, field, layout};
-            #[allow(dead_code, reason = "messages without fields")]
+            use $crate::table::{Field, FieldType, Form, Message, Msg, MsgPtr, layout};
             const N: &$type = <$type as Message>::ZERO_REF;
+            const fn at<F: FieldType>(at: &'static F, key: &'static str, number: u16, flags: u16) -> Field {
+                // SAFETY: only called below, with references into N.
+                unsafe { $crate::table::field(N, at, key, number, flags) }
+            }
             static FIELDS: &[Field] = &[
-                // SAFETY: the second reference points into the first.
-                $( unsafe { field(N, &N.$field, $key, $number, $flags) } $(.with_facts(&$facts))? , )*
+                $( at(&N.$field, $key, $number, $flags) $(.with_facts(&$facts))? , )*
             ];
             static TABLE: Msg = layout::<$type>(
                 stringify!($type),
@@ -28,8 +31,7 @@ macro_rules! message {
                 (
                     FIELDS,
                     $crate::message!(@json $({ $(
-                        // SAFETY: as above.
-                        (unsafe { field(N, &N.$head $(.$path)*, $fkey, $fnumber, $fflags) } $(.with_facts(&$ffacts))?)
+                        (at(&N.$head $(.$path)*, $fkey, $fnumber, $fflags) $(.with_facts(&$ffacts))?)
                     )* })?),
                     $order,
                 ),

@@ -142,7 +142,8 @@ fn texts_inline_heap_static() {
     }
     const STATIC: Str = Str::from_static("a constant text of more than 15 bytes");
     assert_eq!(STATIC.clone().heap_size(), 0);
-    assert!(Str::from("a") < Str::from("b"));
+    let (a, b) = (Str::from("a"), Str::from("b"));
+    assert!(a < b);
 }
 
 #[test]
@@ -269,7 +270,9 @@ fn fill(slot: Slot, round: usize) {
         Slot::Map(mut map) => {
             for key in ["k1", "k0", "k1"] {
                 if let Slot::List(mut list) = map.insert(key.into()) {
-                    (0..5).for_each(|_| drop(list.push()));
+                    for _ in 0..5 {
+                        list.push();
+                    }
                 }
             }
         }

@@ -10,6 +10,7 @@ mod packages;
 mod proto;
 mod resources;
 mod schema;
+mod verify;
 
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let parsed = packages::read(options)?;
     let schema = schema::resolve(&parsed)?;
+    let compared = verify::run(options, &schema)?;
     let resources = resources::read(options)?;
     std::fs::create_dir_all(&options.out)
         .with_context(|| format!("create {}", options.out.display()))?;
@@ -49,7 +51,7 @@ pub fn run(options: &Options) -> Result<()> {
         std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }
     println!(
-        "{} messages in {} modules, {} resources",
+        "{} messages in {} modules ({compared} checked against OpenAPI), {} resources",
         schema.messages.len(),
         schema.modules.len(),
         resources.list.len()

@@ -7,8 +7,8 @@ use super::scan::Scanner;
 use super::text::decode_base64;
 use super::{DEPTH_MAX, JsonError, SyntaxError, quote};
 use corten_core::{
-    Bin, Duration, Form, IntOrString, Kind, ListMut, MapMut, MicroTime, Msg, MsgMut, Quantity, RawJson, Shape, Slot,
-    Str, Time,
+    Bin, Duration, Form, IntOrString, Kind, ListMut, MapMut, MicroTime, Msg, MsgMut, Quantity,
+    RawJson, Shape, Slot, Str, Time,
 };
 use std::borrow::Cow;
 
@@ -33,19 +33,43 @@ impl Report {
 
 /// Decodes `bytes` into `message`, over what it holds already.
 /// With a report, unknown and duplicate fields are collected there; without one they are ignored.
-pub fn decode_message(bytes: &[u8], message: MsgMut<'_>, report: Option<&mut Report>) -> Result<(), JsonError> {
-    let mut decoder =
-        Decoder { scan: Scanner::new(bytes), report, quiet: 0, depth: 0, first_error: None, fatal: None };
-    if decoder.scan.peek() == b'n' {
-        decoder.scan.literal("null")?;
-    } else {
-        decoder.message(message, &At::Root)?;
-    }
-    decoder.scan.finish()?;
-    match decoder.fatal.or(decoder.first_error) {
+pub fn decode_message(
+    bytes: &[u8],
+    message: MsgMut<'_>,
+    report: Option<&mut Report>,
+) -> Result<(), JsonError> {
+    let mut scan = Scanner::new(bytes);
+    let error = decode_message_part(&mut scan, message, report, &At::Root)?;
+    scan.finish()?;
+    match error {
         Some(message) => Err(JsonError::Type(message)),
         None => Ok(()),
     }
+}
+
+/// Decodes the value at hand into `message`; gives the error of a value that does not fit, if any.
+pub(super) fn decode_message_part(
+    scan: &mut Scanner<'_>,
+    message: MsgMut<'_>,
+    report: Option<&mut Report>,
+    at: &At,
+) -> Result<Option<String>, SyntaxError> {
+    let own = std::mem::replace(scan, Scanner::new(&[]));
+    let mut decoder = Decoder {
+        scan: own,
+        report,
+        quiet: 0,
+        depth: 0,
+        first_error: None,
+        fatal: None,
+    };
+    if decoder.scan.peek() == b'n' {
+        decoder.scan.literal("null")?;
+    } else {
+        decoder.message(message, at)?;
+    }
+    *scan = decoder.scan;
+    Ok(decoder.fatal.or(decoder.first_error))
 }
 
 /// Go's word for a JSON value by its first byte.
@@ -89,7 +113,9 @@ impl Decoder<'_, '_> {
     #[cold]
     fn type_error(value: &str, go_type: &str, at: &At) -> String {
         match at.go_field() {
-            Some(field) => format!("json: cannot unmarshal {value} into Go struct field {field} of type {go_type}"),
+            Some(field) => format!(
+                "json: cannot unmarshal {value} into Go struct field {field} of type {go_type}"
+            ),
             None => format!("json: cannot unmarshal {value} into Go value of type {go_type}"),
         }
     }
@@ -124,7 +150,11 @@ impl Decoder<'_, '_> {
 
     fn enter(&mut self) -> Scan<()> {
         self.depth += 1;
-        if self.depth > DEPTH_MAX { Err(self.scan.too_deep()) } else { Ok(()) }
+        if self.depth > DEPTH_MAX {
+            Err(self.scan.too_deep())
+        } else {
+            Ok(())
+        }
     }
 
     fn message(&mut self, message: MsgMut<'_>, at: &At) -> Scan<()> {
@@ -226,8 +256,12 @@ impl Decoder<'_, '_> {
             Slot::Msg(message) => return self.message(message, at),
             Slot::List(list) => return self.list(list, at),
             Slot::Map(map) => return self.map(map, at),
-            Slot::I32(place) => return self.number(at, "int32", |text| Some(*place = text.parse().ok()?)),
-            Slot::I64(place) => return self.number(at, "int64", |text| Some(*place = text.parse().ok()?)),
+            Slot::I32(place) => {
+                return self.number(at, "int32", |text| Some(*place = text.parse().ok()?));
+            }
+            Slot::I64(place) => {
+                return self.number(at, "int64", |text| Some(*place = text.parse().ok()?));
+            }
             Slot::F64(place) => {
                 return self.number(at, "float64", |text| {
                     Some(*place = text.parse().ok().filter(|v: &f64| v.is_finite())?)
@@ -246,13 +280,25 @@ impl Decoder<'_, '_> {
             },
             Slot::Bin(place) => return self.bytes(place, at),
             Slot::Time(place) => {
-                return self.own_text(at, |text| Time::parse(text).map(|t| *place = t).map_err(|e| e.to_string()));
+                return self.own_text(at, |text| {
+                    Time::parse(text)
+                        .map(|t| *place = t)
+                        .map_err(|e| e.to_string())
+                });
             }
             Slot::MicroTime(place) => {
-                return self.own_text(at, |text| MicroTime::parse(text).map(|t| *place = t).map_err(|e| e.to_string()));
+                return self.own_text(at, |text| {
+                    MicroTime::parse(text)
+                        .map(|t| *place = t)
+                        .map_err(|e| e.to_string())
+                });
             }
             Slot::Duration(place) => {
-                return self.own_text(at, |text| Duration::parse(text).map(|t| *place = t).map_err(|e| e.to_string()));
+                return self.own_text(at, |text| {
+                    Duration::parse(text)
+                        .map(|t| *place = t)
+                        .map_err(|e| e.to_string())
+                });
             }
             Slot::Quantity(place) => return self.quantity(place),
             Slot::IntOrString(place) => return self.int_or_string(place, at),
@@ -267,7 +313,12 @@ impl Decoder<'_, '_> {
 
     /// A number that `store` takes, or the error that it does not fit.
     #[inline]
-    fn number(&mut self, at: &At, go_type: &str, store: impl FnOnce(&str) -> Option<()>) -> Scan<()> {
+    fn number(
+        &mut self,
+        at: &At,
+        go_type: &str,
+        store: impl FnOnce(&str) -> Option<()>,
+    ) -> Scan<()> {
         if !matches!(self.scan.peek(), b'-' | b'0'..=b'9') {
             return self.mismatch(go_type, at);
         }
@@ -296,7 +347,10 @@ impl Decoder<'_, '_> {
         let start = self.scan.at();
         self.scan.skip()?;
         let raw = self.scan.since(start);
-        let inner = raw.strip_prefix(b"\"").and_then(|r| r.strip_suffix(b"\"")).unwrap_or(raw);
+        let inner = raw
+            .strip_prefix(b"\"")
+            .and_then(|r| r.strip_suffix(b"\""))
+            .unwrap_or(raw);
         match Quantity::parse(String::from_utf8_lossy(inner).trim()) {
             Ok(quantity) => *place = quantity,
             Err(error) => self.fail(error.to_string()),
@@ -419,7 +473,9 @@ impl Decoder<'_, '_> {
                 }
                 self.custom_part(&mut message, Kind::Msg, Shape::Pointer, at)
             }
-            (Form::OrBool, b't' | b'f') => self.custom_part(&mut message, Kind::Bool, Shape::Plain, at),
+            (Form::OrBool, b't' | b'f') => {
+                self.custom_part(&mut message, Kind::Bool, Shape::Plain, at)
+            }
             (Form::OrBool, _) => {
                 self.scan.skip()?;
                 self.fail("boolean or JSON schema expected".into());
@@ -434,9 +490,18 @@ impl Decoder<'_, '_> {
         done
     }
 
-    fn custom_part(&mut self, message: &mut MsgMut<'_>, kind: Kind, shape: Shape, at: &At) -> Scan<()> {
+    fn custom_part(
+        &mut self,
+        message: &mut MsgMut<'_>,
+        kind: Kind,
+        shape: Shape,
+        at: &At,
+    ) -> Scan<()> {
         let fields = message.msg().fields;
-        match fields.iter().position(|f| f.kind == kind && f.shape == shape) {
+        match fields
+            .iter()
+            .position(|f| f.kind == kind && f.shape == shape)
+        {
             Some(index) => self.value(message.field(index), at),
             None => self.scan.skip(),
         }

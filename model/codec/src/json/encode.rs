@@ -47,7 +47,11 @@ impl Gap {
     }
 
     pub(crate) fn new(at: usize, comma_before: bool, comma_after: bool) -> Gap {
-        Gap { at, comma_before, comma_after }
+        Gap {
+            at,
+            comma_before,
+            comma_after,
+        }
     }
 }
 
@@ -62,33 +66,67 @@ pub fn encode_message(message: MsgRef<'_>) -> Vec<u8> {
 
 /// Appends the JSON of a message.
 pub fn write_message(message: MsgRef<'_>, out: &mut Vec<u8>) {
-    Encoder { out, gap: None, seek: false }.message(message);
+    Encoder::new(out, Order::Struct).message(message);
 }
 
 /// The JSON of a message without `metadata.resourceVersion`, whatever it holds, and the place where it belongs.
 /// None when the message has no such field.
 pub fn encode_message_with_gap(message: MsgRef<'_>) -> (Vec<u8>, Option<Gap>) {
     let mut out = Vec::with_capacity(1024);
-    let mut encoder = Encoder { out: &mut out, gap: None, seek: true };
+    let mut encoder = Encoder::new(&mut out, Order::Struct).with_gap();
     encoder.message(message);
     let gap = encoder.gap;
     (out, gap)
 }
 
+/// The order of members.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Order {
+    /// Go's struct order.
+    Struct,
+    /// Ascending by key, as Go prints maps.
+    Sorted,
+}
+
 pub(super) struct Encoder<'o> {
     out: &'o mut Vec<u8>,
+    order: Order,
     gap: Option<Gap>,
     /// Whether the next `ObjectMeta` is the object's own.
     seek: bool,
 }
 
-impl Encoder<'_> {
-    fn message(&mut self, message: MsgRef<'_>) {
+impl<'o> Encoder<'o> {
+    pub(super) fn new(out: &'o mut Vec<u8>, order: Order) -> Encoder<'o> {
+        Encoder {
+            out,
+            order,
+            gap: None,
+            seek: false,
+        }
+    }
+
+    /// Leaves the first metadata's resource version open.
+    pub(super) fn with_gap(mut self) -> Encoder<'o> {
+        self.seek = true;
+        self
+    }
+
+    pub(super) fn gap(&self) -> Option<Gap> {
+        self.gap
+    }
+
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    pub(super) fn message(&mut self, message: MsgRef<'_>) {
         if message.msg().form != Form::Struct {
             return self.custom(message);
         }
-        if self.seek && message.msg().name == "ObjectMeta" {
-            return self.metadata(message);
+        let own_metadata = self.seek && message.msg().name == "ObjectMeta";
+        if own_metadata || self.order == Order::Sorted {
+            return self.ordered(message);
         }
         let mut mark = b'{';
         for (index, field) in message.msg().json.iter().enumerate() {
@@ -103,41 +141,40 @@ impl Encoder<'_> {
         self.close(mark, b'{', b'}');
     }
 
-    /// The object's own metadata, with a gap in the place of the resource version.
-    fn metadata(&mut self, message: MsgRef<'_>) {
-        self.seek = false;
-        let mut mark = b'{';
+    /// A message in either order; the object's own metadata gets a gap in the place of the resource version.
+    fn ordered(&mut self, message: MsgRef<'_>) {
+        let fields = message.msg().json;
+        let mut order: Vec<usize> = (0..fields.len()).collect();
+        if self.order == Order::Sorted {
+            order.sort_unstable_by_key(|i| fields[*i].key);
+        }
+        let leave_gap = self.seek && message.msg().name == "ObjectMeta";
+        self.seek = self.seek && !leave_gap;
         let mut gap = None;
-        for (index, field) in message.msg().json.iter().enumerate() {
-            if field.key == "resourceVersion" {
-                // Behind the opening brace when nothing precedes it.
-                if mark == b'{' {
-                    self.out.push(b'{');
-                }
-                gap = Some(Gap::new(self.out.len(), mark == b',', false));
+        let start = self.out.len() + 1;
+        self.out.push(b'{');
+        for index in order {
+            let field = &fields[index];
+            if leave_gap && field.key == "resourceVersion" {
+                gap = Some(Gap::new(self.out.len(), self.out.len() > start, false));
                 continue;
             }
             let value = message.json(index);
             if field.omits(value) {
                 continue;
             }
-            match &mut gap {
-                Some(gap) if mark == b'{' && !gap.comma_after => {
-                    // The first member after the gap, and none before it: the brace is written already.
-                    gap.comma_after = true;
-                    self.member(field.key);
-                }
-                _ => self.key(mark, field.key),
+            if self.out.len() > start {
+                self.out.push(b',');
             }
-            mark = b',';
+            self.member(field.key);
             self.value(value);
         }
-        if gap.is_some() && mark == b'{' {
-            self.out.push(b'}');
-        } else {
-            self.close(mark, b'{', b'}');
+        if let Some(gap) = &mut gap {
+            // Without a member before it, the version is followed by whatever comes first.
+            gap.comma_after = !gap.comma_before && self.out.len() > start;
+            self.gap = Some(*gap);
         }
-        self.gap = gap;
+        self.out.push(b'}');
     }
 
     #[inline]
@@ -223,12 +260,16 @@ impl Encoder<'_> {
     fn custom(&mut self, message: MsgRef<'_>) {
         let part = |kind: Kind, shape: Shape| {
             let fields = message.msg().fields;
-            let index = fields.iter().position(|f| f.kind == kind && f.shape == shape);
+            let index = fields
+                .iter()
+                .position(|f| f.kind == kind && f.shape == shape);
             index.map_or(Ref::Nil, |index| message.field(index))
         };
         let schema = part(Kind::Msg, Shape::Pointer);
         let list = match message.msg().form {
-            Form::OrBool if matches!(schema, Ref::Nil) => return self.value(part(Kind::Bool, Shape::Plain)),
+            Form::OrBool if matches!(schema, Ref::Nil) => {
+                return self.value(part(Kind::Bool, Shape::Plain));
+            }
             Form::OrArray => part(Kind::Msg, Shape::List),
             Form::OrStringArray => part(Kind::Str, Shape::List),
             _ => Ref::Nil,

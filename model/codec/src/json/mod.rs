@@ -4,6 +4,8 @@
 
 mod decode;
 mod encode;
+mod list;
+mod object;
 pub(crate) mod path;
 pub(crate) mod scan;
 pub(crate) mod text;
@@ -11,6 +13,8 @@ mod value;
 
 pub use decode::{Report, decode_message};
 pub use encode::{Gap, encode_message, encode_message_with_gap, write_message};
+pub use list::{write_list_head, write_list_tail, write_watch_event_head, write_watch_event_tail};
+pub use object::{decode, decode_dynamic, encode, encode_with_gap, write_object};
 pub use text::{write_base64, write_float, write_int, write_raw, write_text};
 pub use value::{decode_value, decode_value_strict, encode_value, write_value};
 
@@ -28,7 +32,9 @@ pub struct SyntaxError {
 
 impl SyntaxError {
     pub(crate) fn new(message: String) -> SyntaxError {
-        SyntaxError { message: message.into() }
+        SyntaxError {
+            message: message.into(),
+        }
     }
 }
 
@@ -76,8 +82,7 @@ pub struct TypeMeta {
 }
 
 /// Go's name of the anonymous struct that a document's kind is read into.
-const KIND_TYPE: &str =
-    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+const KIND_TYPE: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 
 /// Reads `apiVersion` and `kind` without parsing more than needed: it stops once it has seen both.
 pub fn peek_kind(bytes: &[u8]) -> Result<TypeMeta, JsonError> {
@@ -93,7 +98,9 @@ pub fn peek_kind(bytes: &[u8]) -> Result<TypeMeta, JsonError> {
             return Ok(meta);
         }
         let value = decode::value_name(first);
-        return Err(JsonError::Type(format!("json: cannot unmarshal {value} into Go value of type {KIND_TYPE}")));
+        return Err(JsonError::Type(format!(
+            "json: cannot unmarshal {value} into Go value of type {KIND_TYPE}"
+        )));
     }
     scan.step();
     let mut more = scan.next_member(true)?;
@@ -163,19 +170,36 @@ mod tests {
     fn peeks_at_the_kind() {
         let peek = |text: &str| peek_kind(text.as_bytes());
         let meta = peek(r#"{"kind":"Pod","apiVersion":"v1","spec":not read"#).unwrap();
-        assert_eq!((meta.kind.as_str(), meta.api_version.as_str()), ("Pod", "v1"));
+        assert_eq!(
+            (meta.kind.as_str(), meta.api_version.as_str()),
+            ("Pod", "v1")
+        );
         assert_eq!(peek("{}").unwrap(), TypeMeta::default());
-        assert_eq!(peek(r#"{"kind":null,"a":[]}"#).unwrap(), TypeMeta::default());
+        assert_eq!(
+            peek(r#"{"kind":null,"a":[]}"#).unwrap(),
+            TypeMeta::default()
+        );
         assert_eq!(
             peek(r#"{"kind":1}"#).unwrap_err().to_string(),
             "json: cannot unmarshal number into Go struct field .kind of type string"
         );
-        assert_eq!(peek("{\"a\":}").unwrap_err().to_string(), "invalid character '}' looking for beginning of value");
-        assert!(peek("[]").unwrap_err().to_string().starts_with("json: cannot unmarshal array into Go value of type struct"));
+        assert_eq!(
+            peek("{\"a\":}").unwrap_err().to_string(),
+            "invalid character '}' looking for beginning of value"
+        );
+        assert!(
+            peek("[]")
+                .unwrap_err()
+                .to_string()
+                .starts_with("json: cannot unmarshal array into Go value of type struct")
+        );
     }
 
     #[test]
     fn quotes_as_go() {
-        assert_eq!(quote("a\"\\\n\u{1}é\u{2028}"), "\"a\\\"\\\\\\n\\x01é\\u2028\"");
+        assert_eq!(
+            quote("a\"\\\n\u{1}é\u{2028}"),
+            "\"a\\\"\\\\\\n\\x01é\\u2028\""
+        );
     }
 }

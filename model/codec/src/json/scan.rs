@@ -72,7 +72,9 @@ impl<'a> Scanner<'a> {
     pub(crate) fn bad(&self, context: &str) -> SyntaxError {
         match self.src.get(self.at) {
             None => SyntaxError::new("unexpected end of JSON input".into()),
-            Some(&byte) => SyntaxError::new(format!("invalid character {} {context}", quote_char(byte))),
+            Some(&byte) => {
+                SyntaxError::new(format!("invalid character {} {context}", quote_char(byte)))
+            }
         }
     }
 
@@ -84,7 +86,11 @@ impl<'a> Scanner<'a> {
     /// Requires that only white space is left.
     pub(crate) fn finish(&mut self) -> Scan<()> {
         self.peek();
-        if self.at < self.src.len() { Err(self.bad("after top-level value")) } else { Ok(()) }
+        if self.at < self.src.len() {
+            Err(self.bad("after top-level value"))
+        } else {
+            Ok(())
+        }
     }
 
     /// At `{` or after a member: true with the scanner on a key's quote, false past `}`.
@@ -183,7 +189,9 @@ impl<'a> Scanner<'a> {
             let bytes = &self.src[start..self.at];
             self.at += 1;
             // The run stops at every byte beyond ASCII, so this cannot fail.
-            return Ok(Cow::Borrowed(std::str::from_utf8(bytes).unwrap_or_default()));
+            return Ok(Cow::Borrowed(
+                std::str::from_utf8(bytes).unwrap_or_default(),
+            ));
         }
         self.slow_text(start)
     }
@@ -302,8 +310,14 @@ impl<'a> Scanner<'a> {
             let mut first = opened;
             // Close what ends here and stop before the next value.
             loop {
-                let Some(&object) = open.last() else { return Ok(()) };
-                let more = if object { self.next_member(first)? } else { self.next_element(first)? };
+                let Some(&object) = open.last() else {
+                    return Ok(());
+                };
+                let more = if object {
+                    self.next_member(first)?
+                } else {
+                    self.next_element(first)?
+                };
                 first = false;
                 if more {
                     if object {
@@ -427,12 +441,23 @@ mod tests {
 
     fn skip(text: &str) -> Result<usize, String> {
         let mut s = Scanner::new(text.as_bytes());
-        s.skip().and_then(|()| s.finish()).map(|()| s.at()).map_err(|e| e.to_string())
+        s.skip()
+            .and_then(|()| s.finish())
+            .map(|()| s.at())
+            .map_err(|e| e.to_string())
     }
 
     #[test]
     fn accepts_what_go_accepts() {
-        for text in ["{}", "[]", " null ", "-0", "1.5e+10", r#"{"a":[1,{"b":"\u00e9\n"}],"c":true}"#, "\"\u{7f}é\""] {
+        for text in [
+            "{}",
+            "[]",
+            " null ",
+            "-0",
+            "1.5e+10",
+            r#"{"a":[1,{"b":"\u00e9\n"}],"c":true}"#,
+            "\"\u{7f}é\"",
+        ] {
             assert!(skip(text).is_ok(), "{text}");
         }
     }
@@ -442,23 +467,50 @@ mod tests {
         for (text, message) in [
             ("", "unexpected end of JSON input"),
             ("{", "unexpected end of JSON input"),
-            ("{a", "invalid character 'a' looking for beginning of object key string"),
+            (
+                "{a",
+                "invalid character 'a' looking for beginning of object key string",
+            ),
             (r#"{"a"1"#, "invalid character '1' after object key"),
-            (r#"{"a":1 "b""#, "invalid character '\"' after object key:value pair"),
-            (r#"{"a":1,}"#, "invalid character '}' looking for beginning of object key string"),
+            (
+                r#"{"a":1 "b""#,
+                "invalid character '\"' after object key:value pair",
+            ),
+            (
+                r#"{"a":1,}"#,
+                "invalid character '}' looking for beginning of object key string",
+            ),
             ("[1 2]", "invalid character '2' after array element"),
-            ("[1,]", "invalid character ']' looking for beginning of value"),
+            (
+                "[1,]",
+                "invalid character ']' looking for beginning of value",
+            ),
             ("tru", "unexpected end of JSON input"),
-            ("trux", "invalid character 'x' in literal true (expecting 'e')"),
+            (
+                "trux",
+                "invalid character 'x' in literal true (expecting 'e')",
+            ),
             ("01", "invalid character '1' after top-level value"),
-            ("1.x", "invalid character 'x' after decimal point in numeric literal"),
-            ("1ex", "invalid character 'x' in exponent of numeric literal"),
+            (
+                "1.x",
+                "invalid character 'x' after decimal point in numeric literal",
+            ),
+            (
+                "1ex",
+                "invalid character 'x' in exponent of numeric literal",
+            ),
             ("-x", "invalid character 'x' in numeric literal"),
             ("\"\n\"", "invalid character '\\n' in string literal"),
             (r#""\x""#, "invalid character 'x' in string escape code"),
-            (r#""\u12g4""#, "invalid character 'g' in \\u hexadecimal character escape"),
+            (
+                r#""\u12g4""#,
+                "invalid character 'g' in \\u hexadecimal character escape",
+            ),
             ("{} x", "invalid character 'x' after top-level value"),
-            ("'", "invalid character '\\'' looking for beginning of value"),
+            (
+                "'",
+                "invalid character '\\'' looking for beginning of value",
+            ),
             ("é", "invalid character 'Ã' looking for beginning of value"),
         ] {
             assert_eq!(skip(text).unwrap_err(), message, "{text}");
@@ -468,7 +520,11 @@ mod tests {
     #[test]
     fn depth_is_bounded() {
         assert!(skip(&("[".repeat(10_000) + &"]".repeat(10_000))).is_ok());
-        assert!(skip(&"[".repeat(10_001)).unwrap_err().contains("exceeded max depth"));
+        assert!(
+            skip(&"[".repeat(10_001))
+                .unwrap_err()
+                .contains("exceeded max depth")
+        );
     }
 
     fn text(raw: &[u8]) -> String {

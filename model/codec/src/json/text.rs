@@ -126,7 +126,8 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 pub(crate) fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |w, b| w << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
+        let word =
+            chunk.iter().fold(0u32, |w, b| w << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let digit = BASE64[(word >> (18 - 6 * place) & 63) as usize];
             out.push(if place <= chunk.len() { digit } else { b'=' });
@@ -207,7 +208,9 @@ pub fn write_raw(raw: &[u8], out: &mut Vec<u8>) {
                 at = write_escape(raw, at, out);
                 continue;
             }
-            0xE2 if raw[at..].starts_with(b"\xE2\x80\xA8") || raw[at..].starts_with(b"\xE2\x80\xA9") => {
+            0xE2 if raw[at..].starts_with(b"\xE2\x80\xA8")
+                || raw[at..].starts_with(b"\xE2\x80\xA9") =>
+            {
                 at = write_escape(raw, at, out);
                 continue;
             }
@@ -272,7 +275,10 @@ mod tests {
 
     #[test]
     fn compacts_raw_text() {
-        assert_eq!(made(|o| write_raw(b" { \"a b\" : [ 1 , \"<\\\"x\" ] } ", o)), r#"{"a b":[1,"\u003c\"x"]}"#);
+        assert_eq!(
+            made(|o| write_raw(b" { \"a b\" : [ 1 , \"<\\\"x\" ] } ", o)),
+            r#"{"a b":[1,"\u003c\"x"]}"#
+        );
         assert_eq!(made(|o| write_raw(b"{", o)), "null");
     }
 }

@@ -20,13 +20,31 @@ pub fn decode_value_strict(bytes: &[u8], report: &mut Report) -> Result<Value, J
 }
 
 fn decode(bytes: &[u8], report: Option<&mut Report>) -> Result<Value, JsonError> {
-    let mut reader = Reader { scan: Scanner::new(bytes), report, depth: 0, error: None };
-    let value = reader.value(&At::Root)?;
-    reader.scan.finish()?;
-    match reader.error {
+    let mut scan = Scanner::new(bytes);
+    let (value, error) = decode_value_part(&mut scan, report, &At::Root)?;
+    scan.finish()?;
+    match error {
         Some(message) => Err(JsonError::Type(message)),
         None => Ok(value),
     }
+}
+
+/// Decodes the value at hand; also gives the error of a number that is out of range, if any.
+pub(super) fn decode_value_part(
+    scan: &mut Scanner<'_>,
+    report: Option<&mut Report>,
+    at: &At,
+) -> Result<(Value, Option<String>), SyntaxError> {
+    let own = std::mem::replace(scan, Scanner::new(&[]));
+    let mut reader = Reader {
+        scan: own,
+        report,
+        depth: 0,
+        error: None,
+    };
+    let value = reader.value(at)?;
+    *scan = reader.scan;
+    Ok((value, reader.error))
 }
 
 struct Reader<'a, 'r> {
@@ -71,15 +89,20 @@ impl Reader<'_, '_> {
         }
         let value = text.parse::<f64>().unwrap_or(f64::INFINITY);
         if !value.is_finite() {
-            self.error
-                .get_or_insert_with(|| format!("json: cannot unmarshal number {text} into Go value of type float64"));
+            self.error.get_or_insert_with(|| {
+                format!("json: cannot unmarshal number {text} into Go value of type float64")
+            });
         }
         Value::Float(value)
     }
 
     fn enter(&mut self) -> Result<(), SyntaxError> {
         self.depth += 1;
-        if self.depth > DEPTH_MAX { Err(self.scan.too_deep()) } else { Ok(()) }
+        if self.depth > DEPTH_MAX {
+            Err(self.scan.too_deep())
+        } else {
+            Ok(())
+        }
     }
 
     fn list(&mut self, at: &At) -> Result<Value, SyntaxError> {
@@ -168,7 +191,10 @@ mod tests {
 
     #[test]
     fn values_round_trip_sorted() {
-        assert_eq!(round(r#" {"b":[1,2.50,1e3,-0],"a":{"x":null,"":true}} "#), r#"{"a":{"":true,"x":null},"b":[1,2.5,1000,0]}"#);
+        assert_eq!(
+            round(r#" {"b":[1,2.50,1e3,-0],"a":{"x":null,"":true}} "#),
+            r#"{"a":{"":true,"x":null},"b":[1,2.5,1000,0]}"#
+        );
         assert_eq!(round("9223372036854775808"), "9223372036854776000");
         assert_eq!(round("1.0"), "1");
         assert_eq!(round(r#"{"a":1,"a":2}"#), r#"{"a":2}"#);
@@ -178,19 +204,30 @@ mod tests {
     fn duplicates_are_reported_once() {
         let mut report = Report::default();
         decode_value_strict(br#"{"a":[{"b":1,"b":2,"b":3}],"a":null}"#, &mut report).unwrap();
-        assert_eq!(report.problems, [r#"duplicate field "a[0].b""#, r#"duplicate field "a""#]);
+        assert_eq!(
+            report.problems,
+            [r#"duplicate field "a[0].b""#, r#"duplicate field "a""#]
+        );
     }
 
     #[test]
     fn numbers_out_of_range_are_type_errors() {
         let error = decode_value(b"[1e999]").unwrap_err().to_string();
-        assert_eq!(error, "json: cannot unmarshal number 1e999 into Go value of type float64");
+        assert_eq!(
+            error,
+            "json: cannot unmarshal number 1e999 into Go value of type float64"
+        );
     }
 
     #[test]
     fn depth_is_bounded() {
         let deep = "[".repeat(DEPTH_MAX + 1) + &"]".repeat(DEPTH_MAX + 1);
-        assert!(decode_value(deep.as_bytes()).unwrap_err().to_string().contains("exceeded max depth"));
+        assert!(
+            decode_value(deep.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("exceeded max depth")
+        );
         assert!(decode_value(&deep.as_bytes()[1..deep.len() - 1]).is_ok());
     }
 }

@@ -5,8 +5,8 @@
 use super::wire::{Reader, WireType};
 use super::{DEPTH_MAX, WireError};
 use corten_core::{
-    Bin, Duration, Field, IntOrString, Kind, ListMut, MapMut, MicroTime, MsgMut, Quantity, RawJson, Shape, Slot, Str,
-    Time,
+    Bin, Duration, Field, IntOrString, Kind, ListMut, MapMut, MicroTime, MsgMut, Quantity, RawJson,
+    Shape, Slot, Str, Time,
 };
 
 type Wire<T> = Result<T, WireError>;
@@ -48,7 +48,10 @@ fn check(wire: WireType, expected: WireType, field: &'static Field) -> Wire<()> 
     if wire == expected {
         return Ok(());
     }
-    Err(WireError::WrongWireType { found: wire as u8, field: field.key })
+    Err(WireError::WrongWireType {
+        found: wire as u8,
+        field: field.key,
+    })
 }
 
 fn read_field(
@@ -154,7 +157,9 @@ fn read_value(reader: &mut Reader<'_>, slot: Slot<'_>, depth: usize) -> Wire<()>
         Slot::Str(place) => *place = read_text(reader.bytes()?),
         Slot::Bin(place) => *place = Bin::from(reader.bytes()?),
         Slot::Msg(message) => read_message(reader.bytes()?, message, depth + 1)?,
-        Slot::Time(place) => *place = read_time(reader.bytes()?)?.map_or(Time::ZERO, |(s, _)| Time::from_unix(s)),
+        Slot::Time(place) => {
+            *place = read_time(reader.bytes()?)?.map_or(Time::ZERO, |(s, _)| Time::from_unix(s))
+        }
         Slot::MicroTime(place) => {
             *place = read_time(reader.bytes()?)?.map_or(MicroTime::ZERO, |(seconds, nanos)| {
                 // Go truncates towards zero and lets negative nanoseconds borrow a second.
@@ -209,9 +214,15 @@ fn read_quantity(bytes: &[u8], place: &mut Quantity) -> Wire<()> {
         match reader.tag()? {
             (1, WireType::Bytes) => {
                 let text = reader.bytes()?;
-                *place = Quantity::parse(&String::from_utf8_lossy(text)).map_err(|e| WireError::Value(e.to_string()))?;
+                *place = Quantity::parse(&String::from_utf8_lossy(text))
+                    .map_err(|e| WireError::Value(e.to_string()))?;
             }
-            (1, wire) => return Err(WireError::WrongWireType { found: wire as u8, field: "String_" }),
+            (1, wire) => {
+                return Err(WireError::WrongWireType {
+                    found: wire as u8,
+                    field: "String_",
+                });
+            }
             (_, wire) => reader.skip(wire)?,
         }
     }
@@ -228,12 +239,19 @@ fn read_int_or_string(bytes: &[u8], place: &mut IntOrString) -> Wire<()> {
             (3, WireType::Bytes) => text = read_text(reader.bytes()?),
             (number @ 1..=3, wire) => {
                 let field = ["Type", "IntVal", "StrVal"][number as usize - 1];
-                return Err(WireError::WrongWireType { found: wire as u8, field });
+                return Err(WireError::WrongWireType {
+                    found: wire as u8,
+                    field,
+                });
             }
             (_, wire) => reader.skip(wire)?,
         }
     }
-    *place = if kind == 0 { IntOrString::Int(number) } else { IntOrString::String(text) };
+    *place = if kind == 0 {
+        IntOrString::Int(number)
+    } else {
+        IntOrString::String(text)
+    };
     Ok(())
 }
 
@@ -242,7 +260,12 @@ fn read_raw(bytes: &[u8], place: &mut RawJson) -> Wire<()> {
     while !reader.is_empty() {
         match reader.tag()? {
             (1, WireType::Bytes) => *place = RawJson(Bin::from(reader.bytes()?)),
-            (1, wire) => return Err(WireError::WrongWireType { found: wire as u8, field: "Raw" }),
+            (1, wire) => {
+                return Err(WireError::WrongWireType {
+                    found: wire as u8,
+                    field: "Raw",
+                });
+            }
             (_, wire) => reader.skip(wire)?,
         }
     }

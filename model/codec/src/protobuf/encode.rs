@@ -6,7 +6,12 @@ use corten_core::{Field, IntOrString, Kind, MsgRef, Ref, Shape};
 
 /// The protobuf of a message, without envelope.
 pub fn encode_message(message: MsgRef<'_>) -> Vec<u8> {
-    let mut encoder = Encoder { out: Writer::with_capacity(1024), keep_version: true, gap: None, level: 0 };
+    let mut encoder = Encoder {
+        out: Writer::with_capacity(1024),
+        keep_version: true,
+        gap: None,
+        level: 0,
+    };
     encoder.message(message);
     encoder.out.finish(&[])
 }
@@ -14,7 +19,12 @@ pub fn encode_message(message: MsgRef<'_>) -> Vec<u8> {
 /// The protobuf of an object with an empty `metadata.resourceVersion`, whatever it holds, and the place where it belongs.
 /// This is also the form that upstream stores. None when the message has no metadata in its first field.
 pub fn encode_message_with_gap(message: MsgRef<'_>) -> (Vec<u8>, Option<ItemGap>) {
-    let mut encoder = Encoder { out: Writer::with_capacity(1024), keep_version: false, gap: None, level: 0 };
+    let mut encoder = Encoder {
+        out: Writer::with_capacity(1024),
+        keep_version: false,
+        gap: None,
+        level: 0,
+    };
     encoder.message(message);
     let gap = encoder.gap;
     let bytes = encoder.out.finish(&[]);
@@ -23,7 +33,12 @@ pub fn encode_message_with_gap(message: MsgRef<'_>) -> (Vec<u8>, Option<ItemGap>
         let meta_at = bytes.len() - meta_from_end;
         // The first field is the metadata: its length stands between the tag and its first byte.
         let mut head = super::wire::Reader::new(bytes.get(1..).unwrap_or_default());
-        ItemGap { at, meta_at, meta_len: head.varint().unwrap_or(0) as usize, len: bytes.len() }
+        ItemGap {
+            at,
+            meta_at,
+            meta_len: head.varint().unwrap_or(0) as usize,
+            len: bytes.len(),
+        }
     });
     let first = bytes.first() == Some(&0x0a);
     let gap = gap.filter(|gap| first && gap.meta_at + gap.meta_len <= bytes.len());
@@ -32,7 +47,12 @@ pub fn encode_message_with_gap(message: MsgRef<'_>) -> (Vec<u8>, Option<ItemGap>
 
 /// The protobuf of a message as a length-delimited field of another one.
 pub fn encode_nested(number: u16, message: MsgRef<'_>) -> Vec<u8> {
-    let mut encoder = Encoder { out: Writer::with_capacity(1024), keep_version: true, gap: None, level: 0 };
+    let mut encoder = Encoder {
+        out: Writer::with_capacity(1024),
+        keep_version: true,
+        gap: None,
+        level: 0,
+    };
     encoder.message(message);
     encoder.out.close(number, 0);
     encoder.out.finish(&[])

@@ -45,7 +45,10 @@ pub fn open_envelope(bytes: &[u8]) -> Result<Envelope<'_>, WireError> {
         }
         if wire != WireType::Bytes {
             let field = ["TypeMeta", "Raw", "ContentEncoding", "ContentType"][number as usize - 1];
-            return Err(WireError::WrongWireType { found: wire as u8, field });
+            return Err(WireError::WrongWireType {
+                found: wire as u8,
+                field,
+            });
         }
         let payload = reader.bytes()?;
         match number {
@@ -62,10 +65,24 @@ fn read_type_meta(bytes: &[u8], meta: &mut TypeMeta) -> Result<(), WireError> {
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
         match reader.tag()? {
-            (1, WireType::Bytes) => meta.api_version = String::from_utf8_lossy(reader.bytes()?).into_owned(),
-            (2, WireType::Bytes) => meta.kind = String::from_utf8_lossy(reader.bytes()?).into_owned(),
-            (1, wire) => return Err(WireError::WrongWireType { found: wire as u8, field: "APIVersion" }),
-            (2, wire) => return Err(WireError::WrongWireType { found: wire as u8, field: "Kind" }),
+            (1, WireType::Bytes) => {
+                meta.api_version = String::from_utf8_lossy(reader.bytes()?).into_owned()
+            }
+            (2, WireType::Bytes) => {
+                meta.kind = String::from_utf8_lossy(reader.bytes()?).into_owned()
+            }
+            (1, wire) => {
+                return Err(WireError::WrongWireType {
+                    found: wire as u8,
+                    field: "APIVersion",
+                });
+            }
+            (2, wire) => {
+                return Err(WireError::WrongWireType {
+                    found: wire as u8,
+                    field: "Kind",
+                });
+            }
             (_, wire) => reader.skip(wire)?,
         }
     }
@@ -108,17 +125,34 @@ mod tests {
     #[test]
     fn seals_and_opens() {
         let sealed = seal_envelope("v1", "Pod", b"raw");
-        assert_eq!(sealed, b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x03raw\x1a\x00\x22\x00");
+        assert_eq!(
+            sealed,
+            b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x03raw\x1a\x00\x22\x00"
+        );
         let opened = open_envelope(&sealed).unwrap();
-        assert_eq!((opened.type_meta.kind.as_str(), opened.raw), ("Pod", &b"raw"[..]));
+        assert_eq!(
+            (opened.type_meta.kind.as_str(), opened.raw),
+            ("Pod", &b"raw"[..])
+        );
     }
 
     #[test]
     fn words_errors_as_upstream() {
         assert_eq!(open_envelope(b"").unwrap_err().to_string(), "empty data");
-        assert_eq!(open_envelope(b"k8s\0").unwrap_err().to_string(), "empty body");
-        assert!(open_envelope(b"{}").unwrap_err().to_string().contains("expected prefix [107 56 115 0]"));
-        assert_eq!(open_envelope(b"k8s\0\x12\x05a").unwrap_err().to_string(), "unexpected EOF");
+        assert_eq!(
+            open_envelope(b"k8s\0").unwrap_err().to_string(),
+            "empty body"
+        );
+        assert!(
+            open_envelope(b"{}")
+                .unwrap_err()
+                .to_string()
+                .contains("expected prefix [107 56 115 0]")
+        );
+        assert_eq!(
+            open_envelope(b"k8s\0\x12\x05a").unwrap_err().to_string(),
+            "unexpected EOF"
+        );
     }
 
     #[test]

@@ -5,11 +5,17 @@
 mod decode;
 mod encode;
 mod envelope;
+mod list;
+mod object;
 pub(crate) mod wire;
 
 pub use decode::decode_message;
 pub use encode::{ItemGap, encode_message, encode_message_with_gap, encode_nested};
-pub use envelope::{Envelope, MAGIC, open_envelope, seal_envelope, write_envelope_head, write_envelope_tail};
+pub use envelope::{
+    Envelope, MAGIC, open_envelope, seal_envelope, write_envelope_head, write_envelope_tail,
+};
+pub use list::{list_item_len, write_list_head, write_list_item_head, write_watch_event_head};
+pub use object::{decode, decode_raw, encode, encode_stored, peek_kind};
 
 use std::fmt;
 
@@ -54,11 +60,17 @@ impl fmt::Display for WireError {
         match self {
             WireError::UnexpectedEnd => f.write_str("unexpected EOF"),
             WireError::Overflow => f.write_str("proto: integer overflow"),
-            WireError::InvalidLength => f.write_str("proto: negative length found during unmarshaling"),
+            WireError::InvalidLength => {
+                f.write_str("proto: negative length found during unmarshaling")
+            }
             WireError::IllegalWireType(found) => write!(f, "proto: illegal wireType {found}"),
-            WireError::IllegalTag { number, wire } => write!(f, "proto: illegal tag {number} (wire type {wire})"),
+            WireError::IllegalTag { number, wire } => {
+                write!(f, "proto: illegal tag {number} (wire type {wire})")
+            }
             WireError::UnexpectedGroupEnd => f.write_str("proto: unexpected end of group"),
-            WireError::WrongWireType { found, field } => write!(f, "proto: wrong wireType = {found} for field {field}"),
+            WireError::WrongWireType { found, field } => {
+                write!(f, "proto: wrong wireType = {found} for field {field}")
+            }
             WireError::Value(message) => f.write_str(message),
             WireError::Depth => f.write_str("proto: exceeded max depth"),
         }

@@ -55,7 +55,11 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        Err(if self.rest.len() >= 10 { WireError::Overflow } else { WireError::UnexpectedEnd })
+        Err(if self.rest.len() >= 10 {
+            WireError::Overflow
+        } else {
+            WireError::UnexpectedEnd
+        })
     }
 
     /// The next field's number and wire type.
@@ -74,7 +78,10 @@ impl<'a> Reader<'a> {
         // Go takes the number as an int32 and refuses what is not positive.
         let number = (tag >> 3) as u32;
         if number == 0 || number > i32::MAX as u32 {
-            return Err(WireError::IllegalTag { number: number as i32, wire: tag });
+            return Err(WireError::IllegalTag {
+                number: number as i32,
+                wire: tag,
+            });
         }
         Ok((number, kind))
     }
@@ -95,7 +102,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn fixed64(&mut self) -> Wire<u64> {
-        let (bytes, rest) = self.rest.split_first_chunk::<8>().ok_or(WireError::UnexpectedEnd)?;
+        let (bytes, rest) = self
+            .rest
+            .split_first_chunk::<8>()
+            .ok_or(WireError::UnexpectedEnd)?;
         self.rest = rest;
         Ok(u64::from_le_bytes(*bytes))
     }
@@ -137,7 +147,10 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn with_capacity(capacity: usize) -> Writer {
-        Writer { buffer: vec![0; capacity], at: capacity }
+        Writer {
+            buffer: vec![0; capacity],
+            at: capacity,
+        }
     }
 
     /// Bytes written so far.
@@ -265,9 +278,18 @@ mod tests {
         assert_eq!(read(&[0x80; 3]), Err(WireError::UnexpectedEnd));
         assert_eq!(read(&[0x80; 11]), Err(WireError::Overflow));
         assert_eq!(Reader::new(&[5, 1]).bytes(), Err(WireError::UnexpectedEnd));
-        assert_eq!(Reader::new(&[0x07]).tag(), Err(WireError::IllegalWireType(7)));
-        assert!(matches!(Reader::new(&[0x02]).tag(), Err(WireError::IllegalTag { .. })));
-        assert_eq!(Reader::new(&[]).skip(WireType::GroupEnd), Err(WireError::UnexpectedGroupEnd));
+        assert_eq!(
+            Reader::new(&[0x07]).tag(),
+            Err(WireError::IllegalWireType(7))
+        );
+        assert!(matches!(
+            Reader::new(&[0x02]).tag(),
+            Err(WireError::IllegalTag { .. })
+        ));
+        assert_eq!(
+            Reader::new(&[]).skip(WireType::GroupEnd),
+            Err(WireError::UnexpectedGroupEnd)
+        );
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use super::resolve::{Scalar, parse_float, resolve};
 use super::{DEPTH_MAX, YamlError};
 use corten_core::{Str, Value, ValueMap};
-use libyaml_safer::{ErrorKind, Event, EventData, Parser};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -18,7 +19,9 @@ pub fn decode_value(text: &[u8]) -> Result<Value, YamlError> {
 
 /// Decodes the first document and lists repeated keys (`line 3: key "a" already set in map`), whose first value counts.
 pub fn decode_value_strict(text: &[u8]) -> Result<(Value, Vec<String>), YamlError> {
-    let Some(node) = first(text)? else { return Ok((Value::Null, Vec::new())) };
+    let Some(node) = first(text)? else {
+        return Ok((Value::Null, Vec::new()));
+    };
     let mut builder = Builder::new();
     builder.strict = true;
     builder.document(&node)
@@ -48,47 +51,52 @@ fn fail<T>(message: impl std::fmt::Display) -> Result<T, YamlError> {
     Err(YamlError::new(format!("yaml: {message}")))
 }
 
-#[derive(Debug)]
 struct Node {
-    line: u64,
+    /// Counted from zero.
+    line: usize,
     tag: Option<String>,
     content: Content,
 }
 
-#[derive(Debug)]
 enum Content {
     Scalar { text: String, plain: bool },
     List(Vec<Rc<Node>>),
     Map(Vec<(Rc<Node>, Rc<Node>)>),
-    Alias { name: String, target: Rc<Node> },
+    Alias(Rc<Node>),
 }
 
 struct Reader<'t> {
     text: &'t [u8],
-    anchors: HashMap<String, Rc<Node>>,
+    /// Nodes with an anchor, by the parser's number of it; they count for their document only.
+    anchors: HashMap<usize, Rc<Node>>,
 }
 
-type Events<'r, 'b> = Parser<&'b mut &'r [u8]>;
+type Events<'t> = Parser<'t, StrInput<'t>>;
 
 impl<'t> Reader<'t> {
     fn new(text: &'t [u8]) -> Reader<'t> {
-        Reader { text, anchors: HashMap::new() }
+        Reader {
+            text,
+            anchors: HashMap::new(),
+        }
     }
 
     /// Hands out one root after another until `take` says to stop.
-    fn run(&mut self, mut take: impl FnMut(Rc<Node>) -> Result<bool, YamlError>) -> Result<(), YamlError> {
-        let mut input = self.text;
-        let mut events = Parser::new();
-        events.set_input_string(&mut input);
+    fn run(
+        &mut self,
+        mut take: impl FnMut(Rc<Node>) -> Result<bool, YamlError>,
+    ) -> Result<(), YamlError> {
+        let text = checked(self.text)?;
+        let mut events = Parser::new_from_str(text);
         loop {
-            match next(&mut events)?.data {
-                EventData::StreamEnd => return Ok(()),
-                EventData::DocumentStart { .. } => {
+            match next(&mut events, text)?.0 {
+                Event::StreamEnd => return Ok(()),
+                Event::DocumentStart(_) => {
                     self.anchors.clear();
-                    let event = next(&mut events)?;
-                    let root = self.node(event, &mut events)?;
+                    let event = next(&mut events, text)?;
+                    let root = self.node(event, &mut events, text)?;
                     // The end is read before the document counts: it may hold a syntax error.
-                    next(&mut events)?;
+                    next(&mut events, text)?;
                     if !take(root)? {
                         return Ok(());
                     }
@@ -99,32 +107,55 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads the node that starts with `event`. Not recursive: open lists and maps are kept on a stack.
-    fn node(&mut self, event: Event, events: &mut Events) -> Result<Rc<Node>, YamlError> {
+    fn node(
+        &mut self,
+        event: (Event<'t>, Span),
+        events: &mut Events<'t>,
+        text: &str,
+    ) -> Result<Rc<Node>, YamlError> {
         let mut open: Vec<Open> = Vec::new();
         let mut event = event;
         loop {
-            let line = event.start_mark.line;
-            let done = match event.data {
-                EventData::Alias { anchor } => {
+            let line = event.1.start.line().saturating_sub(1);
+            let head = |anchor, tag: Option<Cow<'t, Tag>>| Head {
+                line,
+                anchor,
+                tag: tag.map(|tag| format!("{}{}", tag.handle, tag.suffix)),
+            };
+            let done = match event.0 {
+                Event::Alias(anchor) => {
                     let Some(target) = self.anchors.get(&anchor).cloned() else {
-                        return fail(format!("unknown anchor '{anchor}' referenced"));
+                        return fail("anchor value contains itself");
                     };
-                    let content = Content::Alias { name: anchor, target };
-                    Some(self.finish(Head { line, anchor: None, tag: None }, content))
+                    Some(self.finish(head(0, None), Content::Alias(target)))
                 }
-                EventData::Scalar { anchor, tag, value, plain_implicit, .. } => {
-                    let content = Content::Scalar { text: value, plain: plain_implicit };
-                    Some(self.finish(Head { line, anchor, tag }, content))
+                Event::Scalar(text, style, anchor, tag) => {
+                    let plain = style == ScalarStyle::Plain && tag.is_none();
+                    Some(self.finish(
+                        head(anchor, tag),
+                        Content::Scalar {
+                            text: text.into_owned(),
+                            plain,
+                        },
+                    ))
                 }
-                EventData::SequenceStart { anchor, tag, .. } => {
-                    open.push(Open { head: Head { line, anchor, tag }, nodes: Vec::new(), map: false });
+                Event::SequenceStart(anchor, tag) => {
+                    open.push(Open {
+                        head: head(anchor, tag),
+                        nodes: Vec::new(),
+                        map: false,
+                    });
                     None
                 }
-                EventData::MappingStart { anchor, tag, .. } => {
-                    open.push(Open { head: Head { line, anchor, tag }, nodes: Vec::new(), map: true });
+                Event::MappingStart(anchor, tag) => {
+                    open.push(Open {
+                        head: head(anchor, tag),
+                        nodes: Vec::new(),
+                        map: true,
+                    });
                     None
                 }
-                EventData::SequenceEnd | EventData::MappingEnd => open.pop().map(|o| self.close(o)),
+                Event::SequenceEnd | Event::MappingEnd => open.pop().map(|o| self.close(o)),
                 _ => return fail("attempted to go past the end of stream; corrupted value?"),
             };
             if open.len() > DEPTH_MAX {
@@ -135,7 +166,7 @@ impl<'t> Reader<'t> {
                 (Some(node), None) => return Ok(node),
                 (None, _) => {}
             }
-            event = next(events)?;
+            event = next(events, text)?;
         }
     }
 
@@ -154,19 +185,22 @@ impl<'t> Reader<'t> {
     }
 
     fn finish(&mut self, head: Head, content: Content) -> Rc<Node> {
-        let node = Rc::new(Node { line: head.line, tag: head.tag, content });
-        if let Some(anchor) = head.anchor {
-            // An alias inside of its own anchor finds nothing yet, where upstream finds a loop: both refuse.
-            self.anchors.insert(anchor, Rc::clone(&node));
+        let node = Rc::new(Node {
+            line: head.line,
+            tag: head.tag,
+            content,
+        });
+        if head.anchor > 0 {
+            self.anchors.insert(head.anchor, Rc::clone(&node));
         }
         node
     }
 }
 
-/// What is known of a node before its content.
+/// What is known of a node before its content; anchor 0 is none.
 struct Head {
-    line: u64,
-    anchor: Option<String>,
+    line: usize,
+    anchor: usize,
     tag: Option<String>,
 }
 
@@ -177,18 +211,64 @@ struct Open {
     map: bool,
 }
 
-fn next(events: &mut Events) -> Result<Event, YamlError> {
-    events.parse().map_err(|error| {
-        let problem = error.problem_mark().map_or(0, |m| m.line);
-        // Upstream counts a scanner's lines from one, a parser's from zero, and falls back to the context.
-        let line = match (problem, error.kind()) {
-            (0, _) => error.context_mark().map_or(0, |m| m.line),
-            (line, ErrorKind::Scanner) => line + 1,
-            (line, _) => line,
-        };
-        let place = if line == 0 { String::new() } else { format!("line {line}: ") };
-        YamlError::new(format!("yaml: {place}{}", error.problem()))
-    })
+/// The text without its byte order mark, if it is UTF-8 without control characters.
+fn checked(text: &[u8]) -> Result<&str, YamlError> {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return fail("invalid leading UTF-8 octet");
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let control = |c: char| match c {
+        '\t' | '\n' | '\r' | '\u{85}' => false,
+        '\u{feff}' | '\u{fffe}' | '\u{ffff}' => true,
+        c => c.is_control(),
+    };
+    if text.contains(control) {
+        fail("control characters are not allowed")
+    } else {
+        Ok(text)
+    }
+}
+
+fn next<'t>(events: &mut Events<'t>, text: &str) -> Result<(Event<'t>, Span), YamlError> {
+    match events.next_event() {
+        Some(Ok(event)) => Ok(event),
+        None => fail("attempted to go past the end of stream; corrupted value?"),
+        Some(Err(error)) => reworded(&error, text),
+    }
+}
+
+/// A syntax error in the words of the library that upstream uses, as far as the two agree on what is wrong.
+fn reworded<T>(error: &ScanError, text: &str) -> Result<T, YamlError> {
+    // The context, such as `while parsing a block mapping, `, is left out.
+    let info = error.info();
+    let info = info
+        .strip_prefix("while ")
+        .and_then(|i| i.split_once(", "))
+        .map_or(info, |(_, what)| what);
+    if info == "found unknown anchor" {
+        let name = text
+            .chars()
+            .skip(error.marker().index())
+            .skip_while(|c| *c == '*');
+        let name: String = name
+            .take_while(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
+            .collect();
+        return fail(format!("unknown anchor '{name}' referenced"));
+    }
+    let info = match info {
+        "recursion limit exceeded" => return fail("exceeded max depth of 10000"),
+        i if i.starts_with("unexpected character") => "found character that cannot start any token",
+        "expected ',' or ']'" => "did not find expected ',' or ']'",
+        "expected ',' or '}'" => "did not find expected ',' or '}'",
+        i => i,
+    };
+    // Upstream counts the lines of the parser's errors from zero, those of the scanner's from one, and omits the first.
+    let from_zero = info.starts_with("did not find expected");
+    match error.marker().line() {
+        0 | 1 => fail(info),
+        line if from_zero => fail(format!("line {}: {info}", line - 1)),
+        line => fail(format!("line {line}: {info}")),
+    }
 }
 
 /// Above these counts, aliases may make up only a share of what is decoded.
@@ -200,13 +280,19 @@ struct Builder {
     problems: Vec<String>,
     decoded: u64,
     aliased: u64,
-    /// Names of the aliases being followed.
+    /// Targets of the aliases being followed.
     following: Vec<*const Node>,
 }
 
 impl Builder {
     fn new() -> Builder {
-        Builder { strict: false, problems: Vec::new(), decoded: 0, aliased: 0, following: Vec::new() }
+        Builder {
+            strict: false,
+            problems: Vec::new(),
+            decoded: 0,
+            aliased: 0,
+            following: Vec::new(),
+        }
     }
 
     fn document(mut self, root: &Rc<Node>) -> Result<(Value, Vec<String>), YamlError> {
@@ -227,7 +313,10 @@ impl Builder {
             let range = (ALIAS_STRICT_NODES - ALIAS_FREE_NODES) as f64;
             0.99 - 0.89 * ((self.decoded - ALIAS_FREE_NODES) as f64 / range)
         };
-        if self.aliased > 100 && self.decoded > 1_000 && self.aliased as f64 / self.decoded as f64 > allowed {
+        if self.aliased > 100
+            && self.decoded > 1_000
+            && self.aliased as f64 / self.decoded as f64 > allowed
+        {
             return fail("document contains excessive aliasing");
         }
         Ok(())
@@ -236,11 +325,10 @@ impl Builder {
     fn follow<T>(
         &mut self,
         target: &Rc<Node>,
-        name: &str,
         run: impl FnOnce(&mut Builder) -> Result<T, YamlError>,
     ) -> Result<T, YamlError> {
         if self.following.contains(&Rc::as_ptr(target)) || self.following.len() > DEPTH_MAX {
-            return fail(format!("anchor '{name}' value contains itself"));
+            return fail("anchor value contains itself");
         }
         self.following.push(Rc::as_ptr(target));
         let result = run(self);
@@ -251,9 +339,13 @@ impl Builder {
     fn value(&mut self, node: &Rc<Node>) -> Result<Value, YamlError> {
         self.count()?;
         match &node.content {
-            Content::Alias { name, target } => self.follow(target, name, |b| b.value(target)),
+            Content::Alias(target) => self.follow(target, |b| b.value(target)),
             Content::Scalar { text, plain } => scalar_value(node, text, *plain),
-            Content::List(list) => Ok(Value::List(list.iter().map(|n| self.value(n)).collect::<Result<_, _>>()?)),
+            Content::List(list) => Ok(Value::List(
+                list.iter()
+                    .map(|n| self.value(n))
+                    .collect::<Result<_, _>>()?,
+            )),
             Content::Map(entries) => {
                 let mut map = ValueMap::new();
                 self.fill(entries, &mut map)?;
@@ -262,7 +354,11 @@ impl Builder {
         }
     }
 
-    fn fill(&mut self, entries: &[(Rc<Node>, Rc<Node>)], map: &mut ValueMap) -> Result<(), YamlError> {
+    fn fill(
+        &mut self,
+        entries: &[(Rc<Node>, Rc<Node>)],
+        map: &mut ValueMap,
+    ) -> Result<(), YamlError> {
         for (key_node, value_node) in entries {
             if is_merge(key_node) {
                 self.merge(value_node, map)?;
@@ -272,7 +368,8 @@ impl Builder {
             let value = self.value(value_node)?;
             if self.strict && map.contains_key(&key) {
                 let line = value_node.line + 1;
-                self.problems.push(format!("line {line}: key {shown} already set in map"));
+                self.problems
+                    .push(format!("line {line}: key {shown} already set in map"));
                 continue;
             }
             map.insert(key, value);
@@ -284,7 +381,7 @@ impl Builder {
     fn key(&mut self, node: &Rc<Node>) -> Result<(Str, String), YamlError> {
         self.count()?;
         let (text, plain) = match &node.content {
-            Content::Alias { name, target } => return self.follow(target, name, |b| b.key(target)),
+            Content::Alias(target) => return self.follow(target, |b| b.key(target)),
             Content::Scalar { text, plain } => (text, *plain),
             _ => return fail("invalid map key: a key must be a scalar"),
         };
@@ -297,7 +394,11 @@ impl Builder {
             Resolved::Int(v) => v.to_string(),
             Resolved::Uint(v) => v.to_string(),
             Resolved::Float(v) => super::write::float_text(v),
-            Resolved::Null => return fail("unsupported map key of type: %!s(<nil>)"),
+            Resolved::Null => {
+                return Err(YamlError::new(
+                    "unsupported map key of type: %!s(<nil>), key: <nil>".into(),
+                ));
+            }
         };
         Ok((Str::from(key.as_str()), key))
     }
@@ -309,8 +410,8 @@ impl Builder {
                 self.count()?;
                 self.fill(entries, map)
             }
-            Content::Alias { name, target } => match &target.content {
-                Content::Map(entries) => self.follow(target, name, |b| {
+            Content::Alias(target) => match &target.content {
+                Content::Map(entries) => self.follow(target, |b| {
                     b.count()?;
                     b.fill(entries, map)
                 }),
@@ -333,7 +434,9 @@ impl Builder {
 
 fn is_merge(node: &Node) -> bool {
     match &node.content {
-        Content::Scalar { text, plain } if text == "<<" => *plain || node.tag.as_deref() == Some("tag:yaml.org,2002:merge"),
+        Content::Scalar { text, plain } if text == "<<" => {
+            *plain || node.tag.as_deref() == Some("tag:yaml.org,2002:merge")
+        }
         _ => false,
     }
 }
@@ -355,7 +458,9 @@ fn scalar_value(node: &Node, text: &str, plain: bool) -> Result<Value, YamlError
         Resolved::Int(v) => Value::Int(v),
         Resolved::Uint(v) => Value::Float(v as f64),
         Resolved::Float(v) if v.is_nan() => return fail_json("NaN"),
-        Resolved::Float(v) if v.is_infinite() => return fail_json(if v > 0.0 { "+Inf" } else { "-Inf" }),
+        Resolved::Float(v) if v.is_infinite() => {
+            return fail_json(if v > 0.0 { "+Inf" } else { "-Inf" });
+        }
         // On the way through JSON a whole float loses its point and becomes an integer.
         Resolved::Float(v) if v.fract() == 0.0 && v.abs() < 9.2e18 => Value::Int(v as i64),
         Resolved::Float(v) => Value::Float(v),
@@ -394,13 +499,15 @@ fn scalar(node: &Node, text: &str, plain: bool) -> Result<Resolved, YamlError> {
         Scalar::Uint(v) => ("int", Resolved::Uint(v)),
         Scalar::Float(v) => ("float", Resolved::Float(v)),
         Scalar::Timestamp => ("timestamp", own()),
-        Scalar::Merge => ("merge", own()),
         Scalar::Text => ("str", own()),
     };
     if tag.is_empty() || tag == found {
         return Ok(resolved);
     }
-    if tag == "float" && found == "timestamp" && let Some(value) = parse_float(text) {
+    if tag == "float"
+        && found == "timestamp"
+        && let Some(value) = parse_float(text)
+    {
         return Ok(Resolved::Float(value));
     }
     fail(format!("cannot decode !!{found} `{text}` as a !!{tag}"))
@@ -421,15 +528,30 @@ mod tests {
     fn converts_as_kubectl() {
         for (yaml, expected) in [
             ("", "null"),
-            ("a: yes\nb: 'yes'\nc: 014\nd: 1.0\ne: 1e3\nf: ~\ng:", r#"{"a":true,"b":"yes","c":12,"d":1,"e":1000,"f":null,"g":null}"#),
+            (
+                "a: yes\nb: 'yes'\nc: 014\nd: 1.0\ne: 1e3\nf: ~\ng:",
+                r#"{"a":true,"b":"yes","c":12,"d":1,"e":1000,"f":null,"g":null}"#,
+            ),
             ("1: a\ntrue: b\n1.5: c", r#"{"1":"a","1.5":"c","true":"b"}"#),
             ("a: 2020-01-01T00:00:00Z", r#"{"a":"2020-01-01T00:00:00Z"}"#),
-            ("base: &b {p: 1, q: 2}\nc:\n  <<: *b\n  q: 3\ny: 1", r#"{"base":{"p":1,"q":2},"c":{"p":1,"q":3},"true":1}"#),
+            (
+                "base: &b {p: 1, q: 2}\nc:\n  <<: *b\n  q: 3\ny: 1",
+                r#"{"base":{"p":1,"q":2},"c":{"p":1,"q":3},"true":1}"#,
+            ),
             ("a: &x [1, 2]\nb: *x", r#"{"a":[1,2],"b":[1,2]}"#),
             ("<<: [{a: 1}, {a: 2, b: 3}]", r#"{"a":1,"b":3}"#),
-            ("a: !!str 5\nb: !!int \"7\"\nc: !!binary aGk=", r#"{"a":"5","b":7,"c":"hi"}"#),
-            ("a: |\n  x\n  y\nb: >-\n  x\n  y", r#"{"a":"x\ny\n","b":"x y"}"#),
-            (r#"{"json": ["\u00e9", 1.5, null]}"#, r#"{"json":["é",1.5,null]}"#),
+            (
+                "a: !!str 5\nb: !!int \"7\"\nc: !!binary aGk=",
+                r#"{"a":"5","b":7,"c":"hi"}"#,
+            ),
+            (
+                "a: |\n  x\n  y\nb: >-\n  x\n  y",
+                r#"{"a":"x\ny\n","b":"x y"}"#,
+            ),
+            (
+                r#"{"json": ["\u00e9", 1.5, null]}"#,
+                r#"{"json":["é",1.5,null]}"#,
+            ),
             ("---\na: 1\n---\nb: 2", r#"{"a":1}"#),
             ("a: 1\na: 2", r#"{"a":2}"#),
         ] {
@@ -440,12 +562,21 @@ mod tests {
     #[test]
     fn words_errors_as_upstream() {
         for (yaml, expected) in [
-            ("a: b: c", "yaml: mapping values are not allowed in this context"),
-            ("x: 1\na: b: c", "yaml: line 2: mapping values are not allowed in this context"),
+            (
+                "a: b: c",
+                "yaml: mapping values are not allowed in this context",
+            ),
+            (
+                "x: 1\na: b: c",
+                "yaml: line 2: mapping values are not allowed in this context",
+            ),
             ("a: *x", "yaml: unknown anchor 'x' referenced"),
             ("a: [1", "yaml: line 1: did not find expected ',' or ']'"),
             ("a: !!int x", "yaml: cannot decode !!str `x` as a !!int"),
-            ("<<: 1", "yaml: map merge requires map or sequence of maps as the value"),
+            (
+                "<<: 1",
+                "yaml: map merge requires map or sequence of maps as the value",
+            ),
             ("a: .nan", "json: unsupported value: NaN"),
         ] {
             assert_eq!(json(yaml), expected, "{yaml}");
@@ -455,7 +586,13 @@ mod tests {
     #[test]
     fn strict_lists_repeated_keys() {
         let (value, problems) = decode_value_strict(b"a: 1\nb:\n  c: 1\n  c: 2\na: 3\n").unwrap();
-        assert_eq!(problems, [r#"line 4: key "c" already set in map"#, r#"line 5: key "a" already set in map"#]);
+        assert_eq!(
+            problems,
+            [
+                r#"line 4: key "c" already set in map"#,
+                r#"line 5: key "a" already set in map"#
+            ]
+        );
         assert_eq!(value["a"], Value::Int(1));
     }
 
@@ -471,9 +608,14 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for i in 1..9 {
             let p = i - 1;
-            bomb.push_str(&format!("a{i}: &a{i} [*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p}]\n"));
+            bomb.push_str(&format!(
+                "a{i}: &a{i} [*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p}]\n"
+            ));
         }
         assert_eq!(json(&bomb), "yaml: document contains excessive aliasing");
-        assert_eq!(json(&"[".repeat(5_000)), "yaml: exceeded max depth of 10000");
+        assert_eq!(
+            json(&"[".repeat(5_000)),
+            "yaml: exceeded max depth of 10000"
+        );
     }
 }

@@ -3,10 +3,12 @@
 //! Leaves out comments, styles and tags beyond the standard ones.
 
 mod compose;
+mod object;
 mod resolve;
 mod write;
 
 pub use compose::{decode_documents, decode_value, decode_value_strict};
+pub use object::{decode, encode};
 pub use write::{encode_value, write_value};
 
 use std::fmt;

@@ -13,19 +13,19 @@ pub(crate) enum Scalar {
     /// Reads as a text, but looks like a date.
     Timestamp,
     Text,
-    /// `<<`
-    Merge,
 }
 
 /// What the plain text would be without any tag.
 pub(crate) fn resolve(text: &str) -> Scalar {
-    let Some(&first) = text.as_bytes().first() else { return Scalar::Null };
+    let Some(&first) = text.as_bytes().first() else {
+        return Scalar::Null;
+    };
     match first {
         b'+' | b'-' | b'0'..=b'9' => resolve_word(text).unwrap_or_else(|| resolve_number(text)),
         b'.' => resolve_word(text)
             .or_else(|| parse_float(text).map(Scalar::Float))
             .unwrap_or(Scalar::Text),
-        b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' | b'~' | b'<' => {
+        b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' | b'~' => {
             resolve_word(text).unwrap_or(Scalar::Text)
         }
         _ => Scalar::Text,
@@ -34,13 +34,16 @@ pub(crate) fn resolve(text: &str) -> Scalar {
 
 fn resolve_word(text: &str) -> Option<Scalar> {
     Some(match text {
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Scalar::Bool(true),
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Scalar::Bool(false),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Scalar::Bool(true)
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            Scalar::Bool(false)
+        }
         "~" | "null" | "Null" | "NULL" => Scalar::Null,
         ".nan" | ".NaN" | ".NAN" => Scalar::Float(f64::NAN),
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Scalar::Float(f64::INFINITY),
         "-.inf" | "-.Inf" | "-.INF" => Scalar::Float(f64::NEG_INFINITY),
-        "<<" => Scalar::Merge,
         _ => return None,
     })
 }
@@ -79,8 +82,14 @@ fn parse_int(text: &str) -> Option<i128> {
     }
     let size = i128::from_str_radix(digits, radix).ok()?;
     let value = if negative { -size } else { size };
-    let max = if signed { i128::from(i64::MAX) } else { i128::from(u64::MAX) };
-    (i128::from(i64::MIN)..=max).contains(&value).then_some(value)
+    let max = if signed {
+        i128::from(i64::MAX)
+    } else {
+        i128::from(u64::MAX)
+    };
+    (i128::from(i64::MIN)..=max)
+        .contains(&value)
+        .then_some(value)
 }
 
 /// A decimal float: optional sign, digits with at most one point, optional exponent. Infinities are refused.
@@ -92,7 +101,11 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let all_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    let has_digits = if whole.is_empty() { !fraction.is_empty() } else { true };
+    let has_digits = if whole.is_empty() {
+        !fraction.is_empty()
+    } else {
+        true
+    };
     let exponent_fits = exponent.is_none_or(|e| {
         let digits = e.strip_prefix(['+', '-']).unwrap_or(e);
         !digits.is_empty() && all_digits(digits)
@@ -110,7 +123,11 @@ fn is_timestamp(text: &str) -> bool {
         return false;
     }
     let number = |s: &mut &str, max_digits: usize| -> Option<u32> {
-        let count = s.bytes().take(max_digits).take_while(u8::is_ascii_digit).count();
+        let count = s
+            .bytes()
+            .take(max_digits)
+            .take_while(u8::is_ascii_digit)
+            .count();
         let (digits, rest) = s.split_at(count);
         *s = rest;
         digits.parse().ok()
@@ -126,7 +143,8 @@ fn is_timestamp(text: &str) -> bool {
         let month = number(rest, 2).filter(|m| (1..=12).contains(m))?;
         mark(rest, &['-'])?;
         let day = number(rest, 2)?;
-        let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let leap =
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let days = match month {
             2 => 28 + u32::from(leap),
             4 | 6 | 9 | 11 => 30,
@@ -145,7 +163,9 @@ fn is_timestamp(text: &str) -> bool {
         mark(rest, &[':'])?;
         number(rest, 2).filter(|s| *s < 60)?;
         if mark(rest, &['.', ',']).is_some() {
-            number(rest, 40.min(rest.len()).max(1)).or(Some(0)).filter(|_| rest.len() < text.len())?;
+            number(rest, 40.min(rest.len()).max(1))
+                .or(Some(0))
+                .filter(|_| rest.len() < text.len())?;
         }
         if !zoned {
             return Some(rest.is_empty());
@@ -174,14 +194,18 @@ pub(crate) fn is_base60(text: &str) -> bool {
         return false;
     }
     let rest: Vec<&str> = parts.collect();
-    let Some((last, middle)) = rest.split_last() else { return false };
+    let Some((last, middle)) = rest.split_last() else {
+        return false;
+    };
     let sixty = |s: &str| match s.as_bytes() {
         [b] => b.is_ascii_digit(),
         [a, b] => (b'0'..=b'5').contains(a) && b.is_ascii_digit(),
         _ => false,
     };
     let (whole, fraction) = last.split_once('.').unwrap_or((last, ""));
-    middle.iter().all(|s| sixty(s)) && sixty(whole) && fraction.bytes().all(|b| b.is_ascii_digit() || b == b'_')
+    middle.iter().all(|s| sixty(s))
+        && sixty(whole)
+        && fraction.bytes().all(|b| b.is_ascii_digit() || b == b'_')
 }
 
 #[cfg(test)]
@@ -213,7 +237,7 @@ mod tests {
             ("1.2.3", Scalar::Text),
             ("12abc", Scalar::Text),
             ("-", Scalar::Text),
-            ("<<", Scalar::Merge),
+            ("<<", Scalar::Text),
             ("=", Scalar::Text),
             ("2020-01-01", Scalar::Timestamp),
             ("2020-1-1", Scalar::Timestamp),

@@ -14,7 +14,12 @@ pub fn encode_value(value: &Value) -> Vec<u8> {
 
 /// Appends the YAML of a value, with a final line break.
 pub fn write_value(value: &Value, out: &mut Vec<u8>) {
-    let mut emitter = Emitter { out, column: 0, whitespace: true, indention: true };
+    let mut emitter = Emitter {
+        out,
+        column: 0,
+        whitespace: true,
+        indention: true,
+    };
     emitter.node(value, -1, Context::Root);
     emitter.line(0);
 }
@@ -25,7 +30,11 @@ pub(super) fn float_text(value: f64) -> String {
         return ".nan".into();
     }
     if value.is_infinite() {
-        return if value > 0.0 { ".inf".into() } else { "-.inf".into() };
+        return if value > 0.0 {
+            ".inf".into()
+        } else {
+            "-.inf".into()
+        };
     }
     let text = format!("{value:e}");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -35,6 +44,14 @@ pub(super) fn float_text(value: f64) -> String {
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// A float on its way through JSON: whole ones that fit 64 bits become integers.
+fn number_text(value: f64) -> String {
+    if value.fract() == 0.0 && (-9.3e18..1.85e19).contains(&value) {
+        return format!("{}", value as i128);
+    }
+    float_text(value)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -125,7 +142,7 @@ impl Emitter<'_> {
             Value::Null => self.plain("null"),
             Value::Bool(v) => self.plain(if *v { "true" } else { "false" }),
             Value::Int(v) => self.plain(&v.to_string()),
-            Value::Float(v) => self.plain(&float_text(*v)),
+            Value::Float(v) => self.plain(&number_text(*v)),
             Value::Str(text) => self.text(text, indent, context),
         }
     }
@@ -295,10 +312,16 @@ struct Analysis {
 impl Analysis {
     fn of(text: &str) -> Analysis {
         if text.is_empty() {
-            return Analysis { multiline: false, plain: true, single: true, block: false };
+            return Analysis {
+                multiline: false,
+                plain: true,
+                single: true,
+                block: false,
+            };
         }
         let mut indicators = text.starts_with("---") || text.starts_with("...");
-        let (mut breaks, mut special, mut break_space, mut space_break) = (false, false, false, false);
+        let (mut breaks, mut special, mut break_space, mut space_break) =
+            (false, false, false, false);
         let (mut was_space, mut was_break, mut after_blank) = (false, false, true);
         let mut chars = text.chars().peekable();
         let mut first = true;
@@ -306,7 +329,8 @@ impl Analysis {
             let before_blank = chars.peek().is_none_or(|n| matches!(n, ' ' | '\t'));
             indicators |= match c {
                 '#' if first || after_blank => true,
-                ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' => first,
+                ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%'
+                | '@' | '`' => first,
                 '?' | '-' => first && before_blank,
                 ':' => before_blank,
                 _ => false,
@@ -363,7 +387,9 @@ fn style_of(text: &str, context: Context) -> Style {
 /// Upstream's order of keys: letters by code point, after everything else; runs of digits by number.
 fn compare_keys(a: &str, b: &str) -> Ordering {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let Some(at) = a.iter().zip(&b).position(|(x, y)| x != y) else { return a.len().cmp(&b.len()) };
+    let Some(at) = a.iter().zip(&b).position(|(x, y)| x != y) else {
+        return a.len().cmp(&b.len());
+    };
     let (x, y) = (a[at], b[at]);
     match (x.is_alphabetic(), y.is_alphabetic()) {
         (true, true) => return x.cmp(&y),
@@ -380,7 +406,11 @@ fn compare_keys(a: &str, b: &str) -> Ordering {
     let number = |chars: &[char]| {
         let digits = chars[at..].iter().take_while(|c| c.is_ascii_digit());
         digits.fold((start, at), |(n, end), c| {
-            (n.wrapping_mul(10).wrapping_add(i64::from(*c as u32 - '0' as u32)), end + 1)
+            (
+                n.wrapping_mul(10)
+                    .wrapping_add(i64::from(*c as u32 - '0' as u32)),
+                end + 1,
+            )
         })
     };
     number(&a).cmp(&number(&b)).then(x.cmp(&y))
@@ -438,7 +468,7 @@ mod tests {
             (" a\nb", "|2-\n   a\n  b"),
             ("a \nb", "\"a \\nb\""),
             ("---", "'---'"),
-            ("<<", "\"<<\""),
+            ("<<", "<<"),
             ("~", "\"~\""),
             ("null", "\"null\""),
         ] {
@@ -451,14 +481,27 @@ mod tests {
 
     #[test]
     fn sorts_keys_as_go() {
-        let mut keys = ["b1", "b10", "b2", "a", "B", "1", "10", "2", "a.b", "aB", "_x", "b01"];
+        let mut keys = [
+            "b1", "b10", "b2", "a", "B", "1", "10", "2", "a.b", "aB", "_x", "b01",
+        ];
         keys.sort_by(|a, b| compare_keys(a, b));
-        assert_eq!(keys, ["_x", "1", "2", "10", "B", "a", "a.b", "aB", "b1", "b01", "b2", "b10"]);
+        assert_eq!(
+            keys,
+            [
+                "_x", "1", "2", "10", "B", "a", "a.b", "aB", "b1", "b01", "b2", "b10"
+            ]
+        );
     }
 
     #[test]
     fn floats_print_as_go() {
-        for (value, text) in [(1.5, "1.5"), (1234567.5, "1.2345675e+06"), (0.00001, "1e-05"), (0.0001, "0.0001"), (1e21, "1e+21")] {
+        for (value, text) in [
+            (1.5, "1.5"),
+            (1234567.5, "1.2345675e+06"),
+            (0.00001, "1e-05"),
+            (0.0001, "0.0001"),
+            (1e21, "1e+21"),
+        ] {
             assert_eq!(float_text(value), text);
         }
     }

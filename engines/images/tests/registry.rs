@@ -654,3 +654,69 @@ async fn a_pull_given_up_leaves_nothing() {
     let store = ImageStore::open(&root).unwrap();
     assert_eq!(names(&store.root().join("layers")), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn certificates_are_checked_unless_told_otherwise() {
+    let image = built(Compression::None);
+    let documents = served(&image, "1");
+    let (registry, certificate) = ScriptedRegistry::start_tls(move |asked, _| {
+        let path = asked.path.split('?').next().unwrap();
+        match documents.get(path.trim_start_matches("/v2/app/")) {
+            Some((bytes, media_type)) => content(bytes, media_type),
+            None => status(404),
+        }
+    })
+    .await;
+    let port = registry.address.rsplit_once(':').unwrap().1;
+    // Loopback may have any certificate.
+    let (dir, store) = open(options());
+    let name = format!("localhost:{port}/app:1");
+    assert_eq!(
+        store.pull(&name, &PullOptions::default()).await.unwrap().id,
+        image.id
+    );
+
+    let file = dir.path().join("ca.pem");
+    std::fs::write(&file, certificate).unwrap();
+    // The registry itself is a port of loopback where nobody listens.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let name = format!("{gone}/app:1");
+    let through = |mirror: Mirror| {
+        let mut with_mirror = options();
+        with_mirror
+            .registry
+            .hosts
+            .mirrors
+            .insert(gone.clone(), vec![mirror]);
+        open(with_mirror)
+    };
+    let url = format!("https://localhost:{port}");
+    let trusting = Mirror {
+        trust_files: vec![file],
+        ..Mirror::new(&url)
+    };
+    let lenient = Mirror {
+        skip_verify: true,
+        ..Mirror::new(&url)
+    };
+    for mirror in [trusting, lenient] {
+        let (_dir, store) = through(mirror);
+        store.pull(&name, &PullOptions::default()).await.unwrap();
+    }
+    let before = registry.asked.lock().unwrap().len();
+    let (_dir, store) = through(Mirror::new(&url));
+    let error = store
+        .pull(&name, &PullOptions::default())
+        .await
+        .unwrap_err();
+    assert!(error.is_registry_unavailable(), "{error}");
+    assert_eq!(
+        registry.asked.lock().unwrap().len(),
+        before,
+        "nothing is asked of a stranger"
+    );
+}

@@ -274,17 +274,7 @@ fn slot_from(
         Slot::Duration(at) => {
             *at = Duration::parse(text(value, path)?).or_else(|e| fail(path, e.to_string()))?
         }
-        Slot::Quantity(at) => {
-            let number;
-            let text = match value {
-                Value::Int(_) | Value::Float(_) => {
-                    number = value.to_string();
-                    &number
-                }
-                value => text(value, path)?,
-            };
-            *at = Quantity::parse(text).or_else(|e| fail(path, e.to_string()))?;
-        }
+        Slot::Quantity(at) => *at = quantity(value, path)?,
         Slot::IntOrString(at) => {
             *at = match value {
                 Value::Str(text) => IntOrString::String(text.clone()),
@@ -298,6 +288,15 @@ fn slot_from(
         Slot::Map(at) => map_from(at, value, path, unknown)?,
     }
     Ok(())
+}
+
+/// A quantity may also be a bare number.
+fn quantity(value: &Value, path: &Path) -> Result<Quantity, ConvertError> {
+    let parsed = match value {
+        Value::Int(_) | Value::Float(_) => Quantity::parse(&value.to_string()),
+        value => Quantity::parse(text(value, path)?),
+    };
+    parsed.or_else(|e| fail(path, e.to_string()))
 }
 
 fn mismatch<T>(value: &Value, wanted: &str, path: &Path) -> Result<T, ConvertError> {

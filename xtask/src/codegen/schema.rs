@@ -339,25 +339,8 @@ impl<'a> Resolver<'a> {
         }
         // runtime.Unknown (only in audit events) is raw text in JSON but an envelope in protobuf, which nobody reads.
         let on_wire = numbers.is_some() && !field.kind.ends_with("runtime.Unknown");
-        let mut flags = Vec::new();
-        let omit = options.contains(&"omitempty");
-        if omit {
-            flags.push("OMIT");
-        }
-        if options.contains(&"omitzero") {
-            flags.push("OMITZERO");
-        }
-        if inline {
-            flags.push("INLINE");
-        }
-        if self.wrapped(context, &declared.imports, &field.kind) {
-            flags.push("WRAPPED");
-        }
-        let optional =
-            omit || options.contains(&"omitzero") || facts::flag(&field.markers, "optional");
-        if !inline && !bare && (!optional || facts::flag(&field.markers, "required")) {
-            flags.push("REQUIRED");
-        }
+        let wrapped = self.wrapped(context, &declared.imports, &field.kind);
+        let flags = flags(field, &options, inline, wrapped, bare);
         let name = match &field.name {
             Some(name) => snake(name),
             None if inline => snake(field.kind.rsplit('.').next().unwrap_or(&field.kind)),
@@ -444,6 +427,32 @@ impl<'a> Resolver<'a> {
             target => Ok(target),
         }
     }
+}
+
+fn flags(
+    field: &go::Field,
+    options: &[&str],
+    inline: bool,
+    wrapped: bool,
+    bare: bool,
+) -> Vec<&'static str> {
+    let (omit, omit_zero) = (
+        options.contains(&"omitempty"),
+        options.contains(&"omitzero"),
+    );
+    let optional = omit || omit_zero || facts::flag(&field.markers, "optional");
+    let required = !inline && !bare && (!optional || facts::flag(&field.markers, "required"));
+    let all = [
+        (omit, "OMIT"),
+        (omit_zero, "OMITZERO"),
+        (inline, "INLINE"),
+        (wrapped, "WRAPPED"),
+        (required, "REQUIRED"),
+    ];
+    all.into_iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, name)| name)
+        .collect()
 }
 
 fn wire_agrees(ty: &Type, wire: &str) -> bool {

@@ -1,195 +1,158 @@
-//! Typed calls over any transport.
+//! Typed requests over any transport.
 
-use crate::Status;
-use crate::transport::{
-    Answer, Body, Options, PatchType, Request, Transport, Verb, WatchRequest, WatchStream,
-};
-use corten_api::{Kind, Object};
-use corten_core::Value;
-use corten_meta::{GroupVersionResource, ObjectKey, Revision};
 use std::sync::Arc;
 
-/// An API server as one identity sees it. Cheap to clone.
+use bytes::Bytes;
+use corten_api::{Kind, Object};
+use corten_meta::GroupVersionResource;
+
+use crate::transport::{
+    Body, Error, ListAnswer, Options, PatchKind, Request, Transport, Verb, WatchRequest,
+};
+
+/// Typed requests under one identity. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     transport: Arc<dyn Transport>,
-}
-
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Client")
-    }
-}
-
-/// An object that the server sent is not of the kind that was asked for.
-fn wrong_kind<T: Kind>(object: &Object) -> Status {
-    Status::internal(format!(
-        "asked for a {} and got a {}",
-        T::KIND,
-        object.kind()
-    ))
-}
-
-fn typed<T: Kind>(object: &Object) -> Result<T, Status> {
-    object
-        .downcast_ref::<T>()
-        .cloned()
-        .ok_or_else(|| wrong_kind::<T>(object))
+    manager: String,
 }
 
 impl Client {
-    /// A client over `transport`.
-    pub fn new(transport: impl Transport) -> Client {
+    /// Requests over `transport`; `manager` owns the fields that are written.
+    pub fn new(transport: Arc<dyn Transport>, manager: &str) -> Client {
         Client {
-            transport: Arc::new(transport),
+            transport,
+            manager: manager.to_owned(),
         }
     }
 
-    /// Sends any request.
-    pub async fn call(&self, request: Request) -> Result<Answer, Status> {
-        self.transport.call(request).await
+    /// The transport underneath.
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
     }
 
-    /// Opens a watch.
-    pub async fn watch(&self, request: WatchRequest) -> Result<WatchStream, Status> {
-        self.transport.watch(request).await
-    }
-
-    async fn object(&self, request: Request) -> Result<Arc<Object>, Status> {
-        match self.transport.call(request).await? {
-            Answer::Object(object) => Ok(object),
-            _ => Err(Status::internal("the server answered without an object")),
+    fn request<T: Kind>(&self, verb: Verb, namespace: &str, name: &str, body: Body) -> Request {
+        Request {
+            verb,
+            resource: GroupVersionResource::of::<T>(),
+            subresource: String::new(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            body,
+            options: Options {
+                field_manager: self.manager.clone(),
+                ..Options::default()
+            },
         }
     }
 
-    /// Reads the object `name` of kind `T`.
-    pub async fn get<T: Kind>(&self, namespace: &str, name: &str) -> Result<T, Status> {
-        let object = self
-            .object(request::<T>(Verb::Get, namespace, name, "", Body::None))
-            .await?;
-        typed(&object)
+    async fn typed<T: Kind>(&self, request: Request) -> Result<T, Error> {
+        let object = self.transport.call(request).await?;
+        object.downcast_ref::<T>().cloned().ok_or_else(|| {
+            Error::Connection(format!(
+                "the server answered {} where {} was expected",
+                object.gvk(),
+                T::gvk()
+            ))
+        })
     }
 
-    /// Reads the objects of kind `T` in `namespace` (all when empty).
-    pub async fn list<T: Kind>(&self, namespace: &str) -> Result<Vec<T>, Status> {
-        let (_, items) = self
-            .list_objects(
-                &GroupVersionResource::of::<T>(),
-                namespace,
-                Options::default(),
-            )
-            .await?;
-        items.iter().map(|object| typed(object)).collect()
+    /// Reads an object.
+    pub async fn get<T: Kind>(&self, namespace: &str, name: &str) -> Result<T, Error> {
+        self.typed(self.request::<T>(Verb::Get, namespace, name, Body::None))
+            .await
     }
 
-    /// Reads a collection, with the revision at which it was read.
-    pub async fn list_objects(
-        &self,
-        resource: &GroupVersionResource,
-        namespace: &str,
-        options: Options,
-    ) -> Result<(Revision, Vec<Arc<Object>>), Status> {
-        let request = Request {
-            verb: Verb::List,
-            resource: resource.clone(),
-            subresource: Default::default(),
-            key: ObjectKey::new(namespace, ""),
-            body: Body::None,
-            options,
+    /// Every object of a kind in a namespace (empty: in all).
+    pub async fn list<T: Kind>(&self, namespace: &str) -> Result<ListAnswer, Error> {
+        let request = WatchRequest {
+            resource: GroupVersionResource::of::<T>(),
+            namespace: namespace.to_owned(),
+            ..WatchRequest::default()
         };
-        match self.transport.call(request).await? {
-            Answer::List { revision, items } => Ok((revision, items)),
-            _ => Err(Status::internal("the server answered a list without items")),
-        }
+        self.transport.list(request).await
     }
 
-    /// Creates `object`.
-    pub async fn create<T: Kind>(&self, object: T) -> Result<T, Status> {
-        let namespace = object.meta().namespace.clone();
-        let body = Body::Object(Box::new(Object::from(object)));
-        typed(
-            &*self
-                .object(request::<T>(Verb::Create, &namespace, "", "", body))
-                .await?,
-        )
+    /// Makes an object.
+    pub async fn create<T: Kind>(&self, object: T) -> Result<T, Error> {
+        let namespace = object.meta().namespace.to_string();
+        let body = Body::Object(Arc::new(Object::from(object)));
+        self.typed(self.request::<T>(Verb::Create, &namespace, "", body))
+            .await
     }
 
-    /// Replaces `object`; its resourceVersion, when set, is a precondition.
-    pub async fn update<T: Kind>(&self, object: T) -> Result<T, Status> {
-        self.update_part(object, "").await
+    /// Replaces an object; its resourceVersion, if any, must still be the stored one.
+    pub async fn update<T: Kind>(&self, object: T) -> Result<T, Error> {
+        self.replace(object, "").await
     }
 
-    /// Replaces the status of `object`.
-    pub async fn update_status<T: Kind>(&self, object: T) -> Result<T, Status> {
-        self.update_part(object, "status").await
+    /// Replaces an object's status.
+    pub async fn update_status<T: Kind>(&self, object: T) -> Result<T, Error> {
+        self.replace(object, "status").await
     }
 
-    async fn update_part<T: Kind>(&self, object: T, part: &str) -> Result<T, Status> {
-        let key = ObjectKey::new(object.meta().namespace.clone(), object.meta().name.clone());
-        let body = Body::Object(Box::new(Object::from(object)));
-        typed(
-            &*self
-                .object(request::<T>(
-                    Verb::Update,
-                    &key.namespace,
-                    &key.name,
-                    part,
-                    body,
-                ))
-                .await?,
-        )
+    async fn replace<T: Kind>(&self, object: T, subresource: &str) -> Result<T, Error> {
+        let (namespace, name) = (
+            object.meta().namespace.to_string(),
+            object.meta().name.to_string(),
+        );
+        let body = Body::Object(Arc::new(Object::from(object)));
+        let mut request = self.request::<T>(Verb::Update, &namespace, &name, body);
+        request.subresource = subresource.to_owned();
+        self.typed(request).await
     }
 
-    /// Applies a JSON merge patch to the object or, when `part` is not empty, to that subresource.
+    /// Patches an object, or a part of it when `subresource` is not empty.
     pub async fn patch<T: Kind>(
         &self,
         namespace: &str,
         name: &str,
-        part: &str,
-        patch: Value,
-    ) -> Result<T, Status> {
-        let body = Body::Patch(PatchType::Merge, patch);
-        typed(
-            &*self
-                .object(request::<T>(Verb::Patch, namespace, name, part, body))
-                .await?,
-        )
+        subresource: &str,
+        kind: PatchKind,
+        patch: impl Into<Bytes>,
+    ) -> Result<T, Error> {
+        let mut request = self.request::<T>(
+            Verb::Patch,
+            namespace,
+            name,
+            Body::Patch(kind, patch.into()),
+        );
+        request.subresource = subresource.to_owned();
+        self.typed(request).await
     }
 
-    /// Deletes the object `name` of kind `T`.
+    /// Deletes an object.
     pub async fn delete<T: Kind>(
         &self,
         namespace: &str,
         name: &str,
         options: Options,
-    ) -> Result<(), Status> {
-        let mut request = request::<T>(Verb::Delete, namespace, name, "", Body::None);
+    ) -> Result<(), Error> {
+        let mut request = self.request::<T>(Verb::Delete, namespace, name, Body::None);
         request.options = options;
         self.transport.call(request).await.map(|_| ())
     }
 
-    /// Posts `body` to a subresource of a `T`, such as `binding` of a pod or `token` of a service account.
+    /// Posts an object to a subresource of `T` (binding, eviction, token) and answers what comes back.
     pub async fn post<T: Kind>(
         &self,
         namespace: &str,
         name: &str,
-        part: &str,
+        subresource: &str,
         body: impl Into<Object>,
-    ) -> Result<Answer, Status> {
-        let body = Body::Object(Box::new(body.into()));
-        self.transport
-            .call(request::<T>(Verb::Create, namespace, name, part, body))
-            .await
+    ) -> Result<Arc<Object>, Error> {
+        let mut request = self.request::<T>(
+            Verb::Create,
+            namespace,
+            name,
+            Body::Object(Arc::new(body.into())),
+        );
+        request.subresource = subresource.to_owned();
+        self.transport.call(request).await
     }
-}
 
-fn request<T: Kind>(verb: Verb, namespace: &str, name: &str, part: &str, body: Body) -> Request {
-    Request {
-        verb,
-        resource: GroupVersionResource::of::<T>(),
-        subresource: part.into(),
-        key: ObjectKey::new(namespace, name),
-        body,
-        options: Options::default(),
+    /// Asks a review (TokenReview, SubjectAccessReview and so on).
+    pub async fn review<T: Kind>(&self, object: T) -> Result<T, Error> {
+        self.create(object).await
     }
 }

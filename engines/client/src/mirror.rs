@@ -1,343 +1,337 @@
-//! Keeps a snapshot of some resources current: list once, then follow the watch, for each of them.
-//!
-//! Invariant: every change of a mirrored resource is seen exactly once and in order by every subscriber, also across a
-//! watch that ended: after a fresh list the differences to what was known are sent as changes. A snapshot taken after
-//! a change was received holds that change.
+//! The reflector: lists and watches several resources and keeps one snapshot of them current.
+//! Invariant: the snapshot never goes back, holds every change up to the revision it claims for each resource, and a
+//! watch that ends is continued where it stopped, or started over from a list after 410.
 
-use crate::transport::{Options, WatchEvent, WatchRequest};
-use crate::{Client, Status};
-use arc_swap::ArcSwap;
-use corten_api::{Kind, Object};
-use corten_core::Str;
-use corten_meta::{GroupResource, GroupVersionResource, ObjectKey, Revision, Snapshot};
-use futures_util::{FutureExt, StreamExt};
-use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
 
-/// Waits between attempts to reach a server that does not answer, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
+use corten_api::{Kind, Object};
+use corten_meta::{GroupVersionResource, ObjectKey, Revision, Snapshot, Table};
+use futures_util::StreamExt;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
 
-/// One resource to mirror, whole or in part.
+use crate::transport::{Error, Transport, WatchEvent, WatchRequest};
+
+/// Waits between tries while the server cannot be reached.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+/// Changes kept for a receiver that is behind; beyond that it is told to look at everything.
+const CHANGES_MAX: usize = 4096;
+
+/// One change of the mirrored state.
 #[derive(Clone, Debug)]
-pub struct Interest {
-    /// The resource.
+pub struct Changed {
+    /// Of which resource.
     pub resource: GroupVersionResource,
-    /// The namespace; empty for all.
-    pub namespace: Str,
-    /// Only objects with these labels.
-    pub label_selector: Str,
-    /// Only objects with these fields.
-    pub field_selector: Str,
-}
-
-impl Interest {
-    /// Every object of kind `T`.
-    pub fn all<T: Kind>() -> Interest {
-        Interest::in_resource(GroupVersionResource::of::<T>())
-    }
-
-    /// Every object of a resource.
-    pub fn in_resource(resource: GroupVersionResource) -> Interest {
-        Interest {
-            resource,
-            namespace: Str::EMPTY,
-            label_selector: Str::EMPTY,
-            field_selector: Str::EMPTY,
-        }
-    }
-
-    /// Only objects with these fields, as in `spec.nodeName=a`.
-    pub fn with_fields(mut self, selector: impl Into<Str>) -> Interest {
-        self.field_selector = selector.into();
-        self
-    }
-}
-
-/// One object that came, changed or went.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// The resource.
-    pub resource: GroupResource,
-    /// The object.
+    /// Which object.
     pub key: ObjectKey,
-    /// How it was known before.
+    /// Before; none when it is new.
     pub old: Option<Arc<Object>>,
-    /// How it is now; nothing when it is gone.
+    /// Now; none when it is gone.
     pub new: Option<Arc<Object>>,
 }
 
-/// Changes from a subscription on.
-pub type Changes = mpsc::UnboundedReceiver<Change>;
-
-/// A current snapshot of some resources. Cheap to clone; the last clone that goes ends the watches.
-#[derive(Clone, Debug)]
-pub struct Mirror {
-    shared: Arc<Shared>,
-    _tasks: Arc<Tasks>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    /// What readers get.
-    published: ArcSwap<Snapshot>,
-    writer: Mutex<Writer>,
-    progress: Vec<(GroupResource, watch::Sender<Option<Revision>>)>,
-}
-
-#[derive(Debug, Default)]
-struct Writer {
+struct State {
     snapshot: Snapshot,
-    subscribers: Vec<mpsc::UnboundedSender<Change>>,
+    seen: HashMap<GroupVersionResource, Revision>,
+    synced: HashMap<GroupVersionResource, Synced>,
 }
 
-#[derive(Debug)]
-struct Tasks(Vec<tokio::task::AbortHandle>);
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Synced {
+    NotYet,
+    Yes,
+}
+
+struct Shared {
+    state: watch::Sender<State>,
+    changes: broadcast::Sender<Changed>,
+}
+
+/// Says what a mirror mirrors.
+#[derive(Default)]
+pub struct MirrorBuilder {
+    requests: Vec<WatchRequest>,
+}
+
+impl MirrorBuilder {
+    /// All objects of a kind.
+    pub fn resource<T: Kind>(self) -> MirrorBuilder {
+        self.selection(WatchRequest {
+            resource: GroupVersionResource::of::<T>(),
+            ..WatchRequest::default()
+        })
+    }
+
+    /// All objects of a resource by name, custom ones included.
+    pub fn dynamic(self, resource: GroupVersionResource) -> MirrorBuilder {
+        self.selection(WatchRequest {
+            resource,
+            ..WatchRequest::default()
+        })
+    }
+
+    /// The selected objects of a resource. One selection per resource.
+    pub fn selection(mut self, request: WatchRequest) -> MirrorBuilder {
+        self.requests.push(request);
+        self
+    }
+
+    /// Starts mirroring in tasks of the current runtime; they end with the last clone of the mirror.
+    pub fn start(self, transport: Arc<dyn Transport>) -> Mirror {
+        let mut state = State {
+            snapshot: Snapshot::new(),
+            seen: HashMap::new(),
+            synced: HashMap::new(),
+        };
+        for request in &self.requests {
+            state
+                .synced
+                .insert(request.resource.clone(), Synced::NotYet);
+        }
+        let (changes, _) = broadcast::channel(CHANGES_MAX);
+        let shared = Arc::new(Shared {
+            state: watch::Sender::new(state),
+            changes,
+        });
+        let tasks = self
+            .requests
+            .into_iter()
+            .map(|request| tokio::spawn(follow(shared.clone(), transport.clone(), request)))
+            .collect();
+        Mirror {
+            shared,
+            tasks: Arc::new(Tasks(tasks)),
+        }
+    }
+}
+
+struct Tasks(Vec<JoinHandle<()>>);
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        self.0.iter().for_each(tokio::task::AbortHandle::abort);
+        for task in &self.0 {
+            task.abort();
+        }
     }
+}
+
+/// A snapshot of several resources that stays current. Clones are the same mirror.
+#[derive(Clone)]
+pub struct Mirror {
+    shared: Arc<Shared>,
+    tasks: Arc<Tasks>,
 }
 
 impl Mirror {
-    /// Starts to mirror `interests`, one of each resource, through `client`. Must be called on a tokio runtime.
-    pub fn start(client: &Client, interests: Vec<Interest>) -> Mirror {
-        let progress = interests
-            .iter()
-            .map(|i| (i.resource.group_resource(), watch::channel(None).0))
-            .collect();
-        let shared = Arc::new(Shared {
-            published: ArcSwap::default(),
-            writer: Mutex::new(Writer::default()),
-            progress,
-        });
-        let tasks = interests.into_iter().enumerate().map(|(index, interest)| {
-            let reflector = Reflector {
-                client: client.clone(),
-                interest,
-                index,
-                shared: shared.clone(),
-            };
-            tokio::spawn(reflector.run()).abort_handle()
-        });
-        let tasks = Arc::new(Tasks(tasks.collect()));
-        Mirror {
-            shared,
-            _tasks: tasks,
+    /// Starts saying what to mirror.
+    pub fn builder() -> MirrorBuilder {
+        MirrorBuilder::default()
+    }
+
+    /// The state as it is known now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.state.borrow().snapshot.clone()
+    }
+
+    /// Every change from now on, in order per resource. A receiver that lags gets `Lagged` and looks at everything.
+    pub fn changes(&self) -> broadcast::Receiver<Changed> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Waits until every resource was listed once.
+    pub async fn wait_synced(&self) {
+        let mut state = self.shared.state.subscribe();
+        // The sender lives in `self`, so this ends only when the condition holds.
+        let _ = state
+            .wait_for(|s| s.synced.values().all(|s| *s == Synced::Yes))
+            .await;
+    }
+
+    /// Waits until a resource's changes up to `revision` were seen: what follows one's own write of it.
+    pub async fn wait_until(&self, resource: &GroupVersionResource, revision: Revision) {
+        let mut state = self.shared.state.subscribe();
+        let _ = state
+            .wait_for(|s| s.seen.get(resource).is_none_or(|seen| *seen >= revision))
+            .await;
+    }
+
+    /// Waits for the next change of anything; answers the new snapshot.
+    pub async fn changed(&self, seen: &mut watch_marker::Marker) -> Snapshot {
+        seen.next(&self.shared.state).await
+    }
+
+    /// A marker for [`Mirror::changed`] that has seen the present state.
+    pub fn marker(&self) -> watch_marker::Marker {
+        watch_marker::Marker::at_present(&self.shared.state)
+    }
+
+    /// How many tasks keep it current.
+    pub fn width(&self) -> usize {
+        self.tasks.0.len()
+    }
+}
+
+/// Remembers which state a reader has seen.
+pub mod watch_marker {
+    use super::State;
+    use corten_meta::Snapshot;
+    use tokio::sync::watch;
+
+    /// What a reader has seen of a mirror.
+    pub struct Marker(watch::Receiver<State>);
+
+    impl Marker {
+        pub(super) fn at_present(state: &watch::Sender<State>) -> Marker {
+            let mut receiver = state.subscribe();
+            receiver.mark_unchanged();
+            Marker(receiver)
+        }
+
+        pub(super) async fn next(&mut self, _state: &watch::Sender<State>) -> Snapshot {
+            let _ = self.0.changed().await;
+            self.0.borrow_and_update().snapshot.clone()
         }
     }
+}
 
-    /// The newest snapshot.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.shared.published.load_full()
-    }
-
-    /// Every change from now on. The objects that are known already come first, as additions.
-    pub fn changes(&self) -> Changes {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let mut writer = self.shared.writer.lock();
-        for (resource, table) in writer.snapshot.resources() {
-            for (key, object) in table.iter() {
-                let change = Change {
-                    resource: resource.clone(),
-                    key: key.clone(),
-                    old: None,
-                    new: Some(object.clone()),
-                };
-                // The receiver is right here.
-                let _ = sender.send(change);
+/// Lists, then watches, for ever.
+async fn follow(shared: Arc<Shared>, transport: Arc<dyn Transport>, request: WatchRequest) {
+    let mut from: Option<Revision> = None;
+    let mut pause = RETRY_MIN;
+    loop {
+        let step = match from {
+            None => list(&shared, &transport, &request).await.map(Some),
+            Some(revision) => watch_from(&shared, &transport, &request, revision, &mut from).await,
+        };
+        match step {
+            Ok(next) => {
+                if next.is_some() {
+                    from = next;
+                }
+                pause = RETRY_MIN;
+            }
+            Err(error) if error.is_expired() => from = None,
+            Err(error) => {
+                tracing::debug!(%error, resource = %request.resource, "mirror");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
             }
         }
-        writer.subscribers.push(sender);
-        receiver
-    }
-
-    /// Waits until every resource has been listed once.
-    pub async fn synced(&self) {
-        for (_, progress) in &self.shared.progress {
-            // The sender lives as long as this mirror.
-            let _ = progress.subscribe().wait_for(Option::is_some).await;
-        }
-    }
-
-    /// Waits until the snapshot has everything up to `revision` of one resource. A resource that is not mirrored is
-    /// never waited for.
-    pub async fn wait_until(&self, resource: &GroupResource, revision: Revision) {
-        if let Some((_, progress)) = self.shared.progress.iter().find(|(r, _)| r == resource) {
-            let _ = progress
-                .subscribe()
-                .wait_for(|seen| seen.is_some_and(|seen| seen >= revision))
-                .await;
-        }
     }
 }
 
-struct Reflector {
-    client: Client,
-    interest: Interest,
-    index: usize,
-    shared: Arc<Shared>,
+async fn list(
+    shared: &Shared,
+    transport: &Arc<dyn Transport>,
+    request: &WatchRequest,
+) -> Result<Revision, Error> {
+    let answer = transport.list(request.clone()).await?;
+    let mut table = Table::new();
+    for object in answer.items {
+        table.insert(key(&object), object);
+    }
+    let mut changes = Vec::new();
+    shared.state.send_modify(|state| {
+        let before = state
+            .snapshot
+            .table(&request.resource)
+            .cloned()
+            .unwrap_or_default();
+        for (key, new) in &table {
+            let old = before.get(key);
+            if old.is_none_or(|o| o.meta().resource_version != new.meta().resource_version) {
+                changes.push(change(request, key, old.cloned(), Some(new.clone())));
+            }
+        }
+        for (key, old) in &before {
+            if !table.contains_key(key) {
+                changes.push(change(request, key, Some(old.clone()), None));
+            }
+        }
+        state.snapshot.replace(&request.resource, table);
+        state.snapshot.set_revision(answer.revision);
+        state.seen.insert(request.resource.clone(), answer.revision);
+        state.synced.insert(request.resource.clone(), Synced::Yes);
+    });
+    send(shared, changes);
+    Ok(answer.revision)
 }
 
-/// Changes of one object each: nothing stands for an object that is gone.
-type Batch = Vec<(ObjectKey, Option<Arc<Object>>)>;
-
-fn key_of(object: &Object) -> ObjectKey {
+fn key(object: &Object) -> ObjectKey {
     ObjectKey::new(object.meta().namespace.clone(), object.meta().name.clone())
 }
 
-impl Reflector {
-    async fn run(self) {
-        let mut wait = RETRY.0;
-        loop {
-            match self.list_and_follow().await {
-                Ok(()) => wait = RETRY.0,
-                Err(status) => {
-                    tracing::debug!(resource = %self.interest.resource, %status, "list and watch again");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RETRY.1);
-                }
-            }
-        }
-    }
-
-    async fn list_and_follow(&self) -> Result<(), Status> {
-        let options = Options {
-            label_selector: self.interest.label_selector.clone(),
-            field_selector: self.interest.field_selector.clone(),
-            ..Options::default()
-        };
-        let (mut revision, items) = self
-            .client
-            .list_objects(&self.interest.resource, &self.interest.namespace, options)
-            .await?;
-        self.replace(items, revision);
-        loop {
-            match self.follow(&mut revision).await {
-                // A watch that merely ended goes on where it was.
-                Ok(()) => {}
-                Err(status) if status.is_expired() => return Ok(()),
-                Err(status) => return Err(status),
-            }
-        }
-    }
-
-    async fn follow(&self, revision: &mut Revision) -> Result<(), Status> {
-        let request = WatchRequest {
-            resource: self.interest.resource.clone(),
-            namespace: self.interest.namespace.clone(),
-            label_selector: self.interest.label_selector.clone(),
-            field_selector: self.interest.field_selector.clone(),
-            from: *revision,
-        };
-        let mut events = self.client.watch(request).await?;
-        while let Some(event) = events.next().await {
-            let mut batch = Batch::new();
-            let mut failure = self.take(event, &mut batch, revision).err();
-            // What has arrived already is published at once.
-            while failure.is_none() {
-                let Some(Some(event)) = events.next().now_or_never() else {
-                    break;
-                };
-                failure = self.take(event, &mut batch, revision).err();
-            }
-            self.publish(batch, *revision);
-            if let Some(status) = failure {
-                return Err(status);
-            }
-        }
-        Ok(())
-    }
-
-    fn take(
-        &self,
-        event: Result<WatchEvent, Status>,
-        batch: &mut Batch,
-        revision: &mut Revision,
-    ) -> Result<(), Status> {
-        match event? {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                *revision = revision_of(&object).unwrap_or(*revision).max(*revision);
-                batch.push((key_of(&object), Some(object)));
-            }
-            WatchEvent::Deleted(object) => {
-                *revision = revision_of(&object).unwrap_or(*revision).max(*revision);
-                batch.push((key_of(&object), None));
-            }
-            WatchEvent::Bookmark(seen) => *revision = seen.max(*revision),
-        }
-        Ok(())
-    }
-
-    fn replace(&self, items: Vec<Arc<Object>>, revision: Revision) {
-        let listed: BTreeSet<ObjectKey> = items.iter().map(|object| key_of(object)).collect();
-        let mut batch: Batch = items
-            .into_iter()
-            .map(|object| (key_of(&object), Some(object)))
-            .collect();
-        let resource = self.interest.resource.group_resource();
-        let snapshot = self.shared.published.load();
-        let known = snapshot
-            .table(&resource)
-            .into_iter()
-            .flat_map(|table| table.keys());
-        batch.extend(
-            known
-                .filter(|key| !listed.contains(*key))
-                .map(|key| (key.clone(), None)),
-        );
-        self.publish(batch, revision);
-    }
-
-    fn publish(&self, batch: Batch, revision: Revision) {
-        let resource = self.interest.resource.group_resource();
-        let mut guard = self.shared.writer.lock();
-        let writer = &mut *guard;
-        let mut changes = Vec::with_capacity(batch.len());
-        for (key, new) in batch {
-            let old = match &new {
-                Some(object) => writer
-                    .snapshot
-                    .insert(&resource, key.clone(), object.clone()),
-                None => writer.snapshot.remove(&resource, &key),
-            };
-            let same = match (&old, &new) {
-                (Some(old), Some(new)) => {
-                    old.meta().resource_version == new.meta().resource_version
-                }
-                (None, None) => true,
-                _ => false,
-            };
-            if !same {
-                changes.push(Change {
-                    resource: resource.clone(),
-                    key,
-                    old,
-                    new,
-                });
-            }
-        }
-        writer.snapshot.set_revision(revision);
-        self.shared
-            .published
-            .store(Arc::new(writer.snapshot.clone()));
-        for change in changes {
-            writer
-                .subscribers
-                .retain(|subscriber| subscriber.send(change.clone()).is_ok());
-        }
-        drop(guard);
-        self.shared.progress[self.index].1.send_if_modified(|seen| {
-            let moved = seen.is_none_or(|seen| seen < revision);
-            *seen = Some(seen.map_or(revision, |seen| seen.max(revision)));
-            moved
-        });
+fn change(
+    request: &WatchRequest,
+    key: &ObjectKey,
+    old: Option<Arc<Object>>,
+    new: Option<Arc<Object>>,
+) -> Changed {
+    Changed {
+        resource: request.resource.clone(),
+        key: key.clone(),
+        old,
+        new,
     }
 }
 
-fn revision_of(object: &Object) -> Option<Revision> {
-    Revision::parse(&object.meta().resource_version)
+fn send(shared: &Shared, changes: Vec<Changed>) {
+    for change in changes {
+        // Nobody listening is fine.
+        let _ = shared.changes.send(change);
+    }
+}
+
+/// Applies events until the watch ends; `from` always says where to go on.
+async fn watch_from(
+    shared: &Shared,
+    transport: &Arc<dyn Transport>,
+    request: &WatchRequest,
+    revision: Revision,
+    from: &mut Option<Revision>,
+) -> Result<Option<Revision>, Error> {
+    let request = WatchRequest {
+        revision: Some(revision),
+        ..request.clone()
+    };
+    let mut stream = transport.watch(request.clone()).await?;
+    while let Some(event) = stream.next().await {
+        let seen = apply(shared, &request, event?);
+        *from = Some(seen.max(from.unwrap_or_default()));
+    }
+    Ok(None)
+}
+
+fn apply(shared: &Shared, request: &WatchRequest, event: WatchEvent) -> Revision {
+    let mut changes = Vec::new();
+    let mut seen = Revision::default();
+    shared.state.send_modify(|state| {
+        match event {
+            WatchEvent::Bookmark(revision) => seen = revision,
+            WatchEvent::Applied(object) => {
+                seen = revision_of(&object);
+                let key = key(&object);
+                let old = state.snapshot.insert(&request.resource, object.clone());
+                changes.push(change(request, &key, old, Some(object)));
+            }
+            WatchEvent::Deleted(object) => {
+                seen = revision_of(&object);
+                let key = key(&object);
+                let old = state.snapshot.remove(&request.resource, &key);
+                changes.push(change(request, &key, old.or(Some(object)), None));
+            }
+        }
+        let entry = state.seen.entry(request.resource.clone()).or_default();
+        *entry = (*entry).max(seen);
+        state.snapshot.set_revision(seen);
+    });
+    send(shared, changes);
+    seen
+}
+
+fn revision_of(object: &Object) -> Revision {
+    Revision::parse(&object.meta().resource_version).unwrap_or_default()
 }

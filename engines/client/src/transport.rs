@@ -1,72 +1,52 @@
-//! One request in Kubernetes' own terms, free of HTTP, and the trait that carries it out.
-//!
-//! Invariant: a transport is bound to one identity, and every request passes that identity's authorization and
-//! admission, in process as over the network. Leaves out: retries, caches and streams other than watches.
+//! One request and its answer in Kubernetes' terms.
 
-use crate::Status;
-use async_trait::async_trait;
-use corten_api::Object;
-use corten_core::{Str, Value};
-use corten_meta::{GroupVersionResource, ObjectKey, Revision};
-use futures_util::Stream;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// What is done to an object or a collection.
+use async_trait::async_trait;
+use bytes::Bytes;
+use corten_api::Object;
+use corten_meta::{GroupVersionResource, Revision};
+use futures_util::Stream;
+
+use crate::Status;
+
+/// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Read one object.
     Get,
-    /// Read a collection.
-    List,
-    /// Create an object (or post to a subresource such as `binding` or `eviction`).
+    /// Make an object (or post to a subresource).
     Create,
-    /// Replace an object.
+    /// Replace an object or a part of it.
     Update,
-    /// Change an object.
+    /// Patch an object or a part of it.
     Patch,
     /// Delete an object.
     Delete,
-    /// Delete a collection.
-    DeleteCollection,
 }
 
-impl Verb {
-    /// The verb as RBAC and audit spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Verb::Get => "get",
-            Verb::List => "list",
-            Verb::Create => "create",
-            Verb::Update => "update",
-            Verb::Patch => "patch",
-            Verb::Delete => "delete",
-            Verb::DeleteCollection => "deletecollection",
-        }
-    }
-}
-
-/// How a patch is to be read.
+/// The kinds of patches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PatchType {
+pub enum PatchKind {
     /// RFC 6902.
     Json,
     /// RFC 7386.
     Merge,
-    /// Strategic merge, for built-in kinds.
+    /// Kubernetes' own.
     Strategic,
     /// Server-side apply.
     Apply,
 }
 
-impl PatchType {
-    /// The content type of such a patch in JSON.
-    pub fn media_type(self) -> &'static str {
+impl PatchKind {
+    /// Its content type.
+    pub fn content_type(self) -> &'static str {
         match self {
-            PatchType::Json => "application/json-patch+json",
-            PatchType::Merge => "application/merge-patch+json",
-            PatchType::Strategic => "application/strategic-merge-patch+json",
-            PatchType::Apply => "application/apply-patch+yaml",
+            PatchKind::Json => "application/json-patch+json",
+            PatchKind::Merge => "application/merge-patch+json",
+            PatchKind::Strategic => "application/strategic-merge-patch+json",
+            PatchKind::Apply => "application/apply-patch+yaml",
         }
     }
 }
@@ -78,123 +58,160 @@ pub enum Body {
     #[default]
     None,
     /// An object.
-    Object(Box<Object>),
-    /// A patch.
-    Patch(PatchType, Value),
+    Object(Arc<Object>),
+    /// A patch document (JSON, or YAML for apply).
+    Patch(PatchKind, Bytes),
 }
 
-/// What happens to the dependents of a deleted object.
+/// What becomes of dependents of a deleted object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
-    /// Deleted afterwards.
-    Background,
-    /// Deleted first.
-    Foreground,
-    /// Kept.
+    /// They stay.
     Orphan,
+    /// They go later.
+    Background,
+    /// They go first.
+    Foreground,
 }
 
-impl Propagation {
-    /// The text of `propagationPolicy`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Propagation::Background => "Background",
-            Propagation::Foreground => "Foreground",
-            Propagation::Orphan => "Orphan",
-        }
-    }
+/// What must hold of an object that is deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preconditions {
+    /// Its uid.
+    pub uid: Option<String>,
+    /// Its resourceVersion.
+    pub resource_version: Option<String>,
 }
 
-/// Options of a request; the default asks for nothing special.
+/// Options of requests; what a verb does not know is ignored.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Who owns the fields that a write sets; required by apply.
-    pub field_manager: Str,
-    /// Apply: take fields over from other managers.
-    pub force: Option<bool>,
-    /// Delete: seconds until the object is gone.
-    pub grace_period: Option<i64>,
-    /// Delete: what happens to dependents.
+    /// Everything but the commit.
+    pub dry_run: bool,
+    /// Who owns the fields written.
+    pub field_manager: String,
+    /// Apply over conflicts.
+    pub force: bool,
+    /// Seconds a deleted pod is given.
+    pub grace_period_seconds: Option<i64>,
+    /// What becomes of dependents.
     pub propagation: Option<Propagation>,
-    /// Delete: the object must have this UID.
-    pub uid: Option<Str>,
-    /// Delete: the object must be at this resourceVersion.
-    pub resource_version: Option<Str>,
-    /// List, delete collection: select by labels.
-    pub label_selector: Str,
-    /// List, delete collection: select by fields.
-    pub field_selector: Str,
+    /// What must hold of a deleted object.
+    pub preconditions: Preconditions,
 }
 
-/// One request.
+/// One request about one object (or one to be made).
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What is done.
+    /// What is to be done.
     pub verb: Verb,
-    /// The resource.
+    /// On which resource.
     pub resource: GroupVersionResource,
-    /// Empty, or `status`, `scale`, `binding` …
-    pub subresource: Str,
-    /// Namespace and name; either may be empty where the verb and the kind allow it.
-    pub key: ObjectKey,
-    /// What is sent.
+    /// Empty for the object itself.
+    pub subresource: String,
+    /// Empty for cluster-scoped resources.
+    pub namespace: String,
+    /// Empty when an object is made.
+    pub name: String,
+    /// What it carries.
     pub body: Body,
-    /// Options.
+    /// Its options.
     pub options: Options,
 }
 
-/// What a request that succeeded gives back.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The object after the request (for some deletes: as it was).
-    Object(Arc<Object>),
-    /// A collection and the revision at which it was read.
-    List {
-        /// The revision of the list.
-        revision: Revision,
-        /// The objects, by namespace and name.
-        items: Vec<Arc<Object>>,
-    },
-    /// A plain success.
-    Done,
-}
-
-/// Which changes are watched.
-#[derive(Clone, Debug)]
+/// A list or watch.
+#[derive(Clone, Debug, Default)]
 pub struct WatchRequest {
-    /// The resource.
+    /// Of which resource.
     pub resource: GroupVersionResource,
-    /// The namespace; empty for all.
-    pub namespace: Str,
-    /// Select by labels.
-    pub label_selector: Str,
-    /// Select by fields.
-    pub field_selector: Str,
-    /// Changes after this revision.
-    pub from: Revision,
+    /// Empty for all namespaces.
+    pub namespace: String,
+    /// As in the API; empty for everything.
+    pub label_selector: String,
+    /// As in the API; empty for everything.
+    pub field_selector: String,
+    /// For watches: start after this revision. For lists: not older than it.
+    pub revision: Option<Revision>,
 }
 
-/// One change.
+/// Everything a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct ListAnswer {
+    /// The revision of the list.
+    pub revision: Revision,
+    /// The objects.
+    pub items: Vec<Arc<Object>>,
+}
+
+/// One event of a watch.
 #[derive(Clone, Debug)]
 pub enum WatchEvent {
-    /// The object exists now, or is selected now.
-    Added(Arc<Object>),
-    /// The object changed.
-    Modified(Arc<Object>),
-    /// The object is gone, or is not selected any more; this is its last state.
+    /// It came, or changed.
+    Applied(Arc<Object>),
+    /// It went; its last state, at the revision of its deletion.
     Deleted(Arc<Object>),
-    /// Everything up to this revision has been sent.
+    /// Everything up to this revision was shown.
     Bookmark(Revision),
 }
 
-/// Changes in order; an error ends the stream, and 410 means that the watcher must list again.
-pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, Status>> + Send>>;
+/// Events until the watch ends. An `Err` is the last item.
+pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, Error>> + Send>>;
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The server refused.
+    #[error("{0}")]
+    Refused(Box<Status>),
+    /// The server could not be reached or understood.
+    #[error("talk to the API server: {0}")]
+    Connection(String),
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Error {
+        Error::Refused(Box::new(status))
+    }
+}
+
+impl Error {
+    /// The refusal, if it is one.
+    pub fn status(&self) -> Option<&Status> {
+        if let Error::Refused(status) = self {
+            Some(status)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the object does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.status().is_some_and(Status::is_not_found)
+    }
+
+    /// Whether the object exists already.
+    pub fn is_already_exists(&self) -> bool {
+        self.status().is_some_and(Status::is_already_exists)
+    }
+
+    /// Whether a race was lost.
+    pub fn is_conflict(&self) -> bool {
+        self.status().is_some_and(Status::is_conflict)
+    }
+
+    /// Whether a watch must start over from a list.
+    pub fn is_expired(&self) -> bool {
+        self.status().is_some_and(Status::is_expired)
+    }
+}
 
 /// Carries requests to an API server under one identity.
 #[async_trait]
-pub trait Transport: Send + Sync + 'static {
-    /// Carries out one request.
-    async fn call(&self, request: Request) -> Result<Answer, Status>;
-    /// Opens a watch.
-    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, Status>;
+pub trait Transport: Send + Sync {
+    /// One request; answers the object as it now is (a Status object where the API answers one).
+    async fn call(&self, request: Request) -> Result<Arc<Object>, Error>;
+    /// Every object of a resource.
+    async fn list(&self, request: WatchRequest) -> Result<ListAnswer, Error>;
+    /// The changes of a resource. Without a revision, from now on and without initial objects.
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, Error>;
 }

@@ -1,1 +1,11 @@
-//! Runs controllers: queues, executes plans, waits for its own writes.
+//! Runs controllers: queues their keys, executes their plans, and waits for its own writes.
+//!
+//! Invariant: a key of a controller is reconciled by one worker at a time, and only from a snapshot that shows every
+//! write of its last plan. Nothing is polled: a reconcile starts with a change, with a deadline, or with a retry.
+
+mod execute;
+pub mod queue;
+mod worker;
+
+pub use execute::Executed;
+pub use worker::{Driver, Settings, interests};

@@ -85,7 +85,9 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     /// The reconcile failed: try again after the key's backoff, which grows.
     pub fn retry(&mut self, key: K, now: u64) {
         let failures = self.failures.entry(key.clone()).or_insert(0);
-        let wait = BACKOFF_BASE.saturating_mul(1 << (*failures).min(30)).min(BACKOFF_MAX);
+        let wait = BACKOFF_BASE
+            .saturating_mul(1 << (*failures).min(30))
+            .min(BACKOFF_MAX);
         *failures += 1;
         self.wake_at(key, now + wait);
     }

@@ -22,10 +22,19 @@ pub struct Controller {
 /// How a change of one kind wakes keys of another.
 #[derive(Clone, Copy)]
 pub struct Wake {
-    /// The kind that is watched.
-    pub on: fn() -> GroupVersionResource,
+    /// What is watched.
+    pub on: Watched,
     /// The keys that the change concerns. Called with the object before the change and with the one after it.
     pub keys: fn(&Snapshot, &Object) -> Vec<ObjectKey>,
+}
+
+/// Which changes a [`Wake`] is called with.
+#[derive(Clone, Copy, Debug)]
+pub enum Watched {
+    /// Those of one resource.
+    One(fn() -> GroupVersionResource),
+    /// Those of every resource that is stored, custom ones included.
+    Every,
 }
 
 impl std::fmt::Debug for Controller {

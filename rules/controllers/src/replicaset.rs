@@ -6,7 +6,7 @@
 use crate::claim::{self, Claim};
 use crate::plan::{Context, Plan, Told, Write};
 use crate::pods;
-use crate::registry::{Controller, Wake, resource};
+use crate::registry::{Controller, Wake, Watched, resource};
 use crate::template;
 use corten_api::apps::v1::{ReplicaSet, ReplicaSetCondition};
 use corten_api::core::v1::Pod;
@@ -19,7 +19,7 @@ pub const CONTROLLER: Controller = Controller {
     service_account: "replicaset-controller",
     primary: resource::<ReplicaSet>,
     wakes: &[Wake {
-        on: resource::<Pod>,
+        on: Watched::One(resource::<Pod>),
         keys: claim::owner_or_selecting::<ReplicaSet>,
     }],
     reconcile: |snapshot, key, context| {

@@ -1,7 +1,7 @@
 //! Root CA publisher: every active namespace holds the cluster's CA certificate, for pods to verify the API server.
 
 use crate::plan::{Context, Plan, Write};
-use crate::registry::{Controller, Wake, resource};
+use crate::registry::{Controller, Wake, Watched, resource};
 use crate::serviceaccount::its_namespace;
 use corten_api::Kind;
 use corten_api::core::v1::{ConfigMap, Namespace};
@@ -15,7 +15,7 @@ pub const CONTROLLER: Controller = Controller {
     service_account: "root-ca-cert-publisher",
     primary: resource::<Namespace>,
     wakes: &[Wake {
-        on: resource::<ConfigMap>,
+        on: Watched::One(resource::<ConfigMap>),
         keys: its_namespace,
     }],
     reconcile: |snapshot, key, context| {

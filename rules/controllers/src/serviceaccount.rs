@@ -1,7 +1,7 @@
 //! ServiceAccount: every active namespace has the account `default`.
 
 use crate::plan::{Context, Plan, Write};
-use crate::registry::{Controller, Wake, resource};
+use crate::registry::{Controller, Wake, Watched, resource};
 use corten_api::core::v1::{Namespace, ServiceAccount};
 use corten_api::meta::v1::ObjectMeta;
 use corten_api::{Kind, Object};
@@ -13,7 +13,7 @@ pub const CONTROLLER: Controller = Controller {
     service_account: "service-account-controller",
     primary: resource::<Namespace>,
     wakes: &[Wake {
-        on: resource::<ServiceAccount>,
+        on: Watched::One(resource::<ServiceAccount>),
         keys: its_namespace,
     }],
     reconcile: |snapshot, key, context| {

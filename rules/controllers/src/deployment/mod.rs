@@ -11,7 +11,7 @@ mod status;
 
 use crate::claim;
 use crate::plan::{Context, Note, Plan, Target, Told, Write};
-use crate::registry::{Controller, Wake, resource};
+use crate::registry::{Controller, Wake, Watched, resource};
 use crate::template::controller_reference;
 use corten_api::apps::v1::{Deployment, ReplicaSet};
 use corten_api::core::v1::Pod;
@@ -26,11 +26,11 @@ pub const CONTROLLER: Controller = Controller {
     primary: resource::<Deployment>,
     wakes: &[
         Wake {
-            on: resource::<ReplicaSet>,
+            on: Watched::One(resource::<ReplicaSet>),
             keys: claim::owner_or_selecting::<Deployment>,
         },
         Wake {
-            on: resource::<Pod>,
+            on: Watched::One(resource::<Pod>),
             keys: recreating_deployment,
         },
     ],

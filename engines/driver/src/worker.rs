@@ -1,0 +1,248 @@
+//! One task for each controller: changes come in, keys are queued, workers plan and execute.
+
+use crate::execute::{Executed, execute};
+use crate::queue::Queue;
+use corten_client::{Change, Changes, Client, Interest, Mirror, Recorder};
+use corten_controllers::plan::Cluster;
+use corten_controllers::registry::Watched;
+use corten_controllers::{Context, Controller, Failure};
+use corten_core::Time;
+use corten_meta::{GroupVersionResource, ObjectKey};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::task::JoinSet;
+
+/// Keys of one controller that are worked on at once, at most; upstream's default is 5 or more for most.
+const WORKERS: usize = 8;
+/// A write that the mirror does not show after so long is not waited for any longer: it may be outside its selection.
+const OWN_WRITES_WAIT: Duration = Duration::from_secs(5);
+
+/// What a driver needs beside controllers.
+#[derive(Clone)]
+pub struct Settings {
+    /// A current snapshot of every kind that the controllers look at; see [`interests`].
+    pub mirror: Mirror,
+    /// The client of a service account in kube-system.
+    pub client_of: Arc<dyn Fn(&str) -> Client + Send + Sync>,
+    /// What holds for the whole cluster.
+    pub cluster: Cluster,
+}
+
+/// Running controllers; they stop when this is dropped.
+#[derive(Debug)]
+pub struct Driver {
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+/// What a mirror must hold for `controllers`; `served` are all resources that the API server stores.
+pub fn interests(controllers: &[Controller], served: &[GroupVersionResource]) -> Vec<Interest> {
+    let mut wanted = BTreeMap::new();
+    let mut want = |resource: GroupVersionResource| {
+        wanted
+            .entry(resource.group_resource())
+            .or_insert_with(|| Interest::in_resource(resource));
+    };
+    for controller in controllers {
+        want((controller.primary)());
+        for wake in controller.wakes {
+            match wake.on {
+                Watched::One(resource) => want(resource()),
+                Watched::Every => served.iter().cloned().for_each(&mut want),
+            }
+        }
+    }
+    wanted.into_values().collect()
+}
+
+impl Driver {
+    /// Starts `controllers`. Must be called on a tokio runtime.
+    pub fn start(settings: &Settings, controllers: &[Controller]) -> Driver {
+        let tasks = controllers.iter().map(|controller| {
+            let client = (settings.client_of)(controller.service_account);
+            let task = Task {
+                recorder: Recorder::start(client.clone(), controller.service_account, ""),
+                controller: *controller,
+                client,
+                mirror: settings.mirror.clone(),
+                cluster: settings.cluster.clone(),
+                started: Instant::now(),
+                queue: Queue::default(),
+                failures: FxHashMap::default(),
+            };
+            tokio::spawn(task.run())
+        });
+        Driver {
+            tasks: tasks.collect(),
+        }
+    }
+}
+
+struct Task {
+    controller: Controller,
+    client: Client,
+    recorder: Recorder,
+    mirror: Mirror,
+    cluster: Cluster,
+    started: Instant,
+    queue: Queue<ObjectKey>,
+    failures: FxHashMap<ObjectKey, Failure>,
+}
+
+/// How one reconcile ended.
+struct Finished {
+    key: ObjectKey,
+    executed: Executed,
+    wake_at: Option<Time>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        self.mirror.synced().await;
+        let mut changes = self.mirror.changes();
+        let mut workers: JoinSet<Finished> = JoinSet::new();
+        loop {
+            while workers.len() < WORKERS {
+                let Some(key) = self.queue.take(self.millis()) else {
+                    break;
+                };
+                self.begin(&mut workers, key);
+            }
+            let deadline = self
+                .queue
+                .next_deadline()
+                .filter(|_| workers.len() < WORKERS);
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Some(change) => self.take_changes(change, &mut changes),
+                    None => return,
+                },
+                Some(finished) = workers.join_next(), if !workers.is_empty() => match finished {
+                    Ok(finished) => self.finish(finished),
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                () = sleep_until(self.started, deadline), if deadline.is_some() => {}
+            }
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Queues what `change` and everything that has arrived behind it concern.
+    fn take_changes(&mut self, change: Change, changes: &mut Changes) {
+        self.route(&change);
+        while let Ok(change) = changes.try_recv() {
+            self.route(&change);
+        }
+    }
+
+    fn route(&mut self, change: &Change) {
+        if (self.controller.primary)().group_resource() == change.resource {
+            self.queue.wake(change.key.clone());
+        }
+        let snapshot = self.mirror.snapshot();
+        for wake in self.controller.wakes {
+            let watched = match wake.on {
+                Watched::One(resource) => resource().group_resource() == change.resource,
+                Watched::Every => true,
+            };
+            if watched {
+                for object in [&change.old, &change.new].into_iter().flatten() {
+                    (wake.keys)(&snapshot, object)
+                        .into_iter()
+                        .for_each(|key| self.queue.wake(key));
+                }
+            }
+        }
+    }
+
+    fn begin(&self, workers: &mut JoinSet<Finished>, key: ObjectKey) {
+        let context = Context {
+            now: now(),
+            failure: self.failures.get(&key).cloned(),
+            cluster: self.cluster.clone(),
+        };
+        let snapshot = self.mirror.snapshot();
+        let plan = (self.controller.reconcile)(&snapshot, &key, &context).unwrap_or_default();
+        let (client, recorder) = (self.client.clone(), self.recorder.clone());
+        let (mirror, name) = (self.mirror.clone(), self.controller.name);
+        workers.spawn(async move {
+            let wake_at = plan.wake_at;
+            if plan.is_empty() {
+                return Finished {
+                    key,
+                    executed: Executed::default(),
+                    wake_at,
+                };
+            }
+            tracing::debug!(controller = name, %key, steps = plan.steps.len(), "execute");
+            let executed = execute(&client, &recorder, plan).await;
+            let caught_up = async {
+                for (resource, revision) in &executed.written {
+                    mirror.wait_until(resource, *revision).await;
+                }
+            };
+            if tokio::time::timeout(OWN_WRITES_WAIT, caught_up)
+                .await
+                .is_err()
+            {
+                tracing::warn!(controller = name, %key, "own writes did not come back");
+            }
+            Finished {
+                key,
+                executed,
+                wake_at,
+            }
+        });
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        let Finished {
+            key,
+            executed,
+            wake_at,
+        } = finished;
+        self.queue.done(&key);
+        match executed.failure {
+            Some(failure) => {
+                if !executed.stale {
+                    self.failures.insert(key.clone(), failure);
+                }
+                let now = self.millis();
+                self.queue.retry(key, now);
+            }
+            None => {
+                self.queue.forget(&key);
+                self.failures.remove(&key);
+                if let Some(at) = wake_at {
+                    let wait = at.seconds_since(now()).max(0) as u64 * 1000;
+                    let due = self.millis() + wait.max(1);
+                    self.queue.wake_at(key, due);
+                }
+            }
+        }
+    }
+}
+
+/// The wall clock, in the API's whole seconds.
+fn now() -> Time {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Time::from_unix(since_epoch.as_secs() as i64)
+}
+
+async fn sleep_until(started: Instant, deadline: Option<u64>) {
+    if let Some(millis) = deadline {
+        tokio::time::sleep_until((started + Duration::from_millis(millis)).into()).await;
+    }
+}

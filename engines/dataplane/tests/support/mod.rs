@@ -59,6 +59,9 @@ pub fn node() -> Node {
     ip(&node.outside, "addr add 192.168.7.1/24 dev eth0");
     ip(&node.outside, "link set eth0 up");
     ip(&node.netns, "route add default via 192.168.7.1");
+    // A refusal would share its rate limit with the redirect that a packet gets which leaves where it came in.
+    let redirects = || std::fs::write("/proc/sys/net/ipv4/conf/uplink/send_redirects", "0");
+    node.netns.run(redirects).unwrap().unwrap();
     node
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use corten_api::Object;
 use corten_api::core::v1::Service;
 use corten_api::discovery::v1::EndpointSlice;
+use corten_api::networking::v1::ServiceCIDR;
 use corten_core::Str;
 
 use corten_meta::{GroupResource, ObjectKey, Snapshot, Table as Objects};
@@ -29,6 +30,8 @@ pub use datagrams::Datagrams;
 
 use choice::Frontends;
 use service::{Fragment, PortPlan, Rank};
+
+const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
 
 /// What holds for the whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +87,63 @@ pub struct Node {
 pub enum NodePortAddresses {
     /// Every one but loopback.
     All,
+    /// The node's first address of each family.
+    Primary,
     These(Vec<IpAddr>),
+}
+
+impl Node {
+    /// A node without a zone that answers on its primary addresses.
+    pub fn new(name: &str, ips: Vec<IpAddr>) -> Self {
+        Node {
+            name: name.to_owned(),
+            zone: String::new(),
+            ips,
+            node_ports: NodePortAddresses::Primary,
+        }
+    }
+
+    /// This node with the zone and the internal addresses that its object says, as far as it says any.
+    fn updated(&self, object: &corten_api::core::v1::Node) -> Self {
+        let internal = object
+            .status
+            .addresses
+            .iter()
+            .filter(|address| address.type_ == "InternalIP");
+        let ips: Vec<IpAddr> = internal
+            .filter_map(|address| crate::parse_ip(&address.address))
+            .collect();
+        let zone = object
+            .metadata
+            .labels
+            .get(LABEL_ZONE)
+            .map(Str::to_string)
+            .unwrap_or_default();
+        Node {
+            zone,
+            ips: if ips.is_empty() {
+                self.ips.clone()
+            } else {
+                ips
+            },
+            ..self.clone()
+        }
+    }
+
+    /// The addresses of a family that answer on node ports; `None` for all.
+    fn node_port_ips(&self, family: Family) -> Option<Vec<IpAddr>> {
+        let of_family = |ips: &[IpAddr]| -> Vec<IpAddr> {
+            ips.iter()
+                .copied()
+                .filter(|ip| Family::of(ip) == family && !ip.is_loopback())
+                .collect()
+        };
+        match &self.node_ports {
+            NodePortAddresses::All => None,
+            NodePortAddresses::Primary => Some(of_family(&self.ips).into_iter().take(1).collect()),
+            NodePortAddresses::These(ips) => Some(of_family(ips)),
+        }
+    }
 }
 
 /// What should be.
@@ -153,6 +212,7 @@ impl ProxyPlanner {
     }
 
     /// Takes in what a snapshot's Services and EndpointSlices have different from the one before: costs what changed.
+    /// The node's own object and the ServiceCIDRs count too, where the snapshot has them.
     pub fn observe(&mut self, snapshot: &Snapshot) {
         let table = |resource| snapshot.table(&resource).cloned().unwrap_or_default();
         let services: Objects = table(GroupResource::of::<Service>());
@@ -169,6 +229,18 @@ impl ProxyPlanner {
             );
         }
         self.seen_slices = slices;
+        if let Some(node) = snapshot.get::<corten_api::core::v1::Node>("", &self.node.name) {
+            self.set_node(self.node.updated(node));
+        }
+        let cidrs = snapshot
+            .list::<ServiceCIDR>()
+            .flat_map(|object| object.spec.cidrs.iter());
+        let mut cidrs: Vec<Cidr> = cidrs.filter_map(|cidr| cidr.parse().ok()).collect();
+        if !cidrs.is_empty() {
+            cidrs.sort();
+            cidrs.dedup();
+            self.set_service_cidrs(cidrs);
+        }
     }
 
     /// Takes in a Service as it is now; `None` if it is gone.
@@ -225,11 +297,6 @@ impl ProxyPlanner {
             self.config.service_cidrs = cidrs;
             self.start_over();
         }
-    }
-
-    /// Whether `plan` would differ from what it gave last.
-    pub fn has_changes(&self) -> bool {
-        !self.changed.is_empty()
     }
 
     /// What should be now.

@@ -47,13 +47,10 @@ pub fn skeleton(config: &ProxyConfig, node: &Node, family: Family) -> Ruleset {
         ]),
     );
     rules.chain(REJECT, Chain::regular(vec![vec![S::Reject]]));
-    if let NodePortAddresses::These(addresses) = &node.node_ports {
+    if let Some(addresses) = node.node_port_ips(family) {
         rules.set(NODE_PORT_IPS, Set::of(&[Type::Address]));
-        for ip in addresses
-            .iter()
-            .filter(|ip| Family::of(ip) == family && !ip.is_loopback())
-        {
-            rules.element(NODE_PORT_IPS, vec![Datum::Address(*ip)], Element::Present);
+        for ip in addresses {
+            rules.element(NODE_PORT_IPS, vec![Datum::Address(ip)], Element::Present);
         }
     }
     rules
@@ -200,7 +197,7 @@ fn node_port_condition(node: &Node, family: Family) -> Rule {
             Is::NotIn,
             loopback(family),
         )],
-        NodePortAddresses::These(_) => {
+        NodePortAddresses::Primary | NodePortAddresses::These(_) => {
             vec![S::Lookup(
                 vec![Field::DestinationAddress],
                 Is::In,

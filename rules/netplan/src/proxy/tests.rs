@@ -18,12 +18,9 @@ fn config() -> ProxyConfig {
 }
 
 fn node() -> Node {
-    let ips: Vec<IpAddr> = vec!["192.168.0.2".parse().unwrap()];
     Node {
-        name: "node-a".into(),
         zone: "z1".into(),
-        node_ports: NodePortAddresses::These(ips.clone()),
-        ips,
+        ..Node::new("node-a", vec!["192.168.0.2".parse().unwrap()])
     }
 }
 
@@ -670,12 +667,11 @@ fn a_change_touches_only_its_service() {
         objects.insert(&GroupResource::of::<EndpointSlice>(), object.clone());
     }
     planner.observe(&objects);
-    assert!(planner.has_changes());
     let after = planner.plan().rulesets.remove(0);
     assert_eq!(before.chains.diff(&after.chains).count(), 1);
     assert_eq!(before.elements.diff(&after.elements).count(), 0);
     planner.observe(&objects);
-    assert!(!planner.has_changes());
+    assert!(planner.plan().rulesets[0].chains.ptr_eq(&after.chains));
 }
 
 #[test]
@@ -723,4 +719,30 @@ fn health_counts_ready_endpoints_here() {
     );
     planner.observe(&snapshot(&service(&format!("spec: {{{BALANCED}}}"))));
     assert!(planner.plan().health.is_empty());
+}
+
+#[test]
+fn the_node_and_the_service_cidrs_are_read_from_their_objects() {
+    let mut planner = ProxyPlanner::new(config(), node());
+    let mut objects = Snapshot::new();
+    let yaml = "{apiVersion: v1, kind: Node, metadata: {name: node-a, labels: {topology.kubernetes.io/zone: z9}}, \
+        status: {addresses: [{type: Hostname, address: x}, {type: InternalIP, address: 192.168.0.7}]}}";
+    let node =
+        Object::from_value(&corten_codec::yaml::decode_value(yaml.as_bytes()).unwrap()).unwrap();
+    objects.put(*node.downcast::<corten_api::core::v1::Node>().unwrap());
+    let yaml = "{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: kubernetes}, spec: {cidrs: [10.100.0.0/16]}}";
+    let cidr =
+        Object::from_value(&corten_codec::yaml::decode_value(yaml.as_bytes()).unwrap()).unwrap();
+    objects.put(*cidr.downcast::<ServiceCIDR>().unwrap());
+    planner.observe(&objects);
+    let text = planner.plan().rulesets[0].to_string();
+    assert!(
+        text.contains("ip daddr 10.100.0.0/16 drop") && text.contains("192.168.0.7"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("10.96.0.0") && !text.contains("192.168.0.2"),
+        "{text}"
+    );
+    assert_eq!(planner.node.zone, "z9");
 }

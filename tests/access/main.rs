@@ -4,18 +4,32 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use corten_tests::{ApiAccess, Cluster, Kubectl, Options, eventually, expect_equal, expect_parts, manifests, run};
+use corten_tests::{
+    ApiAccess, Cluster, Kubectl, Options, eventually, expect_equal, expect_parts, manifests, run,
+};
 
 fn main() -> ExitCode {
-    let options = Options { name: "access", images: &["busybox"] };
+    let options = Options {
+        name: "access",
+        images: &["busybox"],
+    };
     run(
         options,
         vec![
             ("users_without_rights_get_403", users_without_rights_get_403),
-            ("anonymous_and_unknown_callers", anonymous_and_unknown_callers),
+            (
+                "anonymous_and_unknown_callers",
+                anonymous_and_unknown_callers,
+            ),
             ("a_node_reaches_only_its_own", a_node_reaches_only_its_own),
-            ("a_service_account_has_its_roles", a_service_account_has_its_roles),
-            ("a_pod_reaches_the_api_with_its_token", a_pod_reaches_the_api_with_its_token),
+            (
+                "a_service_account_has_its_roles",
+                a_service_account_has_its_roles,
+            ),
+            (
+                "a_pod_reaches_the_api_with_its_token",
+                a_pod_reaches_the_api_with_its_token,
+            ),
             ("rights_cannot_be_escalated", rights_cannot_be_escalated),
             ("quota_and_limits", quota_and_limits),
             ("files_are_private", files_are_private),
@@ -34,7 +48,9 @@ fn users_without_rights_get_403(cluster: &Cluster) -> Result<()> {
     refused(
         &kubectl,
         "get pods --as joe",
-        &format!("Error from server (Forbidden): pods is forbidden: User \"joe\" cannot list resource \"pods\" in API group \"\" in the namespace \"{namespace}\""),
+        &format!(
+            "Error from server (Forbidden): pods is forbidden: User \"joe\" cannot list resource \"pods\" in API group \"\" in the namespace \"{namespace}\""
+        ),
     )?;
     refused(
         &kubectl,
@@ -44,12 +60,16 @@ fn users_without_rights_get_403(cluster: &Cluster) -> Result<()> {
     refused(
         &kubectl,
         "create deployment x --image=y --as joe",
-        &format!("error: failed to create deployment: deployments.apps is forbidden: User \"joe\" cannot create resource \"deployments\" in API group \"apps\" in the namespace \"{namespace}\""),
+        &format!(
+            "error: failed to create deployment: deployments.apps is forbidden: User \"joe\" cannot create resource \"deployments\" in API group \"apps\" in the namespace \"{namespace}\""
+        ),
     )?;
     refused(
         &kubectl,
         "logs p --as joe",
-        &format!("Error from server (Forbidden): pods \"p\" is forbidden: User \"joe\" cannot get resource \"pods\" in API group \"\" in the namespace \"{namespace}\""),
+        &format!(
+            "Error from server (Forbidden): pods \"p\" is forbidden: User \"joe\" cannot get resource \"pods\" in API group \"\" in the namespace \"{namespace}\""
+        ),
     )?;
     refused(
         &kubectl,
@@ -66,11 +86,18 @@ fn users_without_rights_get_403(cluster: &Cluster) -> Result<()> {
 
 fn anonymous_and_unknown_callers(cluster: &Cluster) -> Result<()> {
     let config = cluster.kubectl().json("config view --raw --minify")?;
-    let server = config["clusters"][0]["cluster"]["server"].as_str().context("a server")?;
+    let server = config["clusters"][0]["cluster"]["server"]
+        .as_str()
+        .context("a server")?;
     let known = ApiAccess::from_kubeconfig(cluster.kubectl())?;
-    let (anonymous, unknown) = (known.without_identity()?, known.with_token("nobody-gave-me-this")?);
+    let (anonymous, unknown) = (
+        known.without_identity()?,
+        known.with_token("nobody-gave-me-this")?,
+    );
     let ask = |access: &ApiAccess, path: &str| -> Result<(u16, serde_json::Value)> {
-        let answer = cluster.kubectl().inside(|| access.connect()?.request("GET", path, b""))??;
+        let answer = cluster
+            .kubectl()
+            .inside(|| access.connect()?.request("GET", path, b""))??;
         Ok((answer.status, answer.json().unwrap_or_default()))
     };
     let (code, status) = ask(&anonymous, "/api/v1/pods").context(server.to_string())?;
@@ -100,12 +127,16 @@ fn a_node_reaches_only_its_own(cluster: &Cluster) -> Result<()> {
     refused(
         &kubectl,
         &format!("get pod p {other}"),
-        &format!("Error from server (Forbidden): pods \"p\" is forbidden: User \"system:node:other\" cannot get resource \"pods\" {group} \"{namespace}\": {unrelated}"),
+        &format!(
+            "Error from server (Forbidden): pods \"p\" is forbidden: User \"system:node:other\" cannot get resource \"pods\" {group} \"{namespace}\": {unrelated}"
+        ),
     )?;
     refused(
         &kubectl,
         &format!("get pods {other}"),
-        &format!("Error from server (Forbidden): pods is forbidden: User \"system:node:other\" cannot list resource \"pods\" {group} \"{namespace}\": can only list/watch pods with spec.nodeName field selector"),
+        &format!(
+            "Error from server (Forbidden): pods is forbidden: User \"system:node:other\" cannot list resource \"pods\" {group} \"{namespace}\": can only list/watch pods with spec.nodeName field selector"
+        ),
     )?;
     refused(
         &kubectl,
@@ -115,17 +146,26 @@ fn a_node_reaches_only_its_own(cluster: &Cluster) -> Result<()> {
     refused(
         &kubectl,
         &format!("get node {node} {other}"),
-        &format!("Error from server (Forbidden): nodes \"{node}\" is forbidden: User \"system:node:other\" cannot get resource \"nodes\" in API group \"\" at the cluster scope: node 'other' cannot read '{node}', only its own Node object"),
+        &format!(
+            "Error from server (Forbidden): nodes \"{node}\" is forbidden: User \"system:node:other\" cannot get resource \"nodes\" in API group \"\" at the cluster scope: node 'other' cannot read '{node}', only its own Node object"
+        ),
     )?;
     let failed = kubectl.fail(&format!("get secret other {other}"))?;
     expect_parts(&failed.stderr, &["(Forbidden)", unrelated])?;
-    let empty = kubectl.run(&format!("get pods --field-selector=spec.nodeName=other -o name {other}"))?;
+    let empty = kubectl.run(&format!(
+        "get pods --field-selector=spec.nodeName=other -o name {other}"
+    ))?;
     expect_equal(empty, "")?;
-    let own = format!("--as system:node:{node} --as-group system:nodes --as-group system:authenticated");
+    let own =
+        format!("--as system:node:{node} --as-group system:nodes --as-group system:authenticated");
     expect_equal(kubectl.run(&format!("get pod p -o name {own}"))?, "pod/p\n")?;
-    let failed = kubectl
-        .fail(&format!("label node {node} node-restriction.kubernetes.io/zone=x {own}"))?;
-    expect_parts(&failed.stderr, &["is not allowed to modify labels: node-restriction.kubernetes.io/zone"])
+    let failed = kubectl.fail(&format!(
+        "label node {node} node-restriction.kubernetes.io/zone=x {own}"
+    ))?;
+    expect_parts(
+        &failed.stderr,
+        &["is not allowed to modify labels: node-restriction.kubernetes.io/zone"],
+    )
 }
 
 fn a_service_account_has_its_roles(cluster: &Cluster) -> Result<()> {
@@ -133,7 +173,9 @@ fn a_service_account_has_its_roles(cluster: &Cluster) -> Result<()> {
     let namespace = kubectl.namespace();
     kubectl.run("create serviceaccount robot")?;
     kubectl.run("create role maps --verb=get,create --resource=configmaps")?;
-    kubectl.run(&format!("create rolebinding maps --role=maps --serviceaccount={namespace}:robot"))?;
+    kubectl.run(&format!(
+        "create rolebinding maps --role=maps --serviceaccount={namespace}:robot"
+    ))?;
     let token = kubectl.run("create token robot")?;
     let access = ApiAccess::from_kubeconfig(&kubectl)?.with_token(token.trim())?;
     let path = format!("/api/v1/namespaces/{namespace}/configmaps");
@@ -142,7 +184,9 @@ fn a_service_account_has_its_roles(cluster: &Cluster) -> Result<()> {
     expect_equal(answer.status, 201)?;
     let answer = kubectl.inside(|| access.connect()?.request("GET", &path, b""))??;
     expect_equal(answer.status, 403)?;
-    let text = format!("configmaps is forbidden: User \"system:serviceaccount:{namespace}:robot\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"{namespace}\"");
+    let text = format!(
+        "configmaps is forbidden: User \"system:serviceaccount:{namespace}:robot\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"{namespace}\""
+    );
     expect_equal(answer.json()?["message"].as_str(), Some(text.as_str()))?;
     // A token dies with its service account (upstream remembers a good token for ten seconds).
     kubectl.run("delete serviceaccount robot")?;
@@ -156,13 +200,21 @@ fn a_pod_reaches_the_api_with_its_token(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.namespace("incluster")?;
     let namespace = kubectl.namespace();
     kubectl.run("create role maps --verb=get --resource=configmaps")?;
-    kubectl.run(&format!("create rolebinding maps --role=maps --serviceaccount={namespace}:default"))?;
+    kubectl.run(&format!(
+        "create rolebinding maps --role=maps --serviceaccount={namespace}:default"
+    ))?;
     kubectl.apply(&manifests::idle_pod("inside").to_string())?;
     kubectl.wait("condition=Ready", "pod/inside")?;
     let mount = "/var/run/secrets/kubernetes.io/serviceaccount";
     let files = kubectl.run(&format!("exec inside -- ls {mount}"))?;
-    expect_equal(files.split_whitespace().collect::<Vec<_>>(), ["ca.crt", "namespace", "token"])?;
-    expect_equal(kubectl.run(&format!("exec inside -- cat {mount}/namespace"))?, namespace)?;
+    expect_equal(
+        files.split_whitespace().collect::<Vec<_>>(),
+        ["ca.crt", "namespace", "token"],
+    )?;
+    expect_equal(
+        kubectl.run(&format!("exec inside -- cat {mount}/namespace"))?,
+        namespace,
+    )?;
     let token = kubectl.run(&format!("exec inside -- cat {mount}/token"))?;
     let access = ApiAccess::from_kubeconfig(&kubectl)?.with_token(token.trim())?;
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/kube-root-ca.crt");
@@ -171,7 +223,10 @@ fn a_pod_reaches_the_api_with_its_token(cluster: &Cluster) -> Result<()> {
     let name = kubectl.run("exec inside -- nslookup kubernetes.default.svc.cluster.local")?;
     expect_parts(&name, &["10."])?;
     let environment = kubectl.run("exec inside -- env")?;
-    expect_parts(&environment, &["KUBERNETES_SERVICE_HOST=", "KUBERNETES_SERVICE_PORT=443"])
+    expect_parts(
+        &environment,
+        &["KUBERNETES_SERVICE_HOST=", "KUBERNETES_SERVICE_PORT=443"],
+    )
 }
 
 fn rights_cannot_be_escalated(cluster: &Cluster) -> Result<()> {
@@ -180,7 +235,10 @@ fn rights_cannot_be_escalated(cluster: &Cluster) -> Result<()> {
     kubectl.run("create rolebinding admin --role=admin --user=joe")?;
     let failed = kubectl.fail("create role more --verb=get --resource=secrets --as joe")?;
     let text = "is attempting to grant RBAC permissions not currently held";
-    expect_parts(&failed.stderr, &[text, "user \"joe\" (groups=[\"system:authenticated\"])"])
+    expect_parts(
+        &failed.stderr,
+        &[text, "user \"joe\" (groups=[\"system:authenticated\"])"],
+    )
 }
 
 fn quota_and_limits(cluster: &Cluster) -> Result<()> {
@@ -195,9 +253,13 @@ fn quota_and_limits(cluster: &Cluster) -> Result<()> {
         {"type":"Container","default":{"memory":"64Mi"},"max":{"memory":"128Mi"}}]}}"#;
     kubectl.apply(limits)?;
     let mut pod = manifests::idle_pod("big");
-    pod["spec"]["containers"][0]["resources"] = serde_json::json!({ "limits": { "memory": "1Gi" } });
+    pod["spec"]["containers"][0]["resources"] =
+        serde_json::json!({ "limits": { "memory": "1Gi" } });
     let failed = kubectl.fail_with_input("create -f -", &pod.to_string())?;
-    expect_parts(&failed.stderr, &["maximum memory usage per Container is 128Mi, but limit is 1Gi"])?;
+    expect_parts(
+        &failed.stderr,
+        &["maximum memory usage per Container is 128Mi, but limit is 1Gi"],
+    )?;
     kubectl.apply(&manifests::idle_pod("small").to_string())?;
     let path = "{.spec.containers[0].resources.limits.memory}";
     let limit = kubectl.run(&format!("get pod small -o 'jsonpath={path}'"))?;
@@ -226,7 +288,10 @@ fn files_are_private(cluster: &Cluster) -> Result<()> {
             }
         }
     }
-    let mode = std::fs::metadata(cluster.kubeconfig())?.permissions().mode() & 0o777;
+    let mode = std::fs::metadata(cluster.kubeconfig())?
+        .permissions()
+        .mode()
+        & 0o777;
     expect_equal(mode, 0o600)?;
     expect_equal(keys > 0, true)
 }

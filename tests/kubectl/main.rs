@@ -10,7 +10,10 @@ use std::process::ExitCode;
 use corten_tests::{Options, run};
 
 fn main() -> ExitCode {
-    let options = Options { name: "kubectl", images: &["busybox", "agnhost"] };
+    let options = Options {
+        name: "kubectl",
+        images: &["busybox", "agnhost"],
+    };
     run(
         options,
         vec![
@@ -28,14 +31,23 @@ fn main() -> ExitCode {
             ("api_resources", objects::api_resources),
             ("autoscale", objects::autoscale),
             ("errors_are_upstreams", objects::errors_are_upstreams),
-            ("bad_manifests_are_refused", objects::bad_manifests_are_refused),
+            (
+                "bad_manifests_are_refused",
+                objects::bad_manifests_are_refused,
+            ),
             ("scale", rollouts::scale),
-            ("rollout_status_history_undo", rollouts::rollout_status_history_undo),
+            (
+                "rollout_status_history_undo",
+                rollouts::rollout_status_history_undo,
+            ),
             ("set_image", rollouts::set_image),
             ("expose_and_get_all", rollouts::expose_and_get_all),
             ("describe", streams::describe),
             ("logs_follow", streams::logs_follow),
-            ("logs_previous_tail_timestamps", streams::logs_previous_tail_timestamps),
+            (
+                "logs_previous_tail_timestamps",
+                streams::logs_previous_tail_timestamps,
+            ),
             ("exec", streams::exec),
             ("exec_terminal", streams::exec_terminal),
             ("cp", streams::cp),

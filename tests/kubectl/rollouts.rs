@@ -31,7 +31,10 @@ pub fn rollout_status_history_undo(cluster: &Cluster) -> Result<()> {
     let wait = "jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=2";
     kubectl.wait(wait, "deployment/web")?;
     let history = kubectl.run("rollout history deployment web")?;
-    expect_parts(&history, &["deployment.apps/web \nREVISION  CHANGE-CAUSE\n1 ", "\n2 "])?;
+    expect_parts(
+        &history,
+        &["deployment.apps/web \nREVISION  CHANGE-CAUSE\n1 ", "\n2 "],
+    )?;
     let second = kubectl.run("rollout history deployment web --revision=2")?;
     expect_parts(&second, &["Pod Template:", "COLOR:\tred"])?;
     let said = kubectl.run("rollout undo deployment web")?;
@@ -43,7 +46,10 @@ pub fn rollout_status_history_undo(cluster: &Cluster) -> Result<()> {
     expect_equal(said, "deployment.apps/web restarted\n")?;
     kubectl.run("rollout status deployment web --timeout=120s")?;
     kubectl.run("rollout pause deployment web")?;
-    expect_equal(kubectl.run("rollout resume deployment web")?, "deployment.apps/web resumed\n")
+    expect_equal(
+        kubectl.run("rollout resume deployment web")?,
+        "deployment.apps/web resumed\n",
+    )
 }
 
 pub fn set_image(cluster: &Cluster) -> Result<()> {
@@ -67,9 +73,22 @@ pub fn expose_and_get_all(cluster: &Cluster) -> Result<()> {
     kubectl.run("rollout status deployment web --timeout=120s")?;
     kubectl.wait("jsonpath={.subsets[0].addresses[0].ip}", "endpoints/web")?;
     let all = kubectl.run("get all")?;
-    expect_parts(&all, &["pod/web-", "service/web", "deployment.apps/web", "replicaset.apps/web-"])?;
+    expect_parts(
+        &all,
+        &[
+            "pod/web-",
+            "service/web",
+            "deployment.apps/web",
+            "replicaset.apps/web-",
+        ],
+    )?;
     let wide = kubectl.run("get pods -o wide")?;
-    let header: Vec<&str> = wide.lines().next().unwrap_or_default().split_whitespace().collect();
+    let header: Vec<&str> = wide
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
     let columns = ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE"];
     expect_equal(&header[..7], columns)?;
     expect_parts(&wide, &["1/1", "Running", &cluster.node()?])

@@ -3,30 +3,31 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use corten_tests::{Cluster, Terminal, expect_equal, expect_parts, get, manifests};
+use corten_tests::{Cluster, Terminal, eventually, expect_equal, expect_parts, get, manifests};
 
 pub fn describe(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.namespace("describe")?;
     kubectl.apply(&manifests::idle_pod("idle").to_string())?;
     kubectl.wait("condition=Ready", "pod/idle")?;
-    kubectl.wait("jsonpath={.reason}=Started", "events --field-selector=reason=Started").ok();
-    let text = kubectl.run("describe pod idle")?;
     let namespace = format!("Namespace:        {}\n", kubectl.namespace());
-    expect_parts(
-        &text,
-        &[
-            "Name:             idle\n",
-            &namespace,
-            "Status:           Running\n",
-            "    Image:         corten.test/busybox:1\n",
-            "  Ready                       True \n",
-            "QoS Class:                   BestEffort\n",
-            "Scheduled",
-            "default-scheduler",
-            "Successfully assigned",
-            "Started",
-        ],
-    )
+    eventually("events are there", || {
+        let text = kubectl.run("describe pod idle")?;
+        expect_parts(
+            &text,
+            &[
+                "Name:             idle\n",
+                &namespace,
+                "Status:           Running\n",
+                "    Image:         corten.test/busybox:1\n",
+                "  Ready                       True \n",
+                "QoS Class:                   BestEffort\n",
+                "Scheduled",
+                "default-scheduler",
+                "Successfully assigned",
+                "Started",
+            ],
+        )
+    })
 }
 
 pub fn logs_follow(cluster: &Cluster) -> Result<()> {
@@ -45,7 +46,9 @@ pub fn logs_follow(cluster: &Cluster) -> Result<()> {
     expect_equal((code, text.as_str()), (0, "first\ngot second\n"))?;
     let failed = kubectl.fail("logs nope")?;
     let namespace = kubectl.namespace();
-    let said = format!("error: error from server (NotFound): pods \"nope\" not found in namespace \"{namespace}\"\n");
+    let said = format!(
+        "error: error from server (NotFound): pods \"nope\" not found in namespace \"{namespace}\"\n"
+    );
     expect_equal(failed.stderr, said)
 }
 
@@ -57,17 +60,27 @@ pub fn logs_previous_tail_timestamps(cluster: &Cluster) -> Result<()> {
     pod["spec"]["containers"][0]["volumeMounts"] =
         serde_json::json!([{ "name": "mark", "mountPath": "/mark" }]);
     kubectl.apply(&pod.to_string())?;
-    kubectl.wait("jsonpath={.status.containerStatuses[0].restartCount}=1", "pod/twice")?;
+    kubectl.wait(
+        "jsonpath={.status.containerStatuses[0].restartCount}=1",
+        "pod/twice",
+    )?;
     kubectl.wait("condition=Ready", "pod/twice")?;
-    expect_equal(kubectl.run("logs twice --previous")?, "line 1\nline 2\nline 3\n")?;
-    let code = "get pod twice -o 'jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}'";
+    expect_equal(
+        kubectl.run("logs twice --previous")?,
+        "line 1\nline 2\nline 3\n",
+    )?;
+    let code =
+        "get pod twice -o 'jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}'";
     expect_equal(kubectl.run(code)?, "3")?;
     expect_equal(kubectl.run("logs twice --tail=1")?, "line 3\n")?;
     let stamped = kubectl.run("logs twice --tail=1 --timestamps")?;
     expect_equal(stamped.chars().nth(10), Some('T'))?;
     expect_parts(&stamped, &["Z line 3\n"])?;
     let failed = kubectl.fail("logs twice -c nope")?;
-    expect_parts(&failed.stderr, &["container nope is not valid for pod twice"])
+    expect_parts(
+        &failed.stderr,
+        &["container nope is not valid for pod twice"],
+    )
 }
 
 pub fn exec(cluster: &Cluster) -> Result<()> {
@@ -117,7 +130,8 @@ pub fn cp(cluster: &Cluster) -> Result<()> {
 
 pub fn attach(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.namespace("attach")?;
-    let script = "while read -r line; do echo \"heard $line\"; test \"$line\" = bye && exit 0; done";
+    let script =
+        "while read -r line; do echo \"heard $line\"; test \"$line\" = bye && exit 0; done";
     let mut pod = manifests::shell_pod("parrot", script);
     pod["spec"]["containers"][0]["stdin"] = true.into();
     pod["spec"]["restartPolicy"] = "Never".into();
@@ -150,9 +164,12 @@ pub fn port_forward(cluster: &Cluster) -> Result<()> {
 
 pub fn run_with_input(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.namespace("run")?;
-    let line = "run once --rm -i --restart=Never --image=corten.test/busybox:1 --override-type=strategic";
+    let line =
+        "run once --rm -i --restart=Never --image=corten.test/busybox:1 --override-type=strategic";
     let overrides = r#"{"spec":{"terminationGracePeriodSeconds":1}}"#;
-    let said = kubectl
-        .run_with_input(&format!("{line} --overrides='{overrides}' -- sh -c 'wc -c'"), "12345")?;
+    let said = kubectl.run_with_input(
+        &format!("{line} --overrides='{overrides}' -- sh -c 'wc -c'"),
+        "12345",
+    )?;
     expect_parts(&said, &["5\n", "pod \"once\" deleted"])
 }

@@ -7,7 +7,10 @@ use anyhow::Result;
 use corten_tests::{Cluster, Options, expect_equal, expect_parts, manifests, run};
 
 fn main() -> ExitCode {
-    let options = Options { name: "nodes", images: &["busybox"] };
+    let options = Options {
+        name: "nodes",
+        images: &["busybox"],
+    };
     run(
         options,
         vec![
@@ -25,8 +28,15 @@ fn describe_node(cluster: &Cluster) -> Result<()> {
     let node = cluster.node()?;
     let text = cluster.kubectl().run(&format!("describe node {node}"))?;
     let parts = [
-        "Roles:", "kubernetes.io/hostname=", "MemoryPressure", "KubeletReady", "InternalIP:",
-        "Kubelet Version:            v1.36", "Allocatable:", "Non-terminated Pods:", "HolderIdentity:",
+        "Roles:",
+        "kubernetes.io/hostname=",
+        "MemoryPressure",
+        "KubeletReady",
+        "InternalIP:",
+        "Kubelet Version:            v1.36",
+        "Allocatable:",
+        "Non-terminated Pods:",
+        "HolderIdentity:",
     ];
     expect_parts(&text, &parts)?;
     let row = cluster.kubectl().run("get nodes --no-headers")?;
@@ -40,7 +50,12 @@ fn taint(cluster: &Cluster) -> Result<()> {
     let said = kubectl.run("taint node taint-me team=blue:NoSchedule")?;
     expect_equal(said, "node/taint-me tainted\n")?;
     let failed = kubectl.fail("taint node taint-me team=red:NoSchedule")?;
-    expect_parts(&failed.stderr, &["error: node taint-me already has team taint(s) with same effect(s) and --overwrite is false"])?;
+    expect_parts(
+        &failed.stderr,
+        &[
+            "error: node taint-me already has team taint(s) with same effect(s) and --overwrite is false",
+        ],
+    )?;
     let said = kubectl.run("taint node taint-me team:NoSchedule-")?;
     expect_equal(said, "node/taint-me untainted\n")?;
     kubectl.run("delete node taint-me")?;
@@ -57,9 +72,14 @@ fn cordon_and_drain(cluster: &Cluster) -> Result<()> {
     expect_equal(said, format!("node/{node} cordoned\n"))?;
     let row = kubectl.run("get nodes --no-headers")?;
     expect_parts(&row, &["Ready,SchedulingDisabled"])?;
-    let said = kubectl.run(&format!("drain {node} --pod-selector=app=web --timeout=120s"))?;
+    let said = kubectl.run(&format!(
+        "drain {node} --pod-selector=app=web --timeout=120s"
+    ))?;
     let drained = format!("node/{node} drained\n");
-    expect_parts(&said, &["evicting pod ", "pod/web-", " evicted\n", &drained])?;
+    expect_parts(
+        &said,
+        &["evicting pod ", "pod/web-", " evicted\n", &drained],
+    )?;
     // Their replacements wait for a node that takes pods.
     kubectl.wait("jsonpath={.status.phase}=Pending", "pods -l app=web")?;
     let said = kubectl.run(&format!("uncordon {node}"))?;
@@ -68,8 +88,7 @@ fn cordon_and_drain(cluster: &Cluster) -> Result<()> {
     let budget = r#"{"apiVersion":"policy/v1","kind":"PodDisruptionBudget","metadata":{"name":"web"},
         "spec":{"minAvailable":2,"selector":{"matchLabels":{"app":"web"}}}}"#;
     kubectl.apply(budget)?;
-    let failed =
-        kubectl.fail(&format!("drain {node} --pod-selector=app=web --timeout=3s"))?;
+    let failed = kubectl.fail(&format!("drain {node} --pod-selector=app=web --timeout=3s"))?;
     kubectl.run(&format!("uncordon {node}"))?;
     let text = "Cannot evict pod as it would violate the pod's disruption budget.";
     expect_parts(&failed.stderr, &[text])
@@ -78,7 +97,8 @@ fn cordon_and_drain(cluster: &Cluster) -> Result<()> {
 fn unschedulable_pods_say_why(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.namespace("pending")?;
     let mut pod = manifests::idle_pod("big");
-    pod["spec"]["containers"][0]["resources"] = serde_json::json!({ "requests": { "cpu": "1000" } });
+    pod["spec"]["containers"][0]["resources"] =
+        serde_json::json!({ "requests": { "cpu": "1000" } });
     kubectl.apply(&pod.to_string())?;
     let condition = "{.status.conditions[?(@.type==\"PodScheduled\")].reason}=Unschedulable";
     kubectl.wait(&format!("'jsonpath={condition}'"), "pod/big")?;
@@ -91,7 +111,10 @@ fn unschedulable_pods_say_why(cluster: &Cluster) -> Result<()> {
     let condition = "{.status.conditions[?(@.type==\"PodScheduled\")].reason}=Unschedulable";
     kubectl.wait(&format!("'jsonpath={condition}'"), "pod/picky")?;
     let message = kubectl.run(&format!("get pod picky -o 'jsonpath={path}'"))?;
-    expect_parts(&message, &["node(s) didn't match Pod's node affinity/selector"])?;
+    expect_parts(
+        &message,
+        &["node(s) didn't match Pod's node affinity/selector"],
+    )?;
     // A label on the node is all that `picky` waits for.
     let node = cluster.node()?;
     kubectl.run(&format!("label node {node} disk=golden"))?;
@@ -107,7 +130,9 @@ fn preemption(cluster: &Cluster) -> Result<()> {
     let node = cluster.node()?;
     // An extended resource of which the node has one, so that the test needs no sums of CPU.
     let one = r#"[{"op":"add","path":"/status/capacity/example.com~1token","value":"1"},{"op":"add","path":"/status/allocatable/example.com~1token","value":"1"}]"#;
-    kubectl.run(&format!("patch node {node} --subresource=status --type=json -p '{one}'"))?;
+    kubectl.run(&format!(
+        "patch node {node} --subresource=status --type=json -p '{one}'"
+    ))?;
     let with_token = |name: &str, class: &str| {
         let mut pod = manifests::idle_pod(name);
         pod["spec"]["containers"][0]["resources"] =
@@ -130,7 +155,10 @@ fn preemption(cluster: &Cluster) -> Result<()> {
 fn top_says_what_is_missing(cluster: &Cluster) -> Result<()> {
     for line in ["top node", "top pod"] {
         let failed = cluster.kubectl().fail(line)?;
-        expect_equal((line, failed.stderr.as_str()), (line, "error: Metrics API not available\n"))?;
+        expect_equal(
+            (line, failed.stderr.as_str()),
+            (line, "error: Metrics API not available\n"),
+        )?;
     }
     Ok(())
 }

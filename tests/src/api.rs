@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::client::WantsClientCert;
 use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned};
 use serde_json::Value;
 
@@ -49,10 +49,15 @@ impl ApiAccess {
         let config = kubectl.json("config view --raw --minify")?;
         let cluster = &config["clusters"][0]["cluster"];
         let user = &config["users"][0]["user"];
-        let server = cluster["server"].as_str().context("the kubeconfig names no server")?;
+        let server = cluster["server"]
+            .as_str()
+            .context("the kubeconfig names no server")?;
         let ca = pem_of(cluster, "certificate-authority")?
             .context("the kubeconfig has no certificate-authority")?;
-        let identity = match (pem_of(user, "client-certificate")?, pem_of(user, "client-key")?) {
+        let identity = match (
+            pem_of(user, "client-certificate")?,
+            pem_of(user, "client-key")?,
+        ) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             _ => None,
         };
@@ -67,9 +72,13 @@ impl ApiAccess {
         identity: Option<(Vec<u8>, Vec<u8>)>,
         token: Option<String>,
     ) -> Result<ApiAccess> {
-        let authority = server.strip_prefix("https://").context("the server is https")?;
+        let authority = server
+            .strip_prefix("https://")
+            .context("the server is https")?;
         let authority = authority.trim_end_matches('/');
-        let (host, _) = authority.rsplit_once(':').context("the server has a port")?;
+        let (host, _) = authority
+            .rsplit_once(':')
+            .context("the server has a port")?;
         let address = authority
             .to_socket_addrs()
             .ok()
@@ -93,18 +102,31 @@ impl ApiAccess {
             None => builder.with_no_client_auth(),
         };
         let host = host.trim_matches(['[', ']']).to_string();
-        Ok(ApiAccess { address, host, token, tls: Arc::new(tls), roots })
+        Ok(ApiAccess {
+            address,
+            host,
+            token,
+            tls: Arc::new(tls),
+            roots,
+        })
     }
 
     /// The same server, asked by nobody in particular.
     pub fn without_identity(&self) -> Result<ApiAccess> {
         let tls = Arc::new(trusting(&self.roots)?.with_no_client_auth());
-        Ok(ApiAccess { tls, token: None, ..self.clone() })
+        Ok(ApiAccess {
+            tls,
+            token: None,
+            ..self.clone()
+        })
     }
 
     /// The same server, asked with this token and no certificate.
     pub fn with_token(&self, token: &str) -> Result<ApiAccess> {
-        Ok(ApiAccess { token: Some(token.to_string()), ..self.without_identity()? })
+        Ok(ApiAccess {
+            token: Some(token.to_string()),
+            ..self.without_identity()?
+        })
     }
 
     /// Opens a connection; call it inside the cluster's network namespace.
@@ -116,7 +138,11 @@ impl ApiAccess {
         let name = ServerName::try_from(self.host.clone()).context("the server's name")?;
         let connection = ClientConnection::new(self.tls.clone(), name)?;
         let stream = BufReader::with_capacity(64 << 10, StreamOwned::new(connection, tcp));
-        Ok(ApiClient { stream, host: self.host.clone(), token: self.token.clone() })
+        Ok(ApiClient {
+            stream,
+            host: self.host.clone(),
+            token: self.token.clone(),
+        })
     }
 }
 
@@ -151,7 +177,8 @@ impl ApiClient {
         let stream = self.stream.get_mut();
         stream.write_all(&bytes).context("sending the request")?;
         stream.flush().context("sending the request")?;
-        self.read_answer().with_context(|| format!("{method} {path}"))
+        self.read_answer()
+            .with_context(|| format!("{method} {path}"))
     }
 
     fn read_answer(&mut self) -> Result<Answer> {
@@ -165,7 +192,9 @@ impl ApiClient {
         let mut chunked = false;
         loop {
             let line = self.line()?;
-            let Some((name, value)) = line.split_once(':') else { break };
+            let Some((name, value)) = line.split_once(':') else {
+                break;
+            };
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().ok(),
                 "transfer-encoding" => chunked = value.trim() == "chunked",
@@ -191,7 +220,12 @@ impl ApiClient {
 
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
-        if self.stream.read_line(&mut line).context("reading the answer")? == 0 {
+        if self
+            .stream
+            .read_line(&mut line)
+            .context("reading the answer")?
+            == 0
+        {
             bail!("the server closed the connection");
         }
         line.truncate(line.trim_end().len());
@@ -201,13 +235,17 @@ impl ApiClient {
     fn read_onto(&mut self, body: &mut Vec<u8>, length: usize) -> Result<()> {
         let start = body.len();
         body.resize(start + length, 0);
-        self.stream.read_exact(&mut body[start..]).context("reading the answer's body")
+        self.stream
+            .read_exact(&mut body[start..])
+            .context("reading the answer's body")
     }
 }
 
 impl std::fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiClient").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("ApiClient")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
     }
 }
 
@@ -215,14 +253,15 @@ impl Answer {
     /// The body as JSON.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.body).with_context(|| {
-            format!("the answer is no JSON: {}", String::from_utf8_lossy(&self.body))
+            format!(
+                "the answer is no JSON: {}",
+                String::from_utf8_lossy(&self.body)
+            )
         })
     }
 }
 
-fn trusting(
-    roots: &Arc<RootCertStore>,
-) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+fn trusting(roots: &Arc<RootCertStore>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -232,11 +271,15 @@ fn trusting(
 /// PEM from a kubeconfig entry, inline (`<name>-data`) or as a file.
 fn pem_of(entry: &Value, name: &str) -> Result<Option<Vec<u8>>> {
     if let Some(data) = entry[format!("{name}-data")].as_str() {
-        let pem = STANDARD.decode(data).with_context(|| format!("{name}-data is base64"))?;
+        let pem = STANDARD
+            .decode(data)
+            .with_context(|| format!("{name}-data is base64"))?;
         return Ok(Some(pem));
     }
     match entry[name].as_str() {
-        Some(path) => Ok(Some(std::fs::read(path).with_context(|| format!("reading {path}"))?)),
+        Some(path) => Ok(Some(
+            std::fs::read(path).with_context(|| format!("reading {path}"))?,
+        )),
         None => Ok(None),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -76,22 +76,45 @@ impl Cluster {
         let network = Arc::new(NetworkNamespace::create()?);
         let data = directory.join("data");
         if data.exists() {
-            run_inside(&network, &program, &["reset", "--yes", "--data-dir", &text(&data)])
-                .context("removing what an earlier run left")?;
+            run_inside(
+                &network,
+                &program,
+                &["reset", "--yes", "--data-dir", &text(&data)],
+            )
+            .context("removing what an earlier run left")?;
         }
         let before = Footprint::take(&network, &program)?;
         let kubeconfig = directory.join("kubeconfig");
-        let kubectl =
-            Kubectl::new(programs::program("kubectl")?, &kubeconfig, Some(network.clone()));
+        let kubectl = Kubectl::new(
+            programs::program("kubectl")?,
+            &kubeconfig,
+            Some(network.clone()),
+        );
         let process = Mutex::new(None);
-        let own = Some(Own { program, network, process, before, _claim: claim });
-        Ok(Cluster { directory, kubectl, namespaces: AtomicUsize::new(0), own })
+        let own = Some(Own {
+            program,
+            network,
+            process,
+            before,
+            _claim: claim,
+        });
+        Ok(Cluster {
+            directory,
+            kubectl,
+            namespaces: AtomicUsize::new(0),
+            own,
+        })
     }
 
     fn given(options: Options, kubeconfig: &Path) -> Result<Cluster> {
         let kubectl = Kubectl::new(programs::program("kubectl")?, kubeconfig, None);
         let (directory, _) = claim_directory(options.name)?;
-        Ok(Cluster { directory, kubectl, namespaces: AtomicUsize::new(0), own: None })
+        Ok(Cluster {
+            directory,
+            kubectl,
+            namespaces: AtomicUsize::new(0),
+            own: None,
+        })
     }
 
     fn begin(&self, options: Options) -> Result<()> {
@@ -99,17 +122,39 @@ impl Cluster {
         self.wait_ready()?;
         for image in options.images {
             let archive = programs::image(image)?;
-            self.corten(&["image", "import", &text(&archive), "--data-dir", &text(&self.data())])?;
+            self.corten(&[
+                "image",
+                "import",
+                &text(&archive),
+                "--data-dir",
+                &text(&self.data()),
+            ])?;
         }
         Ok(())
     }
 
     /// Starts the control plane.
     pub fn launch(&self) -> Result<()> {
+        self.launch_as("up")
+    }
+
+    /// Starts the API server alone and waits until it is ready.
+    pub fn launch_api_server(&self) -> Result<()> {
+        self.launch_as("apiserver")?;
+        self.wait_api()
+    }
+
+    fn launch_as(&self, role: &str) -> Result<()> {
         let port = API_PORT.to_string();
         let (data, kubeconfig) = (text(&self.data()), text(&self.kubeconfig()));
         let arguments = [
-            "up", "--data-dir", &data, "--api-port", &port, "--write-kubeconfig", &kubeconfig,
+            role,
+            "--data-dir",
+            &data,
+            "--api-port",
+            &port,
+            "--write-kubeconfig",
+            &kubeconfig,
         ];
         let child = self.spawn(&arguments)?;
         let own = self.own()?;
@@ -122,18 +167,30 @@ impl Cluster {
         let own = self.own()?;
         let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = Command::new(&own.program);
-        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        own.network.enter(move || command.spawn())?.context("could not start corten")
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        own.network
+            .enter(move || command.spawn())?
+            .context("could not start corten")
+    }
+
+    /// Waits until the API answers; at once an error if the control plane ends.
+    pub fn wait_api(&self) -> Result<()> {
+        eventually("the API is ready", || {
+            if let Some(status) = self.ended()? {
+                return Ok(Err(anyhow!("corten ended with {status}")));
+            }
+            self.kubectl.run("get --raw /readyz").map(Ok)
+        })?
+        .map(|_| ())
     }
 
     /// Waits until the API answers and the node is Ready.
     pub fn wait_ready(&self) -> Result<()> {
-        eventually("the API is ready", || {
-            if let Some(status) = self.ended()? {
-                bail!("corten ended with {status}");
-            }
-            self.kubectl.run("get --raw /readyz")
-        })?;
+        self.wait_api()?;
         eventually("a node joins", || {
             match self.kubectl.run("get nodes -o name")?.is_empty() {
                 true => bail!("no node"),
@@ -162,14 +219,18 @@ impl Cluster {
 
     /// The name of the first node.
     pub fn node(&self) -> Result<String> {
-        let name = self.kubectl.run("get nodes -o jsonpath={.items[0].metadata.name}")?;
+        let name = self
+            .kubectl
+            .run("get nodes -o jsonpath={.items[0].metadata.name}")?;
         Ok(name.trim().to_string())
     }
 
     /// The first node's InternalIP.
     pub fn node_address(&self) -> Result<String> {
         let path = "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}";
-        let address = self.kubectl.run(&format!("get nodes -o 'jsonpath={path}'"))?;
+        let address = self
+            .kubectl
+            .run(&format!("get nodes -o 'jsonpath={path}'"))?;
         Ok(address.trim().to_string())
     }
 
@@ -209,7 +270,9 @@ impl Cluster {
         let own = self.own()?;
         let mut command = Command::new(&own.program);
         command.args(arguments).stdin(Stdio::null());
-        own.network.enter(move || command.output())?.context("could not start corten")
+        own.network
+            .enter(move || command.output())?
+            .context("could not start corten")
     }
 
     /// Sends a signal to the control plane and waits for its end.
@@ -225,14 +288,21 @@ impl Cluster {
     pub fn process_id(&self) -> Result<u32> {
         let own = self.own()?;
         let process = own.process.lock().map_err(|_| poisoned())?;
-        Ok(process.as_ref().context("the control plane is not running")?.id())
+        Ok(process
+            .as_ref()
+            .context("the control plane is not running")?
+            .id())
     }
 
     /// Its exit status, if the control plane has ended by itself.
     pub fn ended(&self) -> Result<Option<ExitStatus>> {
-        let Some(own) = &self.own else { return Ok(None) };
+        let Some(own) = &self.own else {
+            return Ok(None);
+        };
         let mut process = own.process.lock().map_err(|_| poisoned())?;
-        let Some(child) = process.as_mut() else { return Ok(None) };
+        let Some(child) = process.as_mut() else {
+            return Ok(None);
+        };
         let status = child.try_wait().context("looking at corten")?;
         if status.is_some() {
             *process = None;
@@ -257,7 +327,10 @@ impl Cluster {
         }
         let left = self.leftovers()?;
         if !left.is_empty() {
-            bail!("after `corten reset` the host still has:\n{}", left.join("\n"));
+            bail!(
+                "after `corten reset` the host still has:\n{}",
+                left.join("\n")
+            );
         }
         if self.data().exists() {
             bail!("`corten reset` left the data directory");
@@ -278,7 +351,9 @@ impl Cluster {
     }
 
     fn own(&self) -> Result<&Own> {
-        self.own.as_ref().context("this test needs a cluster of its own, not a given one")
+        self.own
+            .as_ref()
+            .context("this test needs a cluster of its own, not a given one")
     }
 }
 
@@ -301,7 +376,9 @@ fn claim_directory(name: &str) -> Result<(PathBuf, File)> {
 fn run_inside(network: &NetworkNamespace, program: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
-    let output = network.enter(move || command.output())?.context("could not start corten")?;
+    let output = network
+        .enter(move || command.output())?
+        .context("could not start corten")?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         bail!(
@@ -319,5 +396,5 @@ fn text(path: &Path) -> String {
 }
 
 fn poisoned() -> anyhow::Error {
-    anyhow::anyhow!("another test panicked while it held the control plane's process")
+    anyhow!("another test panicked while it held the control plane's process")
 }

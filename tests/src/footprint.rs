@@ -29,13 +29,19 @@ impl Footprint {
         }
         for family in ["-4", "-6"] {
             let routes = network.enter(|| command("ip", &[family, "route"]))??;
-            lines.extend(routes.lines().map(|route| format!("route {}", route.trim())));
+            lines.extend(
+                routes
+                    .lines()
+                    .map(|route| format!("route {}", route.trim())),
+            );
         }
         let tables = network.enter(|| command("nft", &["list", "tables"]))??;
-        lines.extend(tables.lines().map(|table| format!("nftables {}", table.trim())));
-        for root in ["/sys/fs/cgroup"] {
-            cgroups(Path::new(root), &mut lines);
-        }
+        lines.extend(
+            tables
+                .lines()
+                .map(|table| format!("nftables {}", table.trim())),
+        );
+        cgroups(Path::new("/sys/fs/cgroup"), &mut lines);
         for directory in ["/run/netns", "/var/run/netns"] {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 lines.insert(format!("netns {}", entry.path().display()));

@@ -52,23 +52,37 @@ impl Kubectl {
         network: Option<Arc<NetworkNamespace>>,
     ) -> Kubectl {
         let kubeconfig = kubeconfig.to_path_buf();
-        Kubectl { program, kubeconfig, namespace: None, network, environment: Vec::new() }
+        Kubectl {
+            program,
+            kubeconfig,
+            namespace: None,
+            network,
+            environment: Vec::new(),
+        }
     }
 
     /// The same in a namespace.
     pub fn in_namespace(&self, namespace: &str) -> Kubectl {
-        Kubectl { namespace: Some(namespace.to_string()), ..self.clone() }
+        Kubectl {
+            namespace: Some(namespace.to_string()),
+            ..self.clone()
+        }
     }
 
     /// The same with another kubeconfig.
     pub fn with_kubeconfig(&self, kubeconfig: &Path) -> Kubectl {
-        Kubectl { kubeconfig: kubeconfig.to_path_buf(), ..self.clone() }
+        Kubectl {
+            kubeconfig: kubeconfig.to_path_buf(),
+            ..self.clone()
+        }
     }
 
     /// The same with an environment variable.
     pub fn with_variable(&self, name: &str, value: &str) -> Kubectl {
         let mut changed = self.clone();
-        changed.environment.push((name.to_string(), value.to_string()));
+        changed
+            .environment
+            .push((name.to_string(), value.to_string()));
         changed
     }
 
@@ -105,7 +119,10 @@ impl Kubectl {
     pub fn fail_with_input(&self, line: &str, input: &str) -> Result<Failure> {
         let failure = self.finish(line, input)?;
         if failure.code == 0 {
-            bail!("kubectl {line} should have failed; it printed\n{}", failure.stdout);
+            bail!(
+                "kubectl {line} should have failed; it printed\n{}",
+                failure.stdout
+            );
         }
         Ok(failure)
     }
@@ -124,11 +141,15 @@ impl Kubectl {
     /// Waits for a condition of an object by a watch.
     pub fn wait(&self, condition: &str, object: &str) -> Result<()> {
         let bound = WAIT_MAX.as_secs();
-        let outcome = self.run(&format!("wait --for={condition} {object} --timeout={bound}s"));
-        outcome.map(|_| ()).map_err(|error| match self.run(&format!("describe {object}")) {
-            Ok(text) => error.context(text),
-            Err(_) => error,
-        })
+        let outcome = self.run(&format!(
+            "wait --for={condition} {object} --timeout={bound}s"
+        ));
+        outcome
+            .map(|_| ())
+            .map_err(|error| match self.run(&format!("describe {object}")) {
+                Ok(text) => error.context(text),
+                Err(_) => error,
+            })
     }
 
     /// Starts a command that goes on, such as `logs -f`; its output is read line by line.
@@ -137,7 +158,8 @@ impl Kubectl {
         let output = child.stdout.take().context("standard output is piped")?;
         let errors = child.stderr.take().context("standard error is piped")?;
         let (sender, lines) = channel();
-        let forward = |stream: Box<dyn std::io::Read + Send>, sender: std::sync::mpsc::Sender<_>| {
+        let forward = |stream: Box<dyn std::io::Read + Send>,
+                       sender: std::sync::mpsc::Sender<_>| {
             std::thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(|line| line.ok()) {
                     // The test may have stopped listening.
@@ -147,7 +169,11 @@ impl Kubectl {
         };
         forward(Box::new(output), sender.clone());
         forward(Box::new(errors), sender);
-        Ok(Running { child, lines, seen: String::new() })
+        Ok(Running {
+            child,
+            lines,
+            seen: String::new(),
+        })
     }
 
     /// The command, ready to be started with other streams; it must be started with [`Kubectl::inside`].
@@ -175,8 +201,12 @@ impl Kubectl {
 
     fn spawn(&self, line: &str, stdin: impl Fn() -> Stdio) -> Result<Child> {
         let mut command = self.command(line)?;
-        command.stdin(stdin()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.inside(move || command.spawn())?.context("could not start kubectl")
+        command
+            .stdin(stdin())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        self.inside(move || command.spawn())?
+            .context("could not start kubectl")
     }
 
     fn finish(&self, line: &str, input: &str) -> Result<Failure> {
@@ -194,7 +224,10 @@ impl Kubectl {
             Ok(output) => output.context("waiting for kubectl")?,
             Err(_) => {
                 kill_process(process, Signal::KILL).context("ending kubectl")?;
-                bail!("kubectl {line} did not end within {} s", WAIT_MAX.as_secs() * 2);
+                bail!(
+                    "kubectl {line} did not end within {} s",
+                    WAIT_MAX.as_secs() * 2
+                );
             }
         };
         // The writer ends when the pipe is closed, which it now is.
@@ -213,7 +246,10 @@ impl Running {
         let until = Instant::now() + WAIT_MAX;
         loop {
             let line = self.next_line(until).with_context(|| {
-                format!("no line with {part:?}; so far the command printed\n{}", self.seen)
+                format!(
+                    "no line with {part:?}; so far the command printed\n{}",
+                    self.seen
+                )
             })?;
             if line.contains(part) {
                 return Ok(line);
@@ -222,7 +258,7 @@ impl Running {
     }
 
     /// The next line, whatever it is.
-    pub fn next(&mut self) -> Result<String> {
+    pub fn any(&mut self) -> Result<String> {
         self.next_line(Instant::now() + WAIT_MAX)
     }
 
@@ -280,7 +316,10 @@ mod tests {
     #[test]
     fn lines_split_like_a_shell() {
         let line = "exec pod -- sh -c 'echo  a b' x='' ''";
-        assert_eq!(words(line).unwrap(), ["exec", "pod", "--", "sh", "-c", "echo  a b", "x=", ""]);
+        assert_eq!(
+            words(line).unwrap(),
+            ["exec", "pod", "--", "sh", "-c", "echo  a b", "x=", ""]
+        );
         assert!(words("a 'b").is_err());
     }
 }

@@ -19,7 +19,7 @@ mod terminal;
 mod trace;
 mod web;
 
-pub use api::{ApiAccess, ApiClient, Answer};
+pub use api::{Answer, ApiAccess, ApiClient};
 pub use cluster::{Cluster, Options};
 pub use eventually::{WAIT_MAX, eventually};
 pub use expectation::{expect_equal, expect_parts};
@@ -29,7 +29,7 @@ pub use netns::NetworkNamespace;
 pub use oracle::Oracle;
 pub use process::{Sample, find_by_program};
 pub use programs::{corten, image, program};
-pub use suite::{Test, run};
+pub use suite::{Test, run, run_each};
 pub use terminal::Terminal;
 pub use trace::{PodTrace, Step};
 pub use web::{Page, get};

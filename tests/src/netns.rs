@@ -73,7 +73,10 @@ fn open_new() -> Result<File> {
 }
 
 fn ip(line: &str) -> Result<()> {
-    let output = Command::new("ip").args(line.split(' ')).output().context("running ip")?;
+    let output = Command::new("ip")
+        .args(line.split(' '))
+        .output()
+        .context("running ip")?;
     if !output.status.success() {
         bail!("ip {line}: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -52,14 +52,18 @@ impl Oracle {
             let ca = fs::read(&certificate).context("no certificate yet")?;
             let token = Some(TOKEN.to_string());
             let access = ApiAccess::new("https://127.0.0.1:16443", &ca, None, token)?;
-            let answer =
-                network.enter(|| access.connect()?.request("GET", "/readyz", b""))??;
+            let answer = network.enter(|| access.connect()?.request("GET", "/readyz", b""))??;
             match answer.status {
                 200 => Ok(access),
                 status => bail!("readyz: {status}"),
             }
         })?;
-        Ok(Oracle { directory, etcd, server, access })
+        Ok(Oracle {
+            directory,
+            etcd,
+            server,
+            access,
+        })
     }
 
     /// Administrator's access.
@@ -115,7 +119,10 @@ fn server_arguments(directory: &Path) -> Vec<String> {
 }
 
 fn write_keys(directory: &Path) -> Result<()> {
-    fs::write(directory.join("tokens.csv"), format!("{TOKEN},admin,admin,system:masters\n"))?;
+    fs::write(
+        directory.join("tokens.csv"),
+        format!("{TOKEN},admin,admin,system:masters\n"),
+    )?;
     let output = Command::new("openssl")
         .args(["genrsa", "-out"])
         .arg(directory.join("sa.key"))
@@ -123,7 +130,10 @@ fn write_keys(directory: &Path) -> Result<()> {
         .output()
         .context("running openssl")?;
     if !output.status.success() {
-        bail!("openssl genrsa: {}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "openssl genrsa: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(())
 }

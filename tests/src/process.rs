@@ -42,10 +42,16 @@ pub fn find_by_program(program: &Path) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("listing /proc")? {
         let entry = entry?;
-        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+        let Some(process) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
             continue;
         };
-        let Ok(target) = fs::read_link(entry.path().join("exe")) else { continue };
+        let Ok(target) = fs::read_link(entry.path().join("exe")) else {
+            continue;
+        };
         let text = target.to_string_lossy();
         if Path::new(text.trim_end_matches(" (deleted)")) == program {
             found.push(process);
@@ -58,9 +64,17 @@ pub fn find_by_program(program: &Path) -> Result<Vec<u32>> {
 fn read(process: u32) -> Result<Sample> {
     let directory = format!("/proc/{process}");
     let stat = fs::read_to_string(format!("{directory}/stat"))?;
-    let after_name = stat.rsplit_once(')').context("a process's name ends with )")?.1;
+    let after_name = stat
+        .rsplit_once(')')
+        .context("a process's name ends with )")?
+        .1;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    let ticks = |at: usize| {
+        fields
+            .get(at)
+            .and_then(|field| field.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
     let per_second = rustix::param::clock_ticks_per_second() as f64;
     let mut wakeups = 0;
     for task in fs::read_dir(format!("{directory}/task"))? {

@@ -11,7 +11,11 @@ pub fn corten() -> Result<PathBuf> {
         return existing(PathBuf::from(path), "CORTEN_BIN names no file");
     }
     let here = std::env::current_exe().context("this program's own path")?;
-    let beside = here.ancestors().skip(1).take(2).map(|directory| directory.join("corten"));
+    let beside = here
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join("corten"));
     match beside.into_iter().find(|path| path.is_file()) {
         Some(path) => Ok(path),
         None => bail!("the corten binary is not built: run `cargo build --package corten` first"),
@@ -20,7 +24,10 @@ pub fn corten() -> Result<PathBuf> {
 
 /// A program that `cargo xtask tools NAME` builds.
 pub fn program(name: &str) -> Result<PathBuf> {
-    existing(cache().join("bin").join(name), &format!("run `cargo xtask tools {name}` first"))
+    existing(
+        cache().join("bin").join(name),
+        &format!("run `cargo xtask tools {name}` first"),
+    )
 }
 
 /// An image archive that `cargo xtask images` builds.
@@ -37,5 +44,6 @@ fn existing(path: PathBuf, otherwise: &str) -> Result<PathBuf> {
     if !path.is_file() {
         bail!("{} is missing: {otherwise}", path.display());
     }
-    path.canonicalize().with_context(|| format!("resolving {}", path.display()))
+    path.canonicalize()
+        .with_context(|| format!("resolving {}", path.display()))
 }

@@ -12,14 +12,30 @@ use crate::cluster::{Cluster, Options};
 /// A test's name and body.
 pub type Test = (&'static str, fn(&Cluster) -> Result<()>);
 
-/// Runs tests with the command line of cargo's own runner.
+/// Runs tests that each start what they need, one after another: what one leaves on the host is not
+/// taken for another's.
+pub fn run_each(tests: Vec<(&'static str, fn() -> Result<()>)>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let trials = tests.into_iter().map(|(name, test)| {
+        Trial::test(name, move || {
+            test().map_err(|error| Failed::from(format!("{error:#}")))
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// Runs tests over one shared cluster, with the command line of cargo's own runner.
 pub fn run(options: Options, tests: Vec<Test>) -> ExitCode {
     let arguments = Arguments::from_args();
     let wanted = |name: &str| {
-        arguments.filter.as_deref().is_none_or(|filter| match arguments.exact {
-            true => name == filter,
-            false => name.contains(filter),
-        })
+        arguments
+            .filter
+            .as_deref()
+            .is_none_or(|filter| match arguments.exact {
+                true => name == filter,
+                false => name.contains(filter),
+            })
     };
     let any = !arguments.list && tests.iter().any(|(name, _)| wanted(name));
     let cluster = if any {

@@ -29,15 +29,28 @@ impl Terminal {
             .context("opening a pseudo terminal")?;
         grantpt(&controller).context("granting the terminal")?;
         unlockpt(&controller).context("unlocking the terminal")?;
-        let size = Winsize { ws_row: 33, ws_col: 101, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: 33,
+            ws_col: 101,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         tcsetwinsize(&controller, size).context("setting the terminal's size")?;
         let name = ptsname(&controller, Vec::new()).context("naming the terminal")?;
-        let name = name.to_str().context("the terminal's name is text")?.to_string();
+        let name = name
+            .to_str()
+            .context("the terminal's name is text")?
+            .to_string();
         let terminal = OpenOptions::new().read(true).write(true).open(&name)?;
         let mut command = kubectl.command(line)?;
         command.env("TERM", "xterm");
-        command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
-        let child = kubectl.inside(move || command.spawn())?.context("could not start kubectl")?;
+        command
+            .stdin(terminal.try_clone()?)
+            .stdout(terminal.try_clone()?)
+            .stderr(terminal);
+        let child = kubectl
+            .inside(move || command.spawn())?
+            .context("could not start kubectl")?;
 
         let controller = File::from(controller);
         let mut reader = controller.try_clone()?;
@@ -51,7 +64,12 @@ impl Terminal {
                 }
             }
         });
-        Ok(Terminal { child, controller, output, seen: String::new() })
+        Ok(Terminal {
+            child,
+            controller,
+            output,
+            seen: String::new(),
+        })
     }
 
     /// Types text.

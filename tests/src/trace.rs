@@ -33,10 +33,16 @@ impl PodTrace {
         let pods = format!("/api/v1/namespaces/{namespace}/pods");
         let list = kubectl.run(&format!("get --raw {pods}"))?;
         let list: Value = serde_json::from_str(&list).context("a list of pods is JSON")?;
-        let version = list["metadata"]["resourceVersion"].as_str().context("a list's version")?;
+        let version = list["metadata"]["resourceVersion"]
+            .as_str()
+            .context("a list's version")?;
         let query = format!("watch=1&fieldSelector=metadata.name={pod}&resourceVersion={version}");
         let watch = kubectl.start(&format!("get --raw {pods}?{query}"))?;
-        Ok(PodTrace { watch, last: BTreeMap::new(), steps: Vec::new() })
+        Ok(PodTrace {
+            watch,
+            last: BTreeMap::new(),
+            steps: Vec::new(),
+        })
     }
 
     /// Follows the pod until it is Ready; all writes up to then.
@@ -44,9 +50,10 @@ impl PodTrace {
         loop {
             let object = self.next_event()?;
             let conditions = object["status"]["conditions"].as_array();
-            let is_ready = conditions.into_iter().flatten().any(|condition| {
-                condition["type"] == "Ready" && condition["status"] == "True"
-            });
+            let is_ready = conditions
+                .into_iter()
+                .flatten()
+                .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
             if is_ready {
                 return Ok(self.steps.clone());
             }
@@ -54,7 +61,7 @@ impl PodTrace {
     }
 
     fn next_event(&mut self) -> Result<Value> {
-        let line = self.watch.next()?;
+        let line = self.watch.any()?;
         let event: Value =
             serde_json::from_str(&line).with_context(|| format!("a watch event: {line}"))?;
         let mut fields = BTreeMap::new();
@@ -70,8 +77,15 @@ impl PodTrace {
             Some("MODIFIED") => "update",
             _ => bail!("an event that is no change of a pod: {line}"),
         };
-        let fields_shown = if verb == "create" { Vec::new() } else { changed };
-        self.steps.push(Step { verb, fields: fields_shown });
+        let fields_shown = if verb == "create" {
+            Vec::new()
+        } else {
+            changed
+        };
+        self.steps.push(Step {
+            verb,
+            fields: fields_shown,
+        });
         self.last = fields;
         Ok(event["object"].clone())
     }
@@ -106,7 +120,9 @@ fn flatten(path: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
         }
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                let key = ["name", "type", "ip"].iter().find_map(|key| item[*key].as_str());
+                let key = ["name", "type", "ip"]
+                    .iter()
+                    .find_map(|key| item[*key].as_str());
                 let key = match key {
                     Some(key) if !key.starts_with(|c: char| c.is_ascii_digit()) => key.to_string(),
                     _ => at.to_string(),
@@ -122,7 +138,9 @@ fn flatten(path: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
 }
 
 fn changes(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
-    let changed = after.iter().filter(|(path, value)| before.get(*path) != Some(*value));
+    let changed = after
+        .iter()
+        .filter(|(path, value)| before.get(*path) != Some(*value));
     let removed = before.keys().filter(|path| !after.contains_key(*path));
     let mut paths: Vec<String> = changed
         .map(|(path, _)| path.clone())

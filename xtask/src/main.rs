@@ -3,6 +3,7 @@
 
 mod apt;
 mod bench;
+mod codegen;
 mod images;
 mod progress;
 mod suite;
@@ -36,6 +37,8 @@ enum Chore {
     Test,
     /// Check the rules of the code that the compiler does not check
     Tidy,
+    /// Generate the structs and facts of model/api from upstream's published API description
+    Codegen,
     /// Measure: idle, start, pod, create
     Bench(bench::Bench),
     /// Build upstream's commands into .cache/bin (kubectl and agnhost unless named)
@@ -57,10 +60,23 @@ fn main() -> Result<()> {
         Chore::Up(up) => up::run(&workspace, &up),
         Chore::Test => suite::run(&workspace),
         Chore::Tidy => tidy::run(&workspace),
+        Chore::Codegen => generate(&workspace),
         Chore::Bench(bench) => bench::run(&workspace, &bench),
         Chore::Tools { names } => build_tools(&workspace, &names),
         Chore::Images { names } => build_images(&workspace, &names),
     }
+}
+
+fn generate(workspace: &Workspace) -> Result<()> {
+    let kubernetes = tools::version(workspace)?;
+    let options = codegen::Options {
+        modules: tools::module_cache(workspace)?.join("k8s.io"),
+        // Staging modules are numbered v0.X.Y for Kubernetes v1.X.Y.
+        version: kubernetes.replacen("v1.", "v0.", 1),
+        kubernetes,
+        out: workspace.path("model/api/src/generated"),
+    };
+    codegen::run(&options)
 }
 
 fn build_tools(workspace: &Workspace, names: &[String]) -> Result<()> {

@@ -53,6 +53,25 @@ pub const TOOLS: &[Tool] = &[
 /// What tests need on every run.
 pub const FOR_TESTS: &[&str] = &["kubectl", "agnhost"];
 
+/// The version of Kubernetes that `tests/upstream/go.mod` names, such as `v1.36.3`.
+pub fn version(workspace: &Workspace) -> Result<String> {
+    let file = workspace.path("tests/upstream/go.mod");
+    let go_mod =
+        fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    kubernetes_version(&go_mod).map(str::to_string)
+}
+
+/// Go's module cache with upstream's modules in it.
+pub fn module_cache(workspace: &Workspace) -> Result<PathBuf> {
+    let mut download = Command::new("go");
+    download
+        .current_dir(workspace.path("tests/upstream"))
+        .args(["mod", "download"]);
+    run_quiet(&mut download).context("downloading upstream's modules")?;
+    let cache = run_quiet(Command::new("go").args(["env", "GOMODCACHE"]))?;
+    Ok(PathBuf::from(cache.trim()))
+}
+
 /// Builds the named programs that are missing or out of date.
 pub fn ensure(workspace: &Workspace, names: &[&str], step: &Step) -> Result<()> {
     for name in names {

@@ -11,6 +11,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
 /// What lies at a path of the image.
 #[derive(Debug, Clone)]
 pub enum Entry {
@@ -47,43 +49,18 @@ impl Image {
     /// Writes the archive.
     pub fn write(&self, archive: &Path) -> Result<()> {
         let layer = self.layer()?;
-        let layer_digest = digest(&layer);
-        let config = json!({
-            "architecture": architecture(),
-            "os": "linux",
-            "created": "1970-01-01T00:00:00Z",
-            "config": self.config,
-            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer_digest}")] },
-            "history": [{ "created": "1970-01-01T00:00:00Z", "created_by": "cargo xtask images" }],
-        });
-        let config = serde_json::to_vec(&config)?;
-        let config_digest = digest(&config);
+        let config = self.configuration(&layer)?;
         let manifest = serde_json::to_vec(&json!({
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "mediaType": MANIFEST,
             "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
             "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
         }))?;
-        let mut entries = Vec::new();
-        for name in &self.names {
-            let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
-            entry["annotations"] = json!({
-                "io.containerd.image.name": name,
-                "org.opencontainers.image.ref.name": name,
-            });
-            entries.push(entry);
-        }
-        let index = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": entries,
-        });
         let docker = json!([{
-            "Config": format!("blobs/sha256/{config_digest}"),
+            "Config": blob_path(&config),
             "RepoTags": self.names,
-            "Layers": [format!("blobs/sha256/{layer_digest}")],
+            "Layers": [blob_path(&layer)],
         }]);
-        let manifest_digest = digest(&manifest);
         let mut tar = tar::Builder::new(Vec::new());
         append(
             &mut tar,
@@ -91,35 +68,53 @@ impl Image {
             br#"{"imageLayoutVersion":"1.0.0"}"#,
             0o644,
         )?;
-        append(&mut tar, "index.json", &serde_json::to_vec(&index)?, 0o644)?;
+        append(
+            &mut tar,
+            "index.json",
+            &serde_json::to_vec(&self.index(&manifest))?,
+            0o644,
+        )?;
         append(
             &mut tar,
             "manifest.json",
             &serde_json::to_vec(&docker)?,
             0o644,
         )?;
-        append(
-            &mut tar,
-            &format!("blobs/sha256/{config_digest}"),
-            &config,
-            0o644,
-        )?;
-        append(
-            &mut tar,
-            &format!("blobs/sha256/{manifest_digest}"),
-            &manifest,
-            0o644,
-        )?;
-        append(
-            &mut tar,
-            &format!("blobs/sha256/{layer_digest}"),
-            &layer,
-            0o644,
-        )?;
+        for blob in [&config, &manifest, &layer] {
+            append(&mut tar, &blob_path(blob), blob, 0o644)?;
+        }
         let unfinished = archive.with_extension("tar.part");
         fs::write(&unfinished, tar.into_inner()?)
             .with_context(|| format!("writing {}", unfinished.display()))?;
         fs::rename(&unfinished, archive).with_context(|| format!("naming {}", archive.display()))
+    }
+
+    fn configuration(&self, layer: &[u8]) -> Result<Vec<u8>> {
+        let configuration = json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "created": "1970-01-01T00:00:00Z",
+            "config": self.config,
+            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", digest(layer))] },
+            "history": [{ "created": "1970-01-01T00:00:00Z", "created_by": "cargo xtask images" }],
+        });
+        Ok(serde_json::to_vec(&configuration)?)
+    }
+
+    fn index(&self, manifest: &[u8]) -> Value {
+        let named = self.names.iter().map(|name| {
+            let mut entry = descriptor(MANIFEST, manifest);
+            entry["annotations"] = json!({
+                "io.containerd.image.name": name,
+                "org.opencontainers.image.ref.name": name,
+            });
+            entry
+        });
+        json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": named.collect::<Vec<_>>(),
+        })
     }
 
     fn layer(&self) -> Result<Vec<u8>> {
@@ -181,6 +176,10 @@ fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
         "digest": format!("sha256:{}", digest(bytes)),
         "size": bytes.len(),
     })
+}
+
+fn blob_path(bytes: &[u8]) -> String {
+    format!("blobs/sha256/{}", digest(bytes))
 }
 
 fn digest(bytes: &[u8]) -> String {

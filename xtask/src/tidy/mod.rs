@@ -109,7 +109,7 @@ fn collect(root: &Path, directory: &Path, files: &mut Vec<SourceFile>) -> Result
             .extension()
             .and_then(|e| e.to_str())
             .unwrap_or_default();
-        if !READ.contains(&extension) && !directory.ends_with(".ci") {
+        if !READ.contains(&extension) && directory != root.join(".ci") {
             continue;
         }
         // Fixtures need not be text; what is not UTF-8 has no rules.

@@ -439,6 +439,8 @@ impl Decoder<'_, '_> {
         self.enter()?;
         self.scan.step();
         map.make();
+        // Keys of an earlier occurrence of the whole map are no duplicates of this one's.
+        let mut seen: Option<Vec<Str>> = if map.is_empty() { None } else { Some(Vec::new()) };
         let mut more = self.scan.next_member(true)?;
         while more {
             let key = self.scan.text()?;
@@ -453,7 +455,13 @@ impl Decoder<'_, '_> {
                 self.value(slot, &inner)?;
             }
             if map.len() == before && self.strict() {
-                self.problem("duplicate field", &at.member(&key));
+                let repeated = seen.as_ref().is_none_or(|seen| seen.iter().any(|k| k == &*key));
+                if repeated {
+                    self.problem("duplicate field", &at.member(&key));
+                }
+            }
+            if let Some(seen) = &mut seen {
+                seen.push(Str::from(&*key));
             }
             more = self.scan.next_member(false)?;
         }

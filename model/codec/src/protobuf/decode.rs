@@ -23,7 +23,7 @@ fn read_message(bytes: &[u8], mut message: MsgMut<'_>, depth: usize) -> Wire<()>
     let msg = message.msg();
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
-        let (number, wire) = reader.tag()?;
+        let (number, wire) = reader.field_tag(msg.name)?;
         match msg.find_number(number) {
             Some(index) => {
                 let field = &msg.fields[index];
@@ -109,35 +109,56 @@ fn read_items(bytes: &[u8], list: &mut ListMut<'_>, field: &'static Field) -> Wi
     Ok(())
 }
 
-/// One entry of a map; a missing key or value is the zero one.
+/// The payload of an entry's value, read before its key may be known.
+enum Payload<'a> {
+    Bytes(&'a [u8]),
+    /// A varint or the bits of a float.
+    Number(u64),
+}
+
+/// One entry of a map; a missing key or value is the zero one. Upstream does not look at wire types here.
 fn read_entry(bytes: &[u8], mut map: MapMut<'_>, field: &'static Field, depth: usize) -> Wire<()> {
     let mut reader = Reader::new(bytes);
-    let mut key = "".into();
-    // The last occurrence counts; it is read once the key is known.
-    let mut value: Option<Reader<'_>> = None;
+    let mut key = Str::EMPTY;
+    let mut value = None;
     let wire_of_value = match map.kind() {
         Kind::StrList => WireType::Bytes,
         kind => expected(kind),
     };
     while !reader.is_empty() {
         match reader.tag()? {
-            (1, wire) => {
-                check(wire, WireType::Bytes, field)?;
-                key = read_text(reader.bytes()?);
-            }
-            (2, wire) => {
-                check(wire, wire_of_value, field)?;
-                value = Some(reader.clone());
-                reader.skip(wire)?;
+            (1, _) => key = read_text(reader.bytes()?),
+            (2, _) => {
+                value = Some(match wire_of_value {
+                    WireType::Varint => Payload::Number(reader.varint()?),
+                    WireType::Fixed64 => Payload::Number(reader.fixed64()?),
+                    _ => Payload::Bytes(reader.bytes()?),
+                });
             }
             (_, wire) => reader.skip(wire)?,
         }
     }
     map.make();
     match (map.insert(key), value) {
-        (Slot::List(mut list), Some(mut value)) => read_items(value.bytes()?, &mut list, field),
-        (slot, Some(mut value)) => read_value(&mut value, slot, depth),
-        (_, None) => Ok(()),
+        (Slot::List(mut list), Some(Payload::Bytes(bytes))) => read_items(bytes, &mut list, field),
+        (slot, Some(Payload::Bytes(bytes))) => read_payload(bytes, slot, depth),
+        (Slot::Bool(place), Some(Payload::Number(n))) => {
+            *place = n != 0;
+            Ok(())
+        }
+        (Slot::I32(place), Some(Payload::Number(n))) => {
+            *place = n as i32;
+            Ok(())
+        }
+        (Slot::I64(place), Some(Payload::Number(n))) => {
+            *place = n as i64;
+            Ok(())
+        }
+        (Slot::F64(place), Some(Payload::Number(n))) => {
+            *place = f64::from_bits(n);
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -154,30 +175,36 @@ fn read_value(reader: &mut Reader<'_>, slot: Slot<'_>, depth: usize) -> Wire<()>
         Slot::I32(place) => *place = reader.varint()? as i32,
         Slot::I64(place) => *place = reader.varint()? as i64,
         Slot::F64(place) => *place = f64::from_bits(reader.fixed64()?),
-        Slot::Str(place) => *place = read_text(reader.bytes()?),
-        Slot::Bin(place) => *place = Bin::from(reader.bytes()?),
-        Slot::Msg(message) => read_message(reader.bytes()?, message, depth + 1)?,
-        Slot::Time(place) => {
-            *place = read_time(reader.bytes()?)?.map_or(Time::ZERO, |(s, _)| Time::from_unix(s))
-        }
+        slot => return read_payload(reader.bytes()?, slot, depth),
+    }
+    Ok(())
+}
+
+/// A length-delimited value.
+fn read_payload(bytes: &[u8], slot: Slot<'_>, depth: usize) -> Wire<()> {
+    match slot {
+        Slot::Str(place) => *place = read_text(bytes),
+        Slot::Bin(place) => *place = Bin::from(bytes),
+        Slot::Msg(message) => read_message(bytes, message, depth + 1)?,
+        Slot::Time(place) => *place = read_time(bytes)?.map_or(Time::ZERO, |(s, _)| Time::from_unix(s)),
         Slot::MicroTime(place) => {
-            *place = read_time(reader.bytes()?)?.map_or(MicroTime::ZERO, |(seconds, nanos)| {
+            *place = read_time(bytes)?.map_or(MicroTime::ZERO, |(seconds, nanos)| {
                 // Go truncates towards zero and lets negative nanoseconds borrow a second.
                 let micros = i64::from(nanos / 1_000);
                 let seconds = seconds.wrapping_add(micros.div_euclid(1_000_000));
                 MicroTime::from_unix(seconds, micros.rem_euclid(1_000_000) as u32)
             });
         }
-        Slot::Duration(place) => read_numbers(reader.bytes()?, |number, value| {
+        Slot::Duration(place) => read_numbers(bytes, |number, value| {
             if number == 1 {
                 *place = Duration::from_nanos(value as i64);
             }
         })?,
-        Slot::Quantity(place) => read_quantity(reader.bytes()?, place)?,
-        Slot::IntOrString(place) => read_int_or_string(reader.bytes()?, place)?,
-        Slot::Raw(place) => read_raw(reader.bytes()?, place)?,
-        // Lists and maps inside of lists do not exist.
-        Slot::List(_) | Slot::Map(_) => reader.skip(WireType::Bytes)?,
+        Slot::Quantity(place) => read_quantity(bytes, place)?,
+        Slot::IntOrString(place) => read_int_or_string(bytes, place)?,
+        Slot::Raw(place) => read_raw(bytes, place)?,
+        // Numbers are not length-delimited; lists and maps inside of lists do not exist.
+        Slot::Bool(_) | Slot::I32(_) | Slot::I64(_) | Slot::F64(_) | Slot::List(_) | Slot::Map(_) => {}
     }
     Ok(())
 }
@@ -186,7 +213,7 @@ fn read_value(reader: &mut Reader<'_>, slot: Slot<'_>, depth: usize) -> Wire<()>
 fn read_numbers(bytes: &[u8], mut take: impl FnMut(u32, u64)) -> Wire<()> {
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
-        match reader.tag()? {
+        match reader.field_tag("Timestamp")? {
             (number, WireType::Varint) => take(number, reader.varint()?),
             (_, wire) => reader.skip(wire)?,
         }
@@ -211,7 +238,7 @@ fn read_time(bytes: &[u8]) -> Wire<Option<(i64, i32)>> {
 fn read_quantity(bytes: &[u8], place: &mut Quantity) -> Wire<()> {
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
-        match reader.tag()? {
+        match reader.field_tag("Quantity")? {
             (1, WireType::Bytes) => {
                 let text = reader.bytes()?;
                 *place = Quantity::parse(&String::from_utf8_lossy(text))
@@ -233,7 +260,7 @@ fn read_int_or_string(bytes: &[u8], place: &mut IntOrString) -> Wire<()> {
     let mut reader = Reader::new(bytes);
     let (mut kind, mut number, mut text) = (0u64, 0i32, Str::EMPTY);
     while !reader.is_empty() {
-        match reader.tag()? {
+        match reader.field_tag("IntOrString")? {
             (1, WireType::Varint) => kind = reader.varint()?,
             (2, WireType::Varint) => number = reader.varint()? as i32,
             (3, WireType::Bytes) => text = read_text(reader.bytes()?),
@@ -258,7 +285,7 @@ fn read_int_or_string(bytes: &[u8], place: &mut IntOrString) -> Wire<()> {
 fn read_raw(bytes: &[u8], place: &mut RawJson) -> Wire<()> {
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
-        match reader.tag()? {
+        match reader.field_tag("RawExtension")? {
             (1, WireType::Bytes) => *place = RawJson(Bin::from(reader.bytes()?)),
             (1, wire) => {
                 return Err(WireError::WrongWireType {

@@ -38,7 +38,7 @@ pub fn open_envelope(bytes: &[u8]) -> Result<Envelope<'_>, WireError> {
     let mut envelope = Envelope::default();
     let mut reader = Reader::new(body);
     while !reader.is_empty() {
-        let (number, wire) = reader.tag()?;
+        let (number, wire) = reader.field_tag("Unknown")?;
         if !(1..=4).contains(&number) {
             reader.skip(wire)?;
             continue;
@@ -64,7 +64,7 @@ pub fn open_envelope(bytes: &[u8]) -> Result<Envelope<'_>, WireError> {
 fn read_type_meta(bytes: &[u8], meta: &mut TypeMeta) -> Result<(), WireError> {
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
-        match reader.tag()? {
+        match reader.field_tag("TypeMeta")? {
             (1, WireType::Bytes) => {
                 meta.api_version = String::from_utf8_lossy(reader.bytes()?).into_owned()
             }

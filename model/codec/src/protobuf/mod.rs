@@ -35,10 +35,17 @@ pub enum WireError {
     IllegalWireType(u8),
     /// A field number that is not positive.
     IllegalTag {
+        /// The message's name.
+        message: &'static str,
         /// The number.
         number: i32,
         /// The whole tag.
         wire: u64,
+    },
+    /// The end of a group in place of a field.
+    GroupEnd {
+        /// The message's name.
+        message: &'static str,
     },
     /// The end of a group that never started.
     UnexpectedGroupEnd,
@@ -64,12 +71,22 @@ impl fmt::Display for WireError {
                 f.write_str("proto: negative length found during unmarshaling")
             }
             WireError::IllegalWireType(found) => write!(f, "proto: illegal wireType {found}"),
-            WireError::IllegalTag { number, wire } => {
-                write!(f, "proto: illegal tag {number} (wire type {wire})")
+            WireError::IllegalTag {
+                message,
+                number,
+                wire,
+            } => {
+                write!(f, "proto: {message}: illegal tag {number} (wire type {wire})")
+            }
+            WireError::GroupEnd { message } => {
+                write!(f, "proto: {message}: wiretype end group for non-group")
             }
             WireError::UnexpectedGroupEnd => f.write_str("proto: unexpected end of group"),
             WireError::WrongWireType { found, field } => {
-                write!(f, "proto: wrong wireType = {found} for field {field}")
+                // Go's names of fields mostly are the JSON names with a capital.
+                let (first, rest) = field.split_at(field.chars().next().map_or(0, char::len_utf8));
+                let first = first.to_uppercase();
+                write!(f, "proto: wrong wireType = {found} for field {first}{rest}")
             }
             WireError::Value(message) => f.write_str(message),
             WireError::Depth => f.write_str("proto: exceeded max depth"),
@@ -78,3 +95,13 @@ impl fmt::Display for WireError {
 }
 
 impl std::error::Error for WireError {}
+
+impl WireError {
+    /// The same error, saying which message it is in.
+    pub(crate) fn in_message(self, name: &'static str) -> WireError {
+        match self {
+            WireError::IllegalTag { number, wire, .. } => WireError::IllegalTag { message: name, number, wire },
+            other => other,
+        }
+    }
+}

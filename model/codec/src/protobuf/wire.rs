@@ -66,24 +66,27 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn tag(&mut self) -> Wire<(u32, WireType)> {
         let tag = self.varint()?;
-        let kind = match tag & 7 {
-            0 => WireType::Varint,
-            1 => WireType::Fixed64,
-            2 => WireType::Bytes,
-            3 => WireType::GroupStart,
-            4 => WireType::GroupEnd,
-            5 => WireType::Fixed32,
-            other => return Err(WireError::IllegalWireType(other as u8)),
-        };
+        let kind = wire_type(tag)?;
         // Go takes the number as an int32 and refuses what is not positive.
         let number = (tag >> 3) as u32;
         if number == 0 || number > i32::MAX as u32 {
             return Err(WireError::IllegalTag {
+                message: "Unknown",
                 number: number as i32,
                 wire: tag,
             });
         }
         Ok((number, kind))
+    }
+
+    /// The tag of a field of the message `name`, where no group may end.
+    #[inline]
+    pub(crate) fn field_tag(&mut self, name: &'static str) -> Wire<(u32, WireType)> {
+        match self.tag() {
+            Ok((_, WireType::GroupEnd)) => Err(WireError::GroupEnd { message: name }),
+            Ok(tag) => Ok(tag),
+            Err(error) => Err(error.in_message(name)),
+        }
     }
 
     /// A length-delimited payload.
@@ -133,9 +136,21 @@ impl<'a> Reader<'a> {
             if groups == 0 {
                 return Ok(());
             }
-            kind = self.tag()?.1;
+            kind = wire_type(self.varint()?)?;
         }
     }
+}
+
+fn wire_type(tag: u64) -> Wire<WireType> {
+    Ok(match tag & 7 {
+        0 => WireType::Varint,
+        1 => WireType::Fixed64,
+        2 => WireType::Bytes,
+        3 => WireType::GroupStart,
+        4 => WireType::GroupEnd,
+        5 => WireType::Fixed32,
+        other => return Err(WireError::IllegalWireType(other as u8)),
+    })
 }
 
 /// A buffer filled from its end towards its start.

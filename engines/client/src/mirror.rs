@@ -229,7 +229,7 @@ async fn list(
     request: &WatchRequest,
 ) -> Result<Revision, Error> {
     let answer = transport.list(request.clone()).await?;
-    let mut table = Table::new();
+    let mut table = Table::default();
     for object in answer.items {
         table.insert(key(&object), object);
     }
@@ -237,7 +237,7 @@ async fn list(
     shared.state.send_modify(|state| {
         let before = state
             .snapshot
-            .table(&request.resource)
+            .table(&request.resource.group_resource())
             .cloned()
             .unwrap_or_default();
         for (key, new) in &table {
@@ -251,7 +251,9 @@ async fn list(
                 changes.push(change(request, key, Some(old.clone()), None));
             }
         }
-        state.snapshot.replace(&request.resource, table);
+        state
+            .snapshot
+            .replace(&request.resource.group_resource(), table);
         state.snapshot.set_revision(answer.revision);
         state.seen.insert(request.resource.clone(), answer.revision);
         state.synced.insert(request.resource.clone(), Synced::Yes);
@@ -314,13 +316,19 @@ fn apply(shared: &Shared, request: &WatchRequest, event: WatchEvent) -> Revision
             WatchEvent::Applied(object) => {
                 seen = revision_of(&object);
                 let key = key(&object);
-                let old = state.snapshot.insert(&request.resource, object.clone());
+                let old = state.snapshot.insert(
+                    &request.resource.group_resource(),
+                    key.clone(),
+                    object.clone(),
+                );
                 changes.push(change(request, &key, old, Some(object)));
             }
             WatchEvent::Deleted(object) => {
                 seen = revision_of(&object);
                 let key = key(&object);
-                let old = state.snapshot.remove(&request.resource, &key);
+                let old = state
+                    .snapshot
+                    .remove(&request.resource.group_resource(), &key);
                 changes.push(change(request, &key, old.or(Some(object)), None));
             }
         }

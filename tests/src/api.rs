@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,34 @@ impl ApiAccess {
         };
         let token = user["token"].as_str().map(str::to_string);
         ApiAccess::new(server, &ca, identity, token)
+    }
+
+    /// The access that a kubeconfig with one cluster and one user gives, read line by line: for
+    /// measurements in which the time that kubectl takes would count.
+    pub fn from_file(kubeconfig: &Path) -> Result<ApiAccess> {
+        let text = std::fs::read_to_string(kubeconfig)
+            .with_context(|| format!("reading {}", kubeconfig.display()))?;
+        let value = |name: &str| {
+            let mut values = text.lines().filter_map(|line| {
+                let line = line.trim().trim_start_matches("- ");
+                line.strip_prefix(name)?
+                    .strip_prefix(':')
+                    .map(|rest| rest.trim().trim_matches('"'))
+            });
+            values.next()
+        };
+        let pem = |name: &str| -> Result<Option<Vec<u8>>> {
+            value(name)
+                .map(|data| STANDARD.decode(data).context("base64"))
+                .transpose()
+        };
+        let server = value("server").context("the kubeconfig names no server")?;
+        let ca = pem("certificate-authority-data")?.context("the kubeconfig has no authority")?;
+        let identity = match (pem("client-certificate-data")?, pem("client-key-data")?) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            _ => None,
+        };
+        ApiAccess::new(server, &ca, identity, value("token").map(str::to_string))
     }
 
     /// Access to `server` (`https://host:port`) whose certificate `ca` (PEM) signed.

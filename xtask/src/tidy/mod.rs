@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules of the code that the compiler does not check. Reads the tree and
 //! `cargo metadata`, changes nothing. Generated code (`*/generated/*`) is exempt from sizes and text.
 
+mod invariants;
 mod layers;
 mod scan;
 mod sizes;
@@ -59,6 +60,9 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
     let paths = machine_paths(root);
     for file in &files {
         findings.extend(text::machine_paths(file, &paths));
+    }
+    if let Some(document) = files.iter().find(|file| file.path == invariants::DOCUMENT) {
+        findings.extend(invariants::check(document, &files));
     }
     files.retain(|file| file.path.ends_with(".rs") && !file.path.contains("/generated/"));
     for file in &files {

@@ -80,10 +80,8 @@ fn measure(cluster: &Cluster, times: &mut Times) -> Result<()> {
     let started = Instant::now();
     cluster.launch()?;
     let access = until(|| {
-        if !kubeconfig.exists() {
-            bail!("no kubeconfig yet");
-        }
-        ApiAccess::from_kubeconfig(cluster.kubectl())
+        // The file may be there before all of it is.
+        ApiAccess::from_file(&kubeconfig)
     })
     .with_context(|| cluster.log_tail())?;
     let ask = |path: &str| -> Result<serde_json::Value> {

@@ -1,1 +1,55 @@
 //! The API server: one read ladder, one write ladder, one generic registry.
+//!
+//! [`ApiServer::start`] serves Kubernetes' API over HTTPS from a store in memory or on disk. Invariant: every caller, in
+//! process or not, acts under its own identity and passes the same authorization and admission.
+//! Left out: controllers, scheduling, and anything that decides; that is in the rules.
+
+mod admit;
+mod allocate;
+mod authentication;
+mod authorization;
+mod body;
+mod bootstrap;
+mod catalog;
+mod commit;
+mod connect;
+mod decode;
+mod delete;
+mod discovery;
+mod encode;
+mod error;
+mod http;
+mod info;
+mod jwt;
+mod local;
+mod metadata;
+mod metrics;
+mod namespaces;
+mod negotiate;
+mod openapi;
+mod options;
+mod patching;
+mod paths;
+mod pods;
+mod read;
+mod resource;
+mod reviews;
+mod selection;
+mod serve;
+mod server;
+mod start;
+mod subresource;
+mod tls;
+mod tokens;
+mod tracking;
+mod typed;
+mod watching;
+mod write;
+
+pub use allocate::Ranges;
+pub use connect::{Encryption, Io, NoNodes, NodeConnector, Place};
+pub use corten_access::UserInfo;
+pub use error::Error;
+pub use local::Local;
+pub use paths::VERSION;
+pub use start::{ApiServer, Config, Disk};

@@ -1,0 +1,122 @@
+//! What a fresh cluster is given at start: system namespaces, priority classes, the RBAC policy, the service that stands
+//! for the API server. Runs at every start and only adds what is missing (RBAC is reconciled as upstream does).
+
+use corten_access::UserInfo;
+use corten_api::core::v1::{Service, ServicePort};
+use corten_api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use corten_api::{Kind, Object};
+use corten_client::Status;
+use corten_core::IntOrString;
+
+use crate::catalog::Served;
+use crate::options::WriteOptions;
+use crate::server::Server;
+use crate::write::{Aim, Change};
+use crate::{typed, write};
+use std::sync::Arc;
+
+/// The server itself, past RBAC.
+pub(crate) fn loopback() -> UserInfo {
+    UserInfo {
+        name: "system:apiserver".into(),
+        groups: vec!["system:masters".into(), "system:authenticated".into()],
+        ..UserInfo::default()
+    }
+}
+
+/// Brings a cluster's fixed objects up to date.
+pub(crate) async fn run(server: &Server) -> Result<(), Status> {
+    for object in corten_kinds::bootstrap_objects() {
+        ensure(server, object).await?;
+    }
+    for wanted in corten_access::bootstrap_objects() {
+        ensure_policy(server, wanted).await?;
+    }
+    ensure(server, service(server)?.into()).await?;
+    ensure(server, endpoints(server).into()).await?;
+    server.set_bootstrapped();
+    Ok(())
+}
+
+fn served_for(server: &Server, object: &Object) -> Result<Arc<Served>, Status> {
+    let gvk = object.gvk();
+    let catalog = server.catalog();
+    let found = catalog.all().iter().find(|s| s.group == gvk.group && s.version == gvk.version && s.kind == gvk.kind);
+    found.cloned().ok_or_else(|| Status::internal(format!("{gvk} is not served")))
+}
+
+fn options() -> WriteOptions {
+    WriteOptions { manager: "kube-apiserver".into(), ..WriteOptions::default() }
+}
+
+/// Makes an object unless it is there.
+async fn ensure(server: &Server, object: Object) -> Result<(), Status> {
+    let served = served_for(server, &object)?;
+    let (namespace, name) = (object.meta().namespace.to_string(), object.meta().name.to_string());
+    let aim = Aim { served: &served, namespace: &namespace, name: &name, subresource: "" };
+    if server.store.get(&aim.key()).is_some() {
+        return Ok(());
+    }
+    match write::create(server, &loopback(), &aim, object, &options()).await {
+        Err(status) if !status.is_already_exists() => Err(status),
+        _ => Ok(()),
+    }
+}
+
+/// Makes an RBAC object or adds to it what it lacks.
+async fn ensure_policy(server: &Server, wanted: Object) -> Result<(), Status> {
+    let served = served_for(server, &wanted)?;
+    let (namespace, name) = (wanted.meta().namespace.to_string(), wanted.meta().name.to_string());
+    let aim = Aim { served: &served, namespace: &namespace, name: &name, subresource: "" };
+    let Some(entry) = server.store.get(&aim.key()) else {
+        return ensure(server, wanted).await;
+    };
+    let existing = typed::object(&entry)?;
+    if corten_access::reconcile(&existing, &wanted).is_none() {
+        return Ok(());
+    }
+    let change = |old: &Object| Ok(corten_access::reconcile(old, &wanted).unwrap_or_else(|| old.clone()));
+    write::update(server, &loopback(), &aim, Change::Compute(&change), &options()).await.map(|_| ())
+}
+
+/// `default/kubernetes`, at the first address of the service network.
+fn service(server: &Server) -> Result<Service, Status> {
+    let mut service = Service::namespaced("default", "kubernetes");
+    service.metadata.labels.insert("component", "apiserver");
+    service.metadata.labels.insert("provider", "kubernetes");
+    let first = server.config.ranges.services.first().map(|(ip, _)| match ip {
+        std::net::IpAddr::V4(ip) => std::net::IpAddr::from(std::net::Ipv4Addr::from(u32::from(*ip) + 1)),
+        std::net::IpAddr::V6(ip) => std::net::IpAddr::from(std::net::Ipv6Addr::from(u128::from(*ip) + 1)),
+    });
+    let first = first.ok_or_else(|| Status::internal("there is no service network"))?.to_string();
+    service.spec.cluster_ip = first.as_str().into();
+    service.spec.cluster_ips.push(first.as_str());
+    service.spec.type_ = "ClusterIP".into();
+    service.spec.session_affinity = "None".into();
+    service.spec.ports.push(ServicePort {
+        name: "https".into(),
+        protocol: "TCP".into(),
+        port: 443,
+        target_port: IntOrString::from(i32::from(server.config.advertise.port())),
+        ..ServicePort::default()
+    });
+    Ok(service)
+}
+
+fn endpoints(server: &Server) -> EndpointSlice {
+    let mut slice = EndpointSlice::namespaced("default", "kubernetes");
+    slice.metadata.labels.insert("kubernetes.io/service-name", "kubernetes");
+    let ip = server.config.advertise.ip();
+    slice.address_type = if ip.is_ipv4() { "IPv4" } else { "IPv6" }.into();
+    let mut endpoint = Endpoint::default();
+    endpoint.addresses.push(ip.to_string().as_str());
+    endpoint.conditions.ready = Some(true);
+    slice.endpoints.push(endpoint);
+    slice.ports.push(EndpointPort {
+        name: Some("https".into()),
+        protocol: Some("TCP".into()),
+        port: Some(i32::from(server.config.advertise.port())),
+        ..EndpointPort::default()
+    });
+    slice
+}

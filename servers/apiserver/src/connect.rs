@@ -1,0 +1,172 @@
+//! Requests that another server answers: pod logs, exec, attach and port-forward at the pod's kubelet, and proxying to
+//! nodes, pods and services. The bytes of an upgraded connection are passed through untouched, so the kubelet
+//! server terminates WebSocket and SPDY.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderMap, HeaderName, UPGRADE};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use corten_client::Status;
+
+use crate::body::Answer;
+
+/// A byte stream on which HTTP/1.1 is spoken.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Where a proxied request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The kubelet of a node.
+    Kubelet { node: String, host: String, port: u16 },
+    /// A pod's or service's own port.
+    Address { host: String, port: u16, tls: Encryption },
+}
+
+/// Whether the other side speaks TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// Plain HTTP.
+    Plain,
+    /// HTTPS; the certificate of pods and services is not verified, as upstream's proxy does it.
+    Tls,
+}
+
+/// Opens connections to kubelets, pods and services. In one process kubelets are reached directly.
+#[async_trait]
+pub trait NodeConnector: Send + Sync {
+    /// A connection on which HTTP/1.1 requests are sent, already authenticated as the API server.
+    async fn connect(&self, place: &Place) -> std::io::Result<Box<dyn Io>>;
+}
+
+/// Connects nowhere: for servers without nodes.
+pub struct NoNodes;
+
+#[async_trait]
+impl NodeConnector for NoNodes {
+    async fn connect(&self, place: &Place) -> std::io::Result<Box<dyn Io>> {
+        Err(std::io::Error::other(format!("no connector is configured for {place:?}")))
+    }
+}
+
+/// Headers that belong to one connection and are not passed on.
+const HOP: [&str; 6] =
+    ["keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"];
+
+/// Sends `request` to `place` under `path` (with query) and answers what comes back; an upgrade is tunnelled.
+pub(crate) async fn forward(
+    connector: &Arc<dyn NodeConnector>,
+    place: &Place,
+    path: &str,
+    mut request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    let io = connector.connect(place).await.map_err(|e| unreachable(place, &e))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io))
+        .await
+        .map_err(|e| Status::internal(format!("error dialing backend: {e}")))?;
+    let driver = tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "proxied connection");
+        }
+    });
+    let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let outgoing = outgoing(place, path, request, upgrade.is_some()).await?;
+    let mut answer = sender
+        .send_request(outgoing)
+        .await
+        .map_err(|e| Status::internal(format!("error dialing backend: {e}")))?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if let Some(client) = upgrade {
+            let backend = hyper::upgrade::on(&mut answer);
+            tokio::spawn(tunnel(client, backend));
+        }
+        let (parts, _) = answer.into_parts();
+        return Ok(Response::from_parts(parts, Answer::empty()));
+    }
+    let (mut parts, body) = answer.into_parts();
+    drop_hop_headers(&mut parts.headers);
+    let stream = futures_util::stream::unfold((body, driver), |(mut body, driver)| async move {
+        loop {
+            match body.frame().await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => return Some((data, (body, driver))),
+                    Err(_) => continue,
+                },
+                _ => return None,
+            }
+        }
+    });
+    Ok(Response::from_parts(parts, Answer::Stream(Box::pin(stream))))
+}
+
+async fn outgoing(
+    place: &Place,
+    path: &str,
+    request: Request<Incoming>,
+    upgraded: bool,
+) -> Result<Request<Full<Bytes>>, Status> {
+    let (parts, body) = request.into_parts();
+    let body = match upgraded {
+        true => Bytes::new(),
+        false => body.collect().await.map_err(|e| Status::bad_request(e.to_string()))?.to_bytes(),
+    };
+    let mut outgoing = Request::new(Full::new(body));
+    *outgoing.method_mut() = parts.method;
+    *outgoing.uri_mut() =
+        path.parse().map_err(|e| Status::bad_request(format!("the path {path:?} cannot be proxied: {e}")))?;
+    for (name, value) in &parts.headers {
+        let keep_upgrade = upgraded && (name == UPGRADE || name == CONNECTION);
+        let secret = name == http::header::AUTHORIZATION || name.as_str().starts_with("impersonate-");
+        if (keep_upgrade || !is_hop(name)) && !secret && name != http::header::HOST {
+            outgoing.headers_mut().append(name, value.clone());
+        }
+    }
+    let host = match place {
+        Place::Kubelet { host, port, .. } | Place::Address { host, port, .. } => {
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        }
+    };
+    if let Ok(host) = host.parse() {
+        outgoing.headers_mut().insert(http::header::HOST, host);
+    }
+    Ok(outgoing)
+}
+
+fn is_hop(name: &HeaderName) -> bool {
+    name == CONNECTION || name == UPGRADE || HOP.contains(&name.as_str())
+}
+
+fn drop_hop_headers(headers: &mut HeaderMap) {
+    headers.remove(CONNECTION);
+    headers.remove(UPGRADE);
+    for name in HOP {
+        headers.remove(name);
+    }
+}
+
+async fn tunnel(client: hyper::upgrade::OnUpgrade, backend: hyper::upgrade::OnUpgrade) {
+    let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
+    let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
+    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut backend).await {
+        tracing::debug!(%error, "tunnel");
+    }
+}
+
+fn unreachable(place: &Place, error: &std::io::Error) -> Status {
+    match place {
+        Place::Kubelet { host, port, .. } => {
+            Status::internal(format!("error dialing backend: dial tcp {host}:{port}: {error}"))
+        }
+        Place::Address { host, port, .. } => Status::unavailable(format!(
+            "error trying to reach service: dial tcp {host}:{port}: {error}"
+        )),
+    }
+}

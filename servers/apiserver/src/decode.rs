@@ -1,0 +1,209 @@
+//! From bytes to objects: request bodies with their problems (unknown and duplicate fields), patches, options, and what
+//! the store holds. Refusals are worded as upstream's decoders do.
+
+use bytes::Bytes;
+use corten_api::{Gvk, Object};
+use corten_client::Status;
+use corten_codec::json::{self, JsonError, Report};
+use corten_codec::{protobuf, yaml};
+use corten_core::Value;
+
+use crate::catalog::Served;
+use crate::negotiate::Media;
+use crate::options::{DeleteOptions, FieldValidation, Propagation};
+use crate::patching::PatchKind;
+
+/// The object in a request's body and the warnings it gave rise to.
+pub(crate) fn object(
+    served: &Served,
+    media: Media,
+    body: &Bytes,
+    validation: FieldValidation,
+) -> Result<(Object, Vec<String>), Status> {
+    object_of(served.group_version_kind_ref(), served.is_custom(), media, body, validation)
+}
+
+/// The same for a kind that is not a resource of its own (scale, eviction, reviews).
+pub(crate) fn object_of(
+    expected: Gvk<'_>,
+    custom: bool,
+    media: Media,
+    body: &Bytes,
+    validation: FieldValidation,
+) -> Result<(Object, Vec<String>), Status> {
+    if media == Media::Protobuf {
+        return protobuf_object(expected, custom, body).map(|o| (o, Vec::new()));
+    }
+    let mut problems = Vec::new();
+    let text = match media {
+        Media::Yaml => {
+            let (value, found) = yaml::decode_value_strict(body)
+                .map_err(|e| unrecognized(expected, &format!("yaml: {e}")))?;
+            problems = found;
+            Bytes::from(json::encode_value(&value))
+        }
+        _ => body.clone(),
+    };
+    let named = json::peek_kind(&text)
+        .map_err(|e| unrecognized(expected, &format!("couldn't get version/kind; json parse error: {e}")))?;
+    check_kind(expected, &named.api_version, &named.kind)?;
+    let mut report = Report::default();
+    let made = if custom {
+        json::decode_value_strict(&text, &mut report).and_then(|mut value| {
+            value.set(&["apiVersion"], Value::from(expected.api_version().as_str()));
+            value.set(&["kind"], Value::from(expected.kind));
+            Object::from_value(&value).map_err(|e| JsonError::Type(e.to_string()))
+        })
+    } else {
+        let mut object = Object::new_for(expected).ok_or_else(|| Status::internal("a served kind has no type"))?;
+        let message = object.message_mut().ok_or_else(|| Status::internal("a served kind has no table"))?;
+        json::decode_message(&text, message, Some(&mut report)).map(|()| object)
+    };
+    let object = made.map_err(|e| unhandled(expected, &e.to_string()))?;
+    problems.extend(report.problems);
+    judge(expected, object, problems, validation)
+}
+
+fn judge(
+    expected: Gvk<'_>,
+    object: Object,
+    problems: Vec<String>,
+    validation: FieldValidation,
+) -> Result<(Object, Vec<String>), Status> {
+    match validation {
+        FieldValidation::Strict if !problems.is_empty() => {
+            Err(unhandled(expected, &format!("strict decoding error: {}", problems.join(", "))))
+        }
+        FieldValidation::Warn => Ok((object, problems)),
+        _ => Ok((object, Vec::new())),
+    }
+}
+
+fn protobuf_object(expected: Gvk<'_>, custom: bool, body: &Bytes) -> Result<Object, Status> {
+    if custom {
+        return Err(Status::unsupported_media(
+            &["application/json", "application/yaml"],
+            "application/vnd.kubernetes.protobuf",
+        ));
+    }
+    let envelope = protobuf::open_envelope(body).map_err(|e| unrecognized(expected, &e.to_string()))?;
+    check_kind(expected, &envelope.type_meta.api_version, &envelope.type_meta.kind)?;
+    let mut object = Object::new_for(expected).ok_or_else(|| Status::internal("a served kind has no type"))?;
+    if let Some(message) = object.message_mut() {
+        protobuf::decode_message(envelope.raw, message).map_err(|e| unhandled(expected, &e.to_string()))?;
+    }
+    Ok(object)
+}
+
+fn check_kind(expected: Gvk<'_>, api_version: &str, kind: &str) -> Result<(), Status> {
+    let wanted = expected.api_version();
+    if !kind.is_empty() && kind != expected.kind {
+        let given = if api_version.is_empty() { &wanted } else { api_version };
+        return Err(Status::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {}: converting ({given}, Kind={kind}) to ({wanted}, Kind={}): unknown conversion",
+            given.rsplit('/').next().unwrap_or(given),
+            expected.kind,
+            expected.kind
+        )));
+    }
+    if !api_version.is_empty() && api_version != wanted {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
+    Ok(())
+}
+
+fn unhandled(expected: Gvk<'_>, why: &str) -> Status {
+    Status::bad_request(format!(
+        "{} in version {:?} cannot be handled as a {}: {why}",
+        expected.kind, expected.version, expected.kind
+    ))
+}
+
+fn unrecognized(expected: Gvk<'_>, why: &str) -> Status {
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why}", expected.kind))
+}
+
+/// The object that a patched value is, and its warnings.
+pub(crate) fn from_value(
+    served: &Served,
+    value: &Value,
+    validation: FieldValidation,
+) -> Result<(Object, Vec<String>), Status> {
+    let gvk = served.group_version_kind_ref();
+    let mut unknown = Vec::new();
+    let mut value = value.clone();
+    value.set(&["apiVersion"], Value::from(gvk.api_version().as_str()));
+    value.set(&["kind"], Value::from(gvk.kind));
+    let object = Object::from_value_strict(&value, &mut unknown).map_err(|e| {
+        Status::new(422, "Invalid", format!(" \"\" is invalid: patch: Invalid value: {e}"))
+    })?;
+    let problems = unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect();
+    judge(gvk, object, problems, validation)
+}
+
+/// A patch's document.
+pub(crate) fn patch(kind: PatchKind, body: &Bytes) -> Result<Value, Status> {
+    match kind {
+        PatchKind::Apply => {
+            yaml::decode_value(body).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))
+        }
+        _ => json::decode_value(body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}"))),
+    }
+}
+
+/// A body of DeleteOptions.
+pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions, Status> {
+    use corten_api::meta::v1::DeleteOptions as Wire;
+    let gvk = Gvk { group: "", version: "v1", kind: "DeleteOptions" };
+    let parsed = match media {
+        Media::Protobuf => {
+            let envelope = protobuf::open_envelope(body).map_err(|e| unrecognized(gvk, &e.to_string()))?;
+            let mut wire = Wire::default();
+            protobuf::decode_message(envelope.raw, corten_core::MsgMut::new(&mut wire))
+                .map_err(|e| unhandled(gvk, &e.to_string()))?;
+            wire
+        }
+        _ => {
+            let value = match media {
+                Media::Yaml => yaml::decode_value(body).map_err(|e| unrecognized(gvk, &e.to_string()))?,
+                _ => json::decode_value(body).map_err(|e| {
+                    unrecognized(gvk, &format!("couldn't get version/kind; json parse error: {e}"))
+                })?,
+            };
+            corten_core::from_value(&value).map_err(|e| unhandled(gvk, &e.to_string()))?
+        }
+    };
+    let propagation = match (&parsed.propagation_policy, parsed.orphan_dependents) {
+        (Some(_), Some(_)) => {
+            return Err(Status::bad_request("orphanDependents and deletionPropagation cannot be both set"));
+        }
+        (Some(policy), None) => Some(Propagation::parse(policy)?),
+        (None, Some(true)) => Some(Propagation::Orphan),
+        (None, Some(false)) => Some(Propagation::Background),
+        (None, None) => None,
+    };
+    Ok(DeleteOptions {
+        dry_run: crate::options::dry_run(parsed.dry_run.iter().map(|d| d.as_str()))?,
+        grace_seconds: parsed.grace_period_seconds,
+        propagation,
+        uid: parsed.preconditions.as_ref().and_then(|p| p.uid.as_ref()).map(|u| u.to_string()),
+        resource_version: parsed.preconditions.as_ref().and_then(|p| p.resource_version.as_ref()).map(|v| v.to_string()),
+    })
+}
+
+/// What the store holds: a protobuf envelope or JSON.
+pub(crate) fn stored(_served: Option<&Served>, bytes: &Bytes) -> Result<Object, String> {
+    if !bytes.starts_with(protobuf::MAGIC) {
+        let value = json::decode_value(bytes).map_err(|e| e.to_string())?;
+        return Object::from_value(&value).map_err(|e| e.to_string());
+    }
+    let envelope = protobuf::open_envelope(bytes).map_err(|e| e.to_string())?;
+    let gvk = Gvk::parse(&envelope.type_meta.api_version, &envelope.type_meta.kind);
+    let mut object = Object::new_for(gvk).ok_or_else(|| format!("no kind {gvk} is known"))?;
+    if let Some(message) = object.message_mut() {
+        protobuf::decode_message(envelope.raw, message).map_err(|e| e.to_string())?;
+    }
+    Ok(object)
+}

@@ -1,0 +1,229 @@
+//! Deletion: preconditions, grace, finalizers by propagation, and collections. An object either goes at once, is
+//! marked and kept (grace or finalizers), or stays as it is because it is already on its way.
+
+use std::sync::Arc;
+
+use corten_access::UserInfo;
+use corten_access::admission::Operation;
+use corten_api::Object;
+use corten_client::{Status, Target};
+use corten_store::{Entry, Precondition, Transaction};
+
+use crate::admit::{self, Admission};
+use crate::commit::{self, Committing};
+use crate::options::{DeleteOptions, ListOptions, Propagation};
+use crate::server::Server;
+use crate::write::Aim;
+use crate::{allocate, metadata, namespaces, read, typed};
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+const RETRIES_MAX: usize = 50;
+
+/// What came of a deletion.
+pub(crate) struct Deleted {
+    /// The object as it last was, or as it is now marked.
+    pub object: Arc<Object>,
+    /// Whether it is gone.
+    pub gone: bool,
+    pub warnings: Vec<String>,
+}
+
+/// What is to be done with one version of an object.
+enum Verdict {
+    /// Take it away.
+    Remove,
+    /// Write this marked object.
+    Mark(Object),
+    /// Nothing: it is on its way already.
+    Leave,
+}
+
+/// Deletes one object.
+pub(crate) async fn delete(
+    server: &Server,
+    user: &UserInfo,
+    aim: &Aim<'_>,
+    options: &DeleteOptions,
+) -> Result<Deleted, Status> {
+    for _ in 0..RETRIES_MAX {
+        if let Some(deleted) = delete_once(server, user, aim, options).await? {
+            return Ok(deleted);
+        }
+    }
+    Err(Status::modified(aim.target()))
+}
+
+async fn delete_once(
+    server: &Server,
+    user: &UserInfo,
+    aim: &Aim<'_>,
+    options: &DeleteOptions,
+) -> Result<Option<Deleted>, Status> {
+    let entry = server.store.get(&aim.key()).ok_or_else(|| Status::not_found(aim.target()))?;
+    let object = typed::object(&entry)?;
+    check_preconditions(aim, &entry, options)?;
+    let view = server.typed.fresh(server);
+    let admission = Admission::new(server, &view, user, aim, Operation::Delete, Some(&object), options.dry_run);
+    let mut warnings = admit::validate(&admission, None)?.warnings;
+    namespaces::refuse_deletion(aim)?;
+    let verdict = decide(server, aim, &object, options);
+    warnings.sort();
+    let precondition = Precondition::ModRevision(entry.mod_revision());
+    let marked = match verdict {
+        Verdict::Leave => {
+            return Ok(Some(Deleted { object, gone: false, warnings }));
+        }
+        Verdict::Remove if options.dry_run => return Ok(Some(Deleted { object, gone: true, warnings })),
+        Verdict::Remove => {
+            let mut transaction = Transaction::delete(aim.key(), precondition);
+            for op in allocate::for_delete(server, aim.served, &object) {
+                transaction = transaction.and(op);
+            }
+            return match commit::commit(server, transaction).await? {
+                Committing::Done(_) => Ok(Some(Deleted { object, gone: true, warnings })),
+                Committing::Lost(_) => Ok(None),
+            };
+        }
+        Verdict::Mark(marked) => marked,
+    };
+    if options.dry_run {
+        return Ok(Some(Deleted { object: Arc::new(marked), gone: false, warnings }));
+    }
+    let put = commit::put(aim.served, aim.key(), marked)?.when(precondition);
+    match commit::commit(server, Transaction::put(put)).await? {
+        Committing::Done(committed) => {
+            let entry = committed.entry().cloned().ok_or_else(|| Status::internal("the commit wrote nothing"))?;
+            let object = typed::object(&entry)?;
+            Ok(Some(Deleted { object, gone: false, warnings }))
+        }
+        Committing::Lost(_) => Ok(None),
+    }
+}
+
+fn check_preconditions(aim: &Aim<'_>, entry: &Entry, options: &DeleteOptions) -> Result<(), Status> {
+    let stored = entry.header().uid();
+    if let Some(uid) = &options.uid
+        && uid != stored
+    {
+        let why = format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({stored}). The object might have \
+             been deleted and then recreated"
+        );
+        return Err(Status::conflict(aim.target(), &why));
+    }
+    if let Some(version) = &options.resource_version
+        && *version != entry.mod_revision().to_string()
+    {
+        let why = format!(
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). \
+             The object might have been modified",
+            entry.mod_revision()
+        );
+        return Err(Status::conflict(aim.target(), &why));
+    }
+    Ok(())
+}
+
+fn decide(server: &Server, aim: &Aim<'_>, object: &Object, options: &DeleteOptions) -> Verdict {
+    if let Some(verdict) = namespaces::decide(server, aim, object) {
+        return verdict.map_or(Verdict::Remove, |o| o.map_or(Verdict::Leave, Verdict::Mark));
+    }
+    let meta = object.meta();
+    let propagation = options.propagation;
+    let mut finalizers: Vec<String> = meta.finalizers.iter().map(|f| f.to_string()).collect();
+    let before = finalizers.clone();
+    set_propagation(&mut finalizers, propagation, aim);
+    let grace = aim.served.grace(object, options.grace_seconds);
+    let kept_by_grace = grace.filter(|g| *g > 0);
+    if let Some(_deleting) = &meta.deletion_timestamp {
+        return decide_again(server, object, finalizers != before, finalizers, grace, options);
+    }
+    if finalizers.is_empty() && kept_by_grace.is_none() {
+        return Verdict::Remove;
+    }
+    let mut marked = object.clone();
+    metadata::mark_deleted(&mut marked, server.now(), grace.unwrap_or(0));
+    marked.meta_mut().finalizers = finalizers.iter().map(String::as_str).collect();
+    Verdict::Mark(marked)
+}
+
+/// A deletion of what is already being deleted: grace may only become shorter.
+fn decide_again(
+    server: &Server,
+    object: &Object,
+    changed: bool,
+    finalizers: Vec<String>,
+    grace: Option<i64>,
+    options: &DeleteOptions,
+) -> Verdict {
+    let meta = object.meta();
+    let running = meta.deletion_grace_period_seconds.unwrap_or(0);
+    let wanted = match (grace, options.grace_seconds) {
+        (Some(wanted), Some(_)) => wanted,
+        _ => running,
+    };
+    if finalizers.is_empty() && wanted == 0 {
+        return Verdict::Remove;
+    }
+    if wanted >= running && !changed {
+        return Verdict::Leave;
+    }
+    let mut marked = object.clone();
+    if wanted < running {
+        let meta = marked.meta_mut();
+        let started = meta.deletion_timestamp.map_or(server.now(), |t| t.plus_seconds(-running));
+        meta.deletion_timestamp = Some(started.plus_seconds(wanted));
+        meta.deletion_grace_period_seconds = Some(wanted);
+    }
+    marked.meta_mut().finalizers = finalizers.iter().map(String::as_str).collect();
+    Verdict::Mark(marked)
+}
+
+/// The finalizers by which the garbage collector learns of the propagation asked for.
+fn set_propagation(finalizers: &mut Vec<String>, asked: Option<Propagation>, aim: &Aim<'_>) {
+    let had = |finalizers: &[String], name: &str| finalizers.iter().any(|f| f == name);
+    let propagation = match asked {
+        Some(asked) => asked,
+        None if had(finalizers, ORPHAN) => Propagation::Orphan,
+        None if had(finalizers, FOREGROUND) => Propagation::Foreground,
+        None => match aim.served.default_propagation() {
+            corten_kinds::Propagation::Orphan => Propagation::Orphan,
+            corten_kinds::Propagation::Background => Propagation::Background,
+        },
+    };
+    finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
+    match propagation {
+        Propagation::Orphan => finalizers.push(ORPHAN.into()),
+        Propagation::Foreground => finalizers.push(FOREGROUND.into()),
+        Propagation::Background => {}
+    }
+}
+
+/// Deletes what a list would show; answers the deleted objects.
+pub(crate) async fn collection(
+    server: &Server,
+    user: &UserInfo,
+    aim: &Aim<'_>,
+    selection: &ListOptions,
+    options: &DeleteOptions,
+) -> Result<Vec<Arc<Object>>, Status> {
+    let listed = read::list(server, aim.served, aim.namespace, selection).await?;
+    let mut objects = Vec::with_capacity(listed.entries.len());
+    for entry in listed.entries {
+        let (namespace, name) = (entry.namespace().to_owned(), entry.name().to_owned());
+        let one = Aim { namespace: &namespace, name: &name, ..aim.clone() };
+        match delete(server, user, &one, options).await {
+            Ok(deleted) => objects.push(deleted.object),
+            Err(status) if status.is_not_found() => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Ok(objects)
+}
+
+/// The answer to a deletion that leaves nothing to show.
+pub(crate) fn success(aim: &Aim<'_>, uid: &str) -> Status {
+    let target = Target { group: &aim.served.group, resource: &aim.served.plural, name: aim.name };
+    Status::success(target, uid)
+}

@@ -1,0 +1,131 @@
+//! Tables (what `kubectl get` prints) and partial metadata.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corten_api::Object;
+use corten_api::meta::v1::{ListMeta, PartialObjectMetadata, PartialObjectMetadataList};
+use corten_client::Status;
+use corten_codec::{json, protobuf};
+use corten_core::{MsgRef, Value};
+use corten_kinds::Column;
+
+use super::{Form, Include, text};
+use crate::body::Answer;
+use crate::catalog::Served;
+use crate::negotiate::{Media, Shape};
+
+/// One object in another shape.
+pub(super) fn one(served: &Served, form: &Form, object: &Object) -> Result<Answer, Status> {
+    Ok(text(form, bytes(served, form, object)?))
+}
+
+/// The bytes of one object in another shape, for answers and watch events.
+pub(super) fn bytes(served: &Served, form: &Form, object: &Object) -> Result<Bytes, Status> {
+    match form.shape {
+        Shape::Table => {
+            let meta = ListMeta { resource_version: object.meta().resource_version.clone(), ..ListMeta::default() };
+            table(served, form, std::iter::once(object), &meta)
+        }
+        Shape::PartialList => Err(Status::not_acceptable(&["application/json"])),
+        _ => {
+            let partial = partial(object);
+            Ok(match form.media {
+                Media::Protobuf => {
+                    let raw = protobuf::encode_message(MsgRef::new(&partial));
+                    protobuf::seal_envelope("meta.k8s.io/v1", "PartialObjectMetadata", &raw).into()
+                }
+                _ => json::encode_message(MsgRef::new(&partial)).into(),
+            })
+        }
+    }
+}
+
+/// A list in another shape.
+pub(super) fn many(served: &Served, form: &Form, objects: &[Arc<Object>], meta: &ListMeta) -> Result<Answer, Status> {
+    let bytes = match form.shape {
+        Shape::Table => table(served, form, objects.iter().map(|o| &**o), meta)?,
+        Shape::PartialList => {
+            let list = PartialObjectMetadataList {
+                kind: "PartialObjectMetadataList".into(),
+                api_version: "meta.k8s.io/v1".into(),
+                metadata: meta.clone(),
+                items: objects.iter().map(|o| partial(o)).collect(),
+            };
+            match form.media {
+                Media::Protobuf => {
+                    let raw = protobuf::encode_message(MsgRef::new(&list));
+                    protobuf::seal_envelope("meta.k8s.io/v1", "PartialObjectMetadataList", &raw).into()
+                }
+                _ => json::encode_message(MsgRef::new(&list)).into(),
+            }
+        }
+        _ => return Err(Status::not_acceptable(&["application/json"])),
+    };
+    Ok(text(form, bytes))
+}
+
+fn partial(object: &Object) -> PartialObjectMetadata {
+    PartialObjectMetadata {
+        kind: "PartialObjectMetadata".into(),
+        api_version: "meta.k8s.io/v1".into(),
+        metadata: object.meta().clone(),
+    }
+}
+
+fn table<'a>(
+    served: &Served,
+    form: &Form,
+    objects: impl Iterator<Item = &'a Object>,
+    meta: &ListMeta,
+) -> Result<Bytes, Status> {
+    if form.media == Media::Protobuf {
+        return Err(Status::not_acceptable(&["application/json"]));
+    }
+    let mut out = Vec::with_capacity(4096);
+    out.extend_from_slice(b"{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+    json::write_message(MsgRef::new(meta), &mut out);
+    out.extend_from_slice(b",\"columnDefinitions\":[");
+    for (index, column) in served.strategy().columns().iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_column(column, &mut out);
+    }
+    out.extend_from_slice(b"],\"rows\":[");
+    for (index, object) in objects.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"cells\":");
+        let cells = served.strategy().cells(object, &form.now);
+        json::write_value(&Value::List(cells), &mut out);
+        if form.include != Include::Nothing {
+            out.extend_from_slice(b",\"object\":");
+        }
+        match (form.include, object.message()) {
+            (Include::Nothing, _) => {}
+            (Include::Metadata, _) => json::write_message(MsgRef::new(&partial(object)), &mut out),
+            (Include::Whole, Some(message)) => json::write_message(message, &mut out),
+            (Include::Whole, None) => {
+                json::write_value(&object.to_value().map_err(Status::internal)?, &mut out);
+            }
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out.into())
+}
+
+fn write_column(column: &Column, out: &mut Vec<u8>) {
+    for (before, value) in [
+        ("{\"name\":", column.name),
+        (",\"type\":", column.kind),
+        (",\"format\":", column.format),
+        (",\"description\":", column.description),
+    ] {
+        out.extend_from_slice(before.as_bytes());
+        json::write_text(value, out);
+    }
+    out.extend_from_slice(format!(",\"priority\":{}}}", column.priority).as_bytes());
+}

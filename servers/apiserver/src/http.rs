@@ -1,0 +1,191 @@
+//! From an HTTP request to an answer: identity, authorization, routing to a path handler or to a ladder, and the
+//! wording of refusals. Invariant: nothing is served before it is authorized, health checks included.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+
+use corten_access::UserInfo;
+use corten_client::Status;
+
+use crate::body::Answer;
+use crate::info::{Query, RequestInfo};
+use crate::metrics::Sample;
+use crate::negotiate::{self, Media, Transforms};
+use crate::serve::Peer;
+use crate::server::Server;
+use crate::{authentication, authorization, encode, paths, resource};
+
+/// The largest body that is read, as upstream.
+const BODY_MAX: usize = 3 * 1024 * 1024;
+
+/// One authorized request on its way to a handler.
+pub(crate) struct Call {
+    /// Whom it acts as.
+    pub user: Arc<UserInfo>,
+    /// What it asks for.
+    pub info: RequestInfo,
+    /// Query parameters.
+    pub query: Query,
+    /// Headers.
+    pub headers: http::HeaderMap,
+    /// Warnings collected on the way, sent as `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+impl Call {
+    /// The client's program name, the default field manager.
+    pub(crate) fn agent(&self) -> &str {
+        let agent = self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        agent.split('/').next().unwrap_or_default()
+    }
+}
+
+/// Answers one request; never fails, a refusal is an answer.
+pub(crate) async fn handle(server: Arc<Server>, peer: Peer, request: Request<Incoming>) -> Response<Answer> {
+    let started = Instant::now();
+    let query = Query::parse(request.uri().query());
+    let info = RequestInfo::new(request.method(), request.uri().path(), &query);
+    let mutating = !matches!(info.verb.as_str(), "get" | "list" | "watch" | "head");
+    let kind = if mutating { "mutating" } else { "readOnly" };
+    let accept = negotiate::accept(request.headers(), &query, Transforms::None);
+    let media = accept.map_or(Media::Json, |a| a.media);
+    server.metrics.inflight(kind, 1);
+    let identified = info.clone();
+    let mut answer = match answer(&server, &peer, info, query, request).await {
+        Ok(answer) => answer,
+        Err(status) => refuse(&status, media),
+    };
+    server.metrics.inflight(kind, -1);
+    let scope = match (identified.name.is_empty(), identified.namespace.is_empty()) {
+        (false, _) => "resource",
+        (true, false) => "namespace",
+        (true, true) => "cluster",
+    };
+    server.metrics.finished(&Sample {
+        verb: &identified.verb,
+        group: &identified.group,
+        version: &identified.version,
+        resource: &identified.resource,
+        subresource: &identified.subresource,
+        scope: if identified.is_resource { scope } else { "" },
+        code: answer.status().as_u16(),
+        took: started.elapsed(),
+    });
+    let headers = answer.headers_mut();
+    headers.insert("audit-id", header_value(&server.uid()));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    answer
+}
+
+async fn answer(
+    server: &Arc<Server>,
+    peer: &Peer,
+    info: RequestInfo,
+    query: Query,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    let user = authentication::authenticate(server, peer, request.headers())?;
+    let user = authentication::impersonate(server, user, request.headers())?;
+    let field_selector = query.get("fieldSelector").unwrap_or_default();
+    let label_selector = query.get("labelSelector").unwrap_or_default();
+    authorization::authorize(server, &user, &info, field_selector, label_selector)?;
+    let headers = request.headers().clone();
+    let call = Call { user, info, query, headers, warnings: Vec::new() };
+    if call.info.is_resource {
+        resource::serve(server, call, request).await
+    } else {
+        paths::serve(server, call, request).await
+    }
+}
+
+/// The whole body, at most 3 MiB.
+pub(crate) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Status> {
+    match Limited::new(request.into_body(), BODY_MAX).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Status::too_large(format!("Request entity too large: limit is {BODY_MAX}")))
+        }
+        Err(error) => Err(Status::bad_request(format!("unable to read the request's body: {error}"))),
+    }
+}
+
+/// A refusal as an answer.
+pub(crate) fn refuse(status: &Status, media: Media) -> Response<Answer> {
+    let body = encode::status(status, media);
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = respond(code, media.content_type(), body.into());
+    if let Some(details) = &status.details
+        && details.retry_after_seconds > 0
+    {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(details.retry_after_seconds));
+    }
+    if status.code == 401 {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kubernetes-master\""));
+    }
+    answer
+}
+
+/// An answer with a content type.
+pub(crate) fn respond(code: StatusCode, content_type: &str, body: Answer) -> Response<Answer> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, header_value(content_type));
+    response
+}
+
+/// 200 with JSON.
+pub(crate) fn json(value: &serde_json::Value) -> Response<Answer> {
+    let mut text = value.to_string();
+    text.push('\n');
+    respond(StatusCode::OK, "application/json", text.into())
+}
+
+/// Adds `Warning: 299` headers.
+pub(crate) fn warn(response: &mut Response<Answer>, warnings: &[String]) {
+    for warning in warnings {
+        let text: String = warning
+            .chars()
+            .filter(|c| !c.is_control())
+            .flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] })
+            .collect();
+        response
+            .headers_mut()
+            .append(HeaderName::from_static("warning"), header_value(&format!("299 - \"{text}\"")));
+    }
+}
+
+/// Compresses large answers for clients that take gzip, as upstream does from 128 KiB.
+pub(crate) fn compress(response: &mut Response<Answer>, gzip: bool) {
+    use std::io::Write as _;
+    const COMPRESS_MIN: u64 = 128 * 1024;
+    let size = match response.body() {
+        Answer::Whole(bytes) => bytes.len() as u64,
+        Answer::Pieces { left, .. } => *left,
+        Answer::Stream(_) => 0,
+    };
+    if !gzip || size < COMPRESS_MIN {
+        return;
+    }
+    let body = std::mem::replace(response.body_mut(), Answer::empty());
+    let Some(bytes) = body.into_bytes() else { return };
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 6), flate2::Compression::fast());
+    let written = encoder.write_all(&bytes).and_then(|()| encoder.finish());
+    match written {
+        Ok(packed) => {
+            *response.body_mut() = packed.into();
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        }
+        Err(_) => *response.body_mut() = Answer::Whole(bytes),
+    }
+}
+
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_bytes(text.as_bytes()).unwrap_or(HeaderValue::from_static(""))
+}

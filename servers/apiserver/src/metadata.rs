@@ -1,0 +1,191 @@
+//! Metadata on its way into the store: what the server fills in, what an update carries over, and when an object being
+//! deleted is gone. Validation of the values themselves is `corten_kinds`'.
+
+use corten_api::Object;
+use corten_client::{Cause, Status, Target};
+use corten_core::{Time, Value};
+use corten_kinds::{FieldError, validate_metadata, validate_metadata_update};
+use corten_store::Entry;
+
+use crate::catalog::Served;
+use crate::server::Server;
+use crate::write::Aim;
+
+/// Namespace, name, uid and times of a new object.
+pub(crate) fn fill(server: &Server, object: &mut Object, aim: &Aim<'_>) -> Result<(), Status> {
+    check_namespace(object, aim)?;
+    let meta = object.meta_mut();
+    if !meta.resource_version.is_empty() && meta.resource_version != "0" {
+        return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
+    }
+    meta.resource_version = "".into();
+    meta.deletion_timestamp = None;
+    meta.deletion_grace_period_seconds = None;
+    meta.self_link = "".into();
+    meta.uid = server.uid().into();
+    meta.creation_timestamp = server.now();
+    if meta.name.is_empty() && !meta.generate_name.is_empty() {
+        meta.name = server.generated_name(&meta.generate_name).into();
+    }
+    if !aim.name.is_empty() && meta.name != aim.name {
+        if !meta.name.is_empty() {
+            return Err(name_mismatch(&meta.name, aim.name));
+        }
+        meta.name = aim.name.into();
+    }
+    Ok(())
+}
+
+fn name_mismatch(body: &str, url: &str) -> Status {
+    Status::bad_request(format!("the name of the object ({body}) does not match the name on the URL ({url})"))
+}
+
+/// Makes the namespace the URL's.
+pub(crate) fn check_namespace(object: &mut Object, aim: &Aim<'_>) -> Result<(), Status> {
+    let namespaced = aim.served.namespaced;
+    let meta = object.meta_mut();
+    if !namespaced {
+        // Upstream drops a namespace on cluster-scoped objects without a word.
+        meta.namespace = "".into();
+    } else if meta.namespace.is_empty() {
+        meta.namespace = aim.namespace.into();
+    } else if meta.namespace != aim.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+/// Name, uid and resourceVersion of an update against what is stored. True when the object pins a version.
+pub(crate) fn check_versions(
+    served: &Served,
+    aim: &Aim<'_>,
+    object: &Object,
+    current: &Entry,
+) -> Result<bool, Status> {
+    let meta = object.meta();
+    if meta.name.is_empty() {
+        return Err(Status::bad_request("the name of the object must be given"));
+    }
+    if meta.name != aim.name {
+        return Err(name_mismatch(&meta.name, aim.name));
+    }
+    let stored_uid = current.header().uid();
+    if !meta.uid.is_empty() && meta.uid != stored_uid {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+             failed: UID in precondition: {}, UID in object meta: {stored_uid}",
+            current.key(),
+            meta.uid
+        );
+        return Err(Status::conflict(aim.target(), &why));
+    }
+    let version = meta.resource_version.as_str();
+    if matches!(version, "" | "0") {
+        if aim.subresource.is_empty() && !served.unconditional_update() {
+            let error = FieldError::invalid("metadata.resourceVersion", Value::Int(0), "must be specified for an update");
+            return Err(invalid(served, aim.name, &[error]));
+        }
+        return Ok(false);
+    }
+    let parsed: u64 = version.parse().map_err(|_| {
+        let error = FieldError::invalid("metadata.resourceVersion", Value::Str(version.into()), "must be an unsigned integer");
+        invalid(served, aim.name, &[error])
+    })?;
+    if parsed != current.mod_revision().0 {
+        return Err(Status::modified(aim.target()));
+    }
+    Ok(true)
+}
+
+/// What a client cannot change through an update.
+pub(crate) fn carry_over(object: &mut Object, old: &Object, aim: &Aim<'_>) -> Result<(), Status> {
+    check_namespace(object, aim)?;
+    let before = old.meta();
+    let meta = object.meta_mut();
+    meta.generation = before.generation;
+    meta.self_link = "".into();
+    if meta.creation_timestamp.is_zero() {
+        meta.creation_timestamp = before.creation_timestamp;
+    }
+    if meta.uid.is_empty() {
+        meta.uid = before.uid.clone();
+    }
+    if meta.deletion_timestamp.is_none() {
+        meta.deletion_timestamp = before.deletion_timestamp.clone();
+    }
+    if meta.deletion_grace_period_seconds.is_none() {
+        meta.deletion_grace_period_seconds = before.deletion_grace_period_seconds;
+    }
+    Ok(())
+}
+
+/// Whether an update leaves nothing that keeps an object being deleted.
+pub(crate) fn is_finished(object: &Object, old: &Object) -> bool {
+    let meta = object.meta();
+    meta.deletion_timestamp.is_some()
+        && meta.finalizers.is_empty()
+        && (!old.meta().finalizers.is_empty() || crate::namespaces::has_content_finalizers(old))
+        && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
+        && !crate::namespaces::has_content_finalizers(object)
+}
+
+/// 422 unless metadata and the kind's own rules are satisfied.
+pub(crate) fn check_create(
+    served: &Served,
+    aim: &Aim<'_>,
+    object: &Object,
+    found: Vec<FieldError>,
+) -> Result<(), Status> {
+    let mut errors = validate_metadata(object.meta(), served.namespaced, served.strategy());
+    errors.extend(found);
+    if errors.is_empty() { Ok(()) } else { Err(invalid(served, aim.name, &dedup(errors))) }
+}
+
+/// The same for an update.
+pub(crate) fn check_update(
+    served: &Served,
+    aim: &Aim<'_>,
+    object: &Object,
+    old: &Object,
+    found: Vec<FieldError>,
+) -> Result<(), Status> {
+    let mut errors = validate_metadata_update(object.meta(), old.meta());
+    errors.extend(found);
+    if errors.is_empty() { Ok(()) } else { Err(invalid(served, aim.name, &dedup(errors))) }
+}
+
+fn dedup(errors: Vec<FieldError>) -> Vec<FieldError> {
+    let mut kept: Vec<FieldError> = Vec::with_capacity(errors.len());
+    for error in errors {
+        if !kept.contains(&error) {
+            kept.push(error);
+        }
+    }
+    kept
+}
+
+/// Upstream's 422.
+pub(crate) fn invalid(served: &Served, name: &str, errors: &[FieldError]) -> Status {
+    let causes = errors
+        .iter()
+        .map(|e| Cause { reason: e.reason().to_owned(), message: e.body(), field: e.field.clone() })
+        .collect();
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let joined = match texts.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    Status::invalid(Target { group: &served.group, resource: &served.kind, name }, causes, &joined)
+}
+
+/// Marks an object as being deleted after `grace` seconds.
+pub(crate) fn mark_deleted(object: &mut Object, now: Time, grace: i64) {
+    let meta = object.meta_mut();
+    meta.deletion_timestamp = Some(now.plus_seconds(grace));
+    meta.deletion_grace_period_seconds = Some(grace);
+    if meta.generation > 0 {
+        meta.generation += 1;
+    }
+}

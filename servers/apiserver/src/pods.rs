@@ -1,0 +1,465 @@
+//! What pods have beyond the ladder: binding, eviction under disruption budgets, and streams from their kubelet
+//! (logs, exec, attach, port-forward, proxy).
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+
+use corten_api::core::v1::{Binding, Node, Pod, PodCondition};
+use corten_api::policy::v1::{Eviction, PodDisruptionBudget};
+use corten_api::{Gvk, Kind, Object};
+use corten_client::{Cause, Details, Status, Target};
+use corten_meta::Selector;
+use corten_store::{Precondition, Transaction};
+
+use crate::body::Answer;
+use crate::catalog::Served;
+use crate::commit::{self, Committing};
+use crate::connect::{self, Encryption, Place};
+use crate::http::{self, Call};
+use crate::options::{DeleteOptions, FieldValidation, WriteOptions};
+use crate::resource::body_media;
+use crate::server::Server;
+use crate::write::Aim;
+use crate::{decode, delete, encode, negotiate, read, typed};
+
+const RETRIES_MAX: usize = 50;
+
+/// Writes an object by compare and swap, past strategies: for changes that the server itself makes.
+pub(crate) async fn rewrite(
+    server: &Server,
+    aim: &Aim<'_>,
+    change: impl Fn(&mut Object) -> Result<(), Status>,
+) -> Result<Arc<Object>, Status> {
+    for _ in 0..RETRIES_MAX {
+        let entry = server.store.get(&aim.key()).ok_or_else(|| Status::not_found(aim.target()))?;
+        let mut object = (*typed::object(&entry)?).clone();
+        change(&mut object)?;
+        let put = commit::put(aim.served, aim.key(), object)?.when(Precondition::ModRevision(entry.mod_revision()));
+        match commit::commit(server, Transaction::put(put)).await? {
+            Committing::Done(committed) => {
+                let entry = committed.entry().ok_or_else(|| Status::internal("the commit wrote nothing"))?;
+                return typed::object(entry);
+            }
+            Committing::Lost(_) => {}
+        }
+    }
+    Err(Status::modified(aim.target()))
+}
+
+fn pods_of(server: &Server) -> Result<Arc<Served>, Status> {
+    server.catalog().find("", "v1", "pods").cloned().ok_or_else(|| Status::internal("pods are not served"))
+}
+
+/// 201 with a plain success.
+fn created(call: &Call) -> Response<Answer> {
+    let media = negotiate::accept(&call.headers, &call.query, negotiate::Transforms::None)
+        .map_or(negotiate::Media::Json, |a| a.media);
+    let status = Status { code: 201, ..Status::new(201, "", "") };
+    http::respond(StatusCode::CREATED, media.content_type(), encode::status(&status, media).into())
+}
+
+/// `pods/binding` and `bindings`: assigns a pod to a node.
+pub(crate) async fn bind(
+    server: &Arc<Server>,
+    _served: &Arc<Served>,
+    call: Call,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    let options = WriteOptions::parse(&call.query, call.agent())?;
+    let media = body_media(request.headers())?;
+    let body = http::read_body(request).await?;
+    let gvk = Gvk { group: "", version: "v1", kind: "Binding" };
+    let (object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
+    let binding = object.downcast_ref::<Binding>().cloned().unwrap_or_default();
+    let name = if call.info.name.is_empty() { binding.metadata.name.to_string() } else { call.info.name.clone() };
+    assign(server, &call.info.namespace, &name, &binding, options.dry_run).await?;
+    Ok(created(&call))
+}
+
+/// Assigns a pod to a node.
+pub(crate) async fn assign(
+    server: &Server,
+    namespace: &str,
+    name: &str,
+    binding: &Binding,
+    dry_run: bool,
+) -> Result<(), Status> {
+    let served = pods_of(server)?;
+    let aim = Aim { served: &served, namespace, name, subresource: "binding" };
+    let binding_target = Target { group: "", resource: "pods/binding", name };
+    if !matches!(binding.target.kind.as_str(), "" | "Node") || binding.target.name.is_empty() {
+        let cause = Cause {
+            reason: "FieldValueRequired".into(),
+            message: "Required value".into(),
+            field: "target.name".into(),
+        };
+        let kind = Target { group: "", resource: "Binding", name };
+        return Err(Status::invalid(kind, vec![cause], "target.name: Required value"));
+    }
+    let now = server.now();
+    let change = |object: &mut Object| -> Result<(), Status> {
+        let pod = object.downcast_mut::<Pod>().ok_or_else(|| Status::internal("the stored pod is no pod"))?;
+        if !binding.metadata.uid.is_empty() && binding.metadata.uid != pod.metadata.uid {
+            let why = format!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                binding.metadata.uid, pod.metadata.uid
+            );
+            return Err(Status::conflict(binding_target, &why));
+        }
+        if pod.metadata.deletion_timestamp.is_some() {
+            let why = format!("pod {name} is being deleted, cannot be assigned to a host");
+            return Err(Status::conflict(binding_target, &why));
+        }
+        if !pod.spec.node_name.is_empty() {
+            let why = format!("pod {name} is already assigned to node {:?}", pod.spec.node_name.as_str());
+            return Err(Status::conflict(binding_target, &why));
+        }
+        if !pod.spec.scheduling_gates.is_empty() {
+            return Err(Status::conflict(binding_target, &format!("pod {name} has non-empty .spec.schedulingGates")));
+        }
+        pod.spec.node_name = binding.target.name.clone();
+        pod.status.nominated_node_name = "".into();
+        for (key, value) in binding.metadata.annotations.iter() {
+            pod.metadata.annotations.insert(key.clone(), value.clone());
+        }
+        pod.status.conditions.retain(|c| c.type_ != "PodScheduled");
+        pod.status.conditions.push(PodCondition {
+            type_: "PodScheduled".into(),
+            status: "True".into(),
+            last_transition_time: now,
+            observed_generation: pod.metadata.generation,
+            ..PodCondition::default()
+        });
+        Ok(())
+    };
+    if dry_run {
+        let entry = server.store.get(&aim.key()).ok_or_else(|| Status::not_found(aim.target()))?;
+        return change(&mut (*typed::object(&entry)?).clone());
+    }
+    rewrite(server, &aim, change).await.map(|_| ())
+}
+
+/// `pods/eviction`: deletes a pod if its disruption budgets allow.
+pub(crate) async fn evict(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    call: Call,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    let media = body_media(request.headers())?;
+    let body = http::read_body(request).await?;
+    let gvk = Gvk { group: "policy", version: "v1", kind: "Eviction" };
+    let (object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
+    let eviction = object.downcast_ref::<Eviction>().cloned().unwrap_or_default();
+    if !eviction.metadata.name.is_empty() && eviction.metadata.name != call.info.name {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let asked = eviction.delete_options.as_deref();
+    let mut options = DeleteOptions::default();
+    if let Some(asked) = asked {
+        options.dry_run = crate::options::dry_run(asked.dry_run.iter().map(|d| d.as_str()))?;
+        options.grace_seconds = asked.grace_period_seconds;
+        options.uid = asked.preconditions.as_ref().and_then(|p| p.uid.as_ref()).map(|u| u.to_string());
+        options.resource_version =
+            asked.preconditions.as_ref().and_then(|p| p.resource_version.as_ref()).map(|v| v.to_string());
+    }
+    options.dry_run |= crate::options::dry_run(call.query.all("dryRun"))?;
+    evict_pod(server, served, &call.user, &call.info.namespace, &call.info.name, &options).await?;
+    Ok(created(&call))
+}
+
+/// Deletes a pod if its disruption budgets allow.
+pub(crate) async fn evict_pod(
+    server: &Server,
+    served: &Arc<Served>,
+    user: &corten_access::UserInfo,
+    namespace: &str,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
+    let aim = Aim { served, namespace, name, subresource: "" };
+    let entry = read::get(server, served, namespace, name, "").await?;
+    let object = typed::object(&entry)?;
+    let pod = object.downcast_ref::<Pod>().ok_or_else(|| Status::internal("the stored pod is no pod"))?;
+    if needs_budget(pod) {
+        charge_budget(server, pod, options.dry_run).await?;
+    }
+    delete::delete(server, user, &aim, options).await.map(|_| ())
+}
+
+/// Pods that are over, pending or on their way out disrupt nothing.
+fn needs_budget(pod: &Pod) -> bool {
+    !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed" | "Pending")
+        && pod.metadata.deletion_timestamp.is_none()
+}
+
+async fn charge_budget(server: &Server, pod: &Pod, dry_run: bool) -> Result<(), Status> {
+    let view = server.typed.view();
+    let namespace = pod.metadata.namespace.as_str();
+    let mut matching: Vec<String> = Vec::new();
+    for budget in view.snapshot.list_in::<PodDisruptionBudget>(namespace) {
+        let selects = Selector::from_label_selector(budget.spec.selector.as_deref())
+            .is_ok_and(|s| s.matches(&pod.metadata.labels));
+        if selects {
+            matching.push(budget.metadata.name.to_string());
+        }
+    }
+    let [name] = matching.as_slice() else {
+        return match matching.len() {
+            0 => Ok(()),
+            _ => Err(Status::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+        };
+    };
+    let served = server
+        .catalog()
+        .stored_kind(PodDisruptionBudget::GROUP, PodDisruptionBudget::KIND)
+        .ok_or_else(|| Status::internal("disruption budgets are not served"))?;
+    let now = server.now();
+    let pod_name = pod.metadata.name.clone();
+    let charge = |object: &mut Object| -> Result<(), Status> {
+        let budget = object
+            .downcast_mut::<PodDisruptionBudget>()
+            .ok_or_else(|| Status::internal("the stored disruption budget is none"))?;
+        if budget.status.observed_generation < budget.metadata.generation {
+            return Err(refuse_eviction(
+                name,
+                "Cannot evict pod as it would violate the pod's disruption budget.",
+                &format!("The disruption budget {name} is still being processed by the server."),
+                10,
+            ));
+        }
+        if budget.status.disruptions_allowed <= 0 {
+            let why = format!(
+                "The disruption budget {name} needs {} healthy pods and has {} currently",
+                budget.status.desired_healthy, budget.status.current_healthy
+            );
+            return Err(refuse_eviction(name, "Cannot evict pod as it would violate the pod's disruption budget.", &why, 0));
+        }
+        budget.status.disruptions_allowed -= 1;
+        budget.status.disrupted_pods.insert(pod_name.clone(), now);
+        Ok(())
+    };
+    let aim = Aim { served: &served, namespace, name, subresource: "status" };
+    if dry_run {
+        let entry = read::get(server, &served, namespace, name, "").await?;
+        return charge(&mut (*typed::object(&entry)?).clone());
+    }
+    rewrite(server, &aim, charge).await.map(|_| ())
+}
+
+fn refuse_eviction(_budget: &str, message: &str, cause: &str, retry_after_seconds: i32) -> Status {
+    let mut status = Status::too_many_requests(message, retry_after_seconds);
+    status.details = Some(Box::new(Details {
+        causes: vec![Cause { reason: "DisruptionBudget".into(), message: cause.to_owned(), field: String::new() }],
+        retry_after_seconds,
+        ..Details::default()
+    }));
+    status
+}
+
+/// `log`, `exec`, `attach`, `portforward` of pods and `proxy` of pods, services and nodes.
+pub(crate) async fn stream(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    call: Call,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    if call.info.subresource == "proxy" {
+        return proxy(server, served, call, request).await;
+    }
+    let info = &call.info;
+    let entry = read::get(server, served, &info.namespace, &info.name, "").await?;
+    let object = typed::object(&entry)?;
+    let pod = object.downcast_ref::<Pod>().ok_or_else(|| Status::internal("the stored pod is no pod"))?;
+    if pod.spec.node_name.is_empty() {
+        if info.subresource == "log" {
+            container(pod, call.query.get("container").unwrap_or_default())?;
+            return Ok(http::respond(StatusCode::NO_CONTENT, "text/plain", Answer::empty()));
+        }
+        return Err(Status::bad_request(format!("pod {} does not have a host assigned", pod.metadata.name)));
+    }
+    let place = kubelet(server, &pod.spec.node_name)?;
+    let path = kubelet_path(pod, &call)?;
+    connect::forward(&server.connector, &place, &path, request).await
+}
+
+/// Where a node's kubelet listens.
+pub(crate) fn kubelet(server: &Server, node: &str) -> Result<Place, Status> {
+    let view = server.typed.view();
+    let object = view.snapshot.get::<Node>("", node).ok_or_else(|| {
+        Status::not_found(Target { group: "", resource: "nodes", name: node })
+    })?;
+    let preferred = ["InternalIP", "ExternalIP", "Hostname"];
+    let address = preferred
+        .iter()
+        .find_map(|kind| object.status.addresses.iter().find(|a| a.type_ == *kind))
+        .map(|a| a.address.to_string())
+        .unwrap_or_else(|| node.to_owned());
+    let port = object.status.daemon_endpoints.kubelet_endpoint.port;
+    let port = if port == 0 { 10250 } else { port as u16 };
+    Ok(Place::Kubelet { node: node.to_owned(), host: address, port })
+}
+
+fn kubelet_path(pod: &Pod, call: &Call) -> Result<String, Status> {
+    let (namespace, name) = (&pod.metadata.namespace, &pod.metadata.name);
+    let query = &call.query;
+    let mut parameters: Vec<(String, String)> = Vec::new();
+    let verb = call.info.subresource.as_str();
+    if verb == "portforward" {
+        for port in query.all("ports").chain(query.all("port")) {
+            parameters.push(("port".into(), port.into()));
+        }
+        return Ok(with_query(format!("/portForward/{namespace}/{name}"), &parameters));
+    }
+    let container = container(pod, query.get("container").unwrap_or_default())?;
+    if verb == "log" {
+        for key in ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"] {
+            if let Some(value) = query.get(key) {
+                parameters.push((key.into(), value.into()));
+            }
+        }
+        return Ok(with_query(format!("/containerLogs/{namespace}/{name}/{container}"), &parameters));
+    }
+    for (key, sent) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+        if query.truthy(key) {
+            parameters.push((sent.into(), "1".into()));
+        }
+    }
+    if verb == "exec" {
+        parameters.extend(query.all("command").map(|c| ("command".to_owned(), c.to_owned())));
+    }
+    Ok(with_query(format!("/{verb}/{namespace}/{name}/{container}"), &parameters))
+}
+
+/// The container asked for, or the only one.
+fn container(pod: &Pod, asked: &str) -> Result<String, Status> {
+    let name = &pod.metadata.name;
+    let spec = &pod.spec;
+    let mut all: Vec<&str> = spec.containers.iter().map(|c| c.name.as_str()).collect();
+    if asked.is_empty() {
+        if let [only] = all.as_slice() {
+            return Ok((*only).to_owned());
+        }
+        let mut text = format!("a container name must be specified for pod {name}, choose one of: [{}]", all.join(" "));
+        let inits: Vec<&str> = spec.init_containers.iter().map(|c| c.name.as_str()).collect();
+        if !inits.is_empty() {
+            text.push_str(&format!(" or one of the init containers: [{}]", inits.join(" ")));
+        }
+        return Err(Status::bad_request(text));
+    }
+    all.extend(spec.init_containers.iter().map(|c| c.name.as_str()));
+    all.extend(spec.ephemeral_containers.iter().map(|c| c.ephemeral_container_common.name.as_str()));
+    if all.contains(&asked) {
+        return Ok(asked.to_owned());
+    }
+    Err(Status::bad_request(format!("container {asked} is not valid for pod {name}")))
+}
+
+fn with_query(path: String, parameters: &[(String, String)]) -> String {
+    let mut out = path;
+    for (index, (key, value)) in parameters.iter().enumerate() {
+        out.push(if index == 0 { '?' } else { '&' });
+        out.push_str(key);
+        out.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+                other => out.push_str(&format!("%{other:02X}")),
+            }
+        }
+    }
+    out
+}
+
+/// `[scheme:]name[:port]`.
+fn split_proxy_name(name: &str) -> (&str, &str, &str) {
+    let parts: Vec<&str> = name.split(':').collect();
+    match parts.as_slice() {
+        [scheme @ ("http" | "https"), name, port] => (scheme, name, port),
+        [name, port] => ("", name, port),
+        _ => ("", name, ""),
+    }
+}
+
+async fn proxy(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    call: Call,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    let (scheme, name, port) = split_proxy_name(&call.info.name);
+    let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
+    let path = format!("/{}{query}", call.info.rest);
+    let place = match served.plural.as_str() {
+        "nodes" => kubelet(server, name)?,
+        "pods" => pod_place(server, served, &call, name, port, scheme).await?,
+        _ => service_place(server, &call, name, port, scheme)?,
+    };
+    connect::forward(&server.connector, &place, &path, request).await
+}
+
+fn encryption(scheme: &str) -> Encryption {
+    if scheme == "https" { Encryption::Tls } else { Encryption::Plain }
+}
+
+async fn pod_place(
+    server: &Server,
+    served: &Served,
+    call: &Call,
+    name: &str,
+    port: &str,
+    scheme: &str,
+) -> Result<Place, Status> {
+    let entry = read::get(server, served, &call.info.namespace, name, "").await?;
+    let object = typed::object(&entry)?;
+    let pod = object.downcast_ref::<Pod>().ok_or_else(|| Status::internal("the stored pod is no pod"))?;
+    let number = match port.parse::<u16>() {
+        Ok(number) => number,
+        Err(_) => pod
+            .spec
+            .containers
+            .iter()
+            .flat_map(|c| c.ports.iter())
+            .find(|p| port.is_empty() || p.name == port)
+            .map(|p| p.container_port as u16)
+            .unwrap_or(80),
+    };
+    if pod.status.pod_ip.is_empty() {
+        return Err(Status::bad_request("address not allowed"));
+    }
+    Ok(Place::Address { host: pod.status.pod_ip.to_string(), port: number, tls: encryption(scheme) })
+}
+
+fn service_place(server: &Server, call: &Call, name: &str, port: &str, scheme: &str) -> Result<Place, Status> {
+    use corten_api::core::v1::Service;
+    use corten_api::discovery::v1::EndpointSlice;
+    let view = server.typed.view();
+    let namespace = call.info.namespace.as_str();
+    let service = view
+        .snapshot
+        .get::<Service>(namespace, name)
+        .ok_or_else(|| Status::not_found(Target { group: "", resource: "services", name }))?;
+    let wanted = service.spec.ports.iter().find(|p| {
+        (port.is_empty() && service.spec.ports.len() == 1) || p.name == port || p.port.to_string() == port
+    });
+    let none = || Status::unavailable(format!("no endpoints available for service {:?}", call.info.name));
+    let wanted = wanted.ok_or_else(none)?;
+    let mut places = Vec::new();
+    for slice in view.snapshot.list_in::<EndpointSlice>(namespace) {
+        if slice.metadata.label("kubernetes.io/service-name") != name {
+            continue;
+        }
+        let Some(number) = slice.ports.iter().find(|p| p.name.as_deref().unwrap_or_default() == wanted.name.as_str()).and_then(|p| p.port) else {
+            continue;
+        };
+        let ready = slice.endpoints.iter().filter(|e| e.conditions.ready != Some(false));
+        places.extend(ready.filter_map(|e| e.addresses.first()).map(|a| (a.to_string(), number as u16)));
+    }
+    if places.is_empty() {
+        return Err(none());
+    }
+    let (host, port) = places.swap_remove((server.random() % places.len() as u64) as usize);
+    Ok(Place::Address { host, port, tls: encryption(scheme) })
+}

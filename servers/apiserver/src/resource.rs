@@ -1,0 +1,239 @@
+//! From an authorized request about a resource to a ladder, and from its outcome to an answer in the form the client
+//! accepts. One path for every kind; only subresources with a meaning of their own branch off.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+
+use corten_api::Object;
+use corten_client::Status;
+
+use crate::body::Answer;
+use crate::catalog::Served;
+use crate::encode::{self, Form};
+use crate::http::{self, Call};
+use crate::negotiate::{self, Accepted, Media, Transforms};
+use crate::options::{DeleteOptions, ListOptions, WriteOptions};
+use crate::server::Server;
+use crate::write::{Aim, Change, Written};
+use crate::{decode, delete, patching, read, subresource, watching, write};
+
+/// Media types that bodies and answers may have.
+const MEDIA: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+pub(crate) async fn serve(
+    server: &Arc<Server>,
+    call: Call,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    let catalog = server.catalog();
+    let info = &call.info;
+    let served = catalog
+        .find(&info.group, &info.version, &info.resource)
+        .ok_or_else(Status::no_such_path)?
+        .clone();
+    if served.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch") && served.is_stored() {
+        return Err(Status::no_such_path());
+    }
+    if !info.subresource.is_empty() || !served.is_stored() {
+        return subresource::serve(server, &served, call, request).await;
+    }
+    if !served.verbs.contains(&info.verb) {
+        return Err(Status::method_not_allowed());
+    }
+    match info.verb.as_str() {
+        "get" => get(server, &served, &call).await,
+        "list" => list(server, &served, &call).await,
+        "watch" => watch(server, &served, &call).await,
+        "create" => create(server, &served, call, request).await,
+        "update" => update(server, &served, call, request).await,
+        "patch" => patching::serve(server, &served, call, request).await,
+        "delete" | "deletecollection" => remove(server, &served, call, request).await,
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+/// What the client accepts for objects of a resource.
+pub(crate) fn accepted(call: &Call, served: &Served) -> Result<Accepted, Status> {
+    let transforms = if served.is_custom() { Transforms::JsonOnly } else { Transforms::All };
+    negotiate::accept(&call.headers, &call.query, transforms).map_err(|()| Status::not_acceptable(&MEDIA))
+}
+
+/// The encoding of a request's body.
+pub(crate) fn body_media(headers: &hyper::HeaderMap) -> Result<Media, Status> {
+    negotiate::body_media(headers).map_err(|given| Status::unsupported_media(&MEDIA, &given))
+}
+
+/// What a write request is about.
+pub(crate) fn aim<'a>(served: &'a Arc<Served>, call: &'a Call) -> Aim<'a> {
+    let info = &call.info;
+    // A namespace is its own namespace in a path, not in the store.
+    let namespace = if served.namespaced { info.namespace.as_str() } else { "" };
+    Aim { served, namespace, name: &info.name, subresource: &info.subresource }
+}
+
+async fn get(server: &Arc<Server>, served: &Arc<Served>, call: &Call) -> Result<Response<Answer>, Status> {
+    let accepted = accepted(call, served)?;
+    let aim = aim(served, call);
+    let version = call.query.get("resourceVersion").unwrap_or_default();
+    let entry = read::get(server, served, aim.namespace, aim.name, version).await?;
+    let form = Form::new(served, accepted, server.now()).including(call.query.get("includeObject"));
+    let body = encode::entry(served, &form, &entry)?;
+    Ok(finish(StatusCode::OK, &form, body, accepted.gzip))
+}
+
+fn finish(code: StatusCode, form: &Form, body: Answer, gzip: bool) -> Response<Answer> {
+    let mut response = http::respond(code, form.media.content_type(), body);
+    http::compress(&mut response, gzip);
+    response
+}
+
+async fn list(server: &Arc<Server>, served: &Arc<Served>, call: &Call) -> Result<Response<Answer>, Status> {
+    let accepted = accepted(call, served)?;
+    let options = ListOptions::parse(&call.query, false)?;
+    let namespace = if served.namespaced { call.info.namespace.as_str() } else { "" };
+    let listed = read::list(server, served, namespace, &options).await?;
+    let form = Form::new(served, accepted, server.now()).including(call.query.get("includeObject"));
+    let body = encode::list(served, &form, &listed)?;
+    Ok(finish(StatusCode::OK, &form, body, accepted.gzip))
+}
+
+async fn watch(server: &Arc<Server>, served: &Arc<Served>, call: &Call) -> Result<Response<Answer>, Status> {
+    let accepted = accepted(call, served)?;
+    let options = ListOptions::parse(&call.query, true)?;
+    let namespace = if served.namespaced { call.info.namespace.as_str() } else { "" };
+    let watching = watching::open(server, served, namespace, &options).await?;
+    let form = Form::new(served, accepted, server.now()).including(call.query.get("includeObject"));
+    let content_type = form.media.stream_type();
+    let stop = server.stop_signal();
+    let stream = futures_util::stream::unfold((watching, form, stop), |(mut watching, form, mut stop)| async move {
+        let chunk = tokio::select! {
+            biased;
+            chunk = watching.frames(&form) => chunk?,
+            _ = stop.wait_for(|stopped| *stopped) => return None,
+        };
+        Some((chunk, (watching, form, stop)))
+    });
+    Ok(http::respond(StatusCode::OK, content_type, Answer::Stream(Box::pin(stream))))
+}
+
+async fn create(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    mut call: Call,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    let accepted = accepted(&call, served)?;
+    if !call.info.name.is_empty() {
+        return Err(Status::method_not_allowed());
+    }
+    let options = WriteOptions::parse(&call.query, call.agent())?;
+    let media = body_media(request.headers())?;
+    let body = http::read_body(request).await?;
+    let (object, problems) = decode::object(served, media, &body, options.validation)?;
+    call.warnings.extend(problems);
+    let aim = aim(served, &call);
+    let written = write::create(server, &call.user, &aim, object, &options).await?;
+    answer_written(server, served, accepted, &call, written)
+}
+
+async fn update(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    mut call: Call,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    let accepted = accepted(&call, served)?;
+    let options = WriteOptions::parse(&call.query, call.agent())?;
+    let media = body_media(request.headers())?;
+    let body = http::read_body(request).await?;
+    let (object, problems) = decode::object(served, media, &body, options.validation)?;
+    call.warnings.extend(problems);
+    let aim = aim(served, &call);
+    let written = replace(server, &call, &aim, object, &options).await?;
+    answer_written(server, served, accepted, &call, written)
+}
+
+/// An update, or a create where the kind allows a PUT to make the object.
+pub(crate) async fn replace(
+    server: &Server,
+    call: &Call,
+    aim: &Aim<'_>,
+    mut object: Object,
+    options: &WriteOptions,
+) -> Result<Written, Status> {
+    let served = aim.served;
+    served.default(&mut object);
+    let object = served.to_storage(object)?;
+    let missing = aim.subresource.is_empty() && served.create_on_update() && server.store.get(&aim.key()).is_none();
+    if missing {
+        if object.meta().name != aim.name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                object.meta().name,
+                aim.name
+            )));
+        }
+        let mut as_create = call.info.clone();
+        as_create.verb = "create".into();
+        crate::authorization::authorize(server, &call.user, &as_create, "", "")?;
+        return write::create(server, &call.user, aim, object, options).await;
+    }
+    write::update(server, &call.user, aim, Change::Replace(object), options).await
+}
+
+async fn remove(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    call: Call,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    let accepted = accepted(&call, served)?;
+    let media = body_media(request.headers())?;
+    let body = http::read_body(request).await?;
+    let options = match body.is_empty() {
+        true => DeleteOptions::parse(&call.query)?,
+        false => decode::delete_options(media, &body)?,
+    };
+    let aim = aim(served, &call);
+    let form = Form::new(served, accepted, server.now());
+    if call.info.verb == "deletecollection" {
+        let selection = ListOptions::parse(&call.query, false)?;
+        let objects = delete::collection(server, &call.user, &aim, &selection, &options).await?;
+        let body = encode::objects(served, &form, &objects, server.store.revision())?;
+        return Ok(finish(StatusCode::OK, &form, body, accepted.gzip));
+    }
+    let deleted = delete::delete(server, &call.user, &aim, &options).await?;
+    let shows_object = !deleted.gone
+        || served.strategy().delete_answer() == corten_kinds::DeleteAnswer::Object;
+    let mut response = if shows_object {
+        let body = encode::object(served, &form, &deleted.object)?;
+        finish(StatusCode::OK, &form, body, accepted.gzip)
+    } else {
+        let status = delete::success(&aim, &deleted.object.meta().uid);
+        http::respond(StatusCode::OK, accepted.media.content_type(), encode::status(&status, accepted.media).into())
+    };
+    http::warn(&mut response, &deleted.warnings);
+    Ok(response)
+}
+
+/// The answer to a create, update or patch.
+pub(crate) fn answer_written(
+    server: &Server,
+    served: &Arc<Served>,
+    accepted: Accepted,
+    call: &Call,
+    written: Written,
+) -> Result<Response<Answer>, Status> {
+    let form = Form::new(served, accepted, server.now());
+    let body = match &written.entry {
+        Some(entry) => encode::entry(served, &form, entry)?,
+        None => encode::object(served, &form, &written.object)?,
+    };
+    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = finish(code, &form, body, accepted.gzip);
+    http::warn(&mut response, &call.warnings);
+    http::warn(&mut response, &written.warnings);
+    Ok(response)
+}

@@ -1,0 +1,67 @@
+//! Which objects a list or watch shows: label and field selectors, matched against headers.
+
+use corten_client::Status;
+use corten_meta::{FieldSelector, Selector};
+use corten_store::{Entry, Scope};
+
+use crate::catalog::Served;
+use crate::options::ListOptions;
+
+/// Parsed selectors.
+pub(crate) struct Selection {
+    labels: Selector,
+    fields: FieldSelector,
+}
+
+impl Selection {
+    /// Parses both selectors and refuses fields the kind does not know.
+    pub(crate) fn parse(served: &Served, options: &ListOptions) -> Result<Selection, Status> {
+        let labels = Selector::parse(&options.label_selector)
+            .map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
+        let fields = FieldSelector::parse(&options.field_selector)
+            .map_err(|e| Status::bad_request(format!("invalid field selector: {e}")))?;
+        let known = served.field_labels();
+        for field in fields.fields() {
+            if !matches!(field, "metadata.name" | "metadata.namespace") && !known.contains(&field) {
+                let text = match served.is_custom() {
+                    true => format!("field label not supported: {field}"),
+                    false => format!("Unable to find {:?} that match label selector {:?}, field selector {:?}: field label not supported: {field}",
+                        served.group_version_resource().to_string(), options.label_selector, options.field_selector),
+                };
+                return Err(Status::bad_request(text));
+            }
+        }
+        Ok(Selection { labels, fields })
+    }
+
+    /// Whether nothing is filtered.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    /// The narrowest part of the store that holds everything selected.
+    pub(crate) fn scope(&self, namespace: &str) -> Scope {
+        let name = self.fields.required("metadata.name");
+        match (namespace, name) {
+            ("", None) => match self.fields.required("metadata.namespace") {
+                Some(namespace) => Scope::namespace(namespace),
+                None => Scope::All,
+            },
+            (namespace, None) => Scope::namespace(namespace),
+            ("", Some(_)) => Scope::All,
+            (namespace, Some(name)) => Scope::object(namespace, name),
+        }
+    }
+
+    /// Whether an object is shown.
+    pub(crate) fn selects(&self, entry: &Entry) -> bool {
+        let header = entry.header();
+        (self.labels.is_everything() || self.labels.matches_with(|key| header.label(key)))
+            && (self.fields.is_everything()
+                || self.fields.matches(|field| match field {
+                    "metadata.name" => entry.name(),
+                    "metadata.namespace" => entry.namespace(),
+                    other => header.field(other).unwrap_or_default(),
+                }))
+    }
+}

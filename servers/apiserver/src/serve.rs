@@ -1,0 +1,111 @@
+//! Connections: accept, TLS handshake, HTTP/1.1 or HTTP/2, and the graceful end of it all.
+//! Invariant: a peer that never finishes its handshake or its headers holds one task and no lock, for a bounded time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use corten_access::UserInfo;
+
+use crate::server::Server;
+use crate::{http, tls};
+
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+const HEADER_MAX: Duration = Duration::from_secs(30);
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// Where from.
+    pub address: SocketAddr,
+    /// The user of the client certificate, if one was shown.
+    pub certificate: Option<Arc<UserInfo>>,
+}
+
+/// Serves until `stop` turns true, then lets running requests finish for a while.
+pub(crate) async fn serve(
+    server: Arc<Server>,
+    listener: TcpListener,
+    config: Arc<rustls::ServerConfig>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let acceptor = TlsAcceptor::from(config);
+    let graceful = Arc::new(GracefulShutdown::new());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stopped| *stopped) => break,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let _ = stream.set_nodelay(true);
+                let connection = connection(server.clone(), acceptor.clone(), stream, address, graceful.clone());
+                tokio::spawn(connection);
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: accepting again at once would only spin.
+                tracing::warn!(%error, "accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    if let Ok(graceful) = Arc::try_unwrap(graceful) {
+        let _ = tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await;
+    }
+}
+
+async fn connection(
+    server: Arc<Server>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+    graceful: Arc<GracefulShutdown>,
+) {
+    let stream = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, %address, "TLS handshake");
+            return;
+        }
+        Err(_) => return,
+    };
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first())
+        .and_then(tls::certificate_user)
+        .map(Arc::new);
+    let peer = Peer { address, certificate };
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let (server, peer) = (server.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(http::handle(server, peer, request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .max_concurrent_streams(1000)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        .max_header_list_size(1 << 20);
+    let watcher = graceful.watcher();
+    drop(graceful);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, %address, "connection");
+    }
+}

@@ -1,0 +1,190 @@
+//! One API server: its store, catalog, typed snapshot, keys and settings. Everything a request needs hangs off here,
+//! so a process can hold many of them.
+
+use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use corten_access::{Attributes, Decision, UserInfo};
+use corten_core::Time;
+use corten_store::{Health, Resource, Store};
+use tokio::sync::watch;
+
+use crate::allocate::Ranges;
+use crate::catalog::Catalog;
+use crate::connect::NodeConnector;
+use crate::jwt::TokenKeys;
+use crate::metrics::Metrics;
+use crate::typed::Typed;
+
+/// What a running server was told.
+pub(crate) struct Settings {
+    /// Issuer of service account tokens.
+    pub issuer: String,
+    /// Audiences that the API itself accepts.
+    pub audiences: Vec<String>,
+    /// Tokens given in a file.
+    pub static_tokens: HashMap<String, UserInfo>,
+    /// Whether requests without credentials are `system:anonymous`.
+    pub anonymous: bool,
+    /// Where clients reach the server.
+    pub advertise: SocketAddr,
+    /// `https://host:port`.
+    pub external_url: String,
+    /// Service addresses and node ports.
+    pub ranges: Ranges,
+}
+
+/// The state behind every request.
+pub(crate) struct Server {
+    pub store: Store,
+    pub config: Settings,
+    pub typed: Typed,
+    pub token_keys: TokenKeys,
+    pub metrics: Metrics,
+    pub connector: Arc<dyn NodeConnector>,
+    /// Held while service addresses and ports are chosen and committed.
+    pub allocation: tokio::sync::Mutex<()>,
+    catalog: ArcSwap<Catalog>,
+    bootstrapped: AtomicBool,
+    stopping: watch::Sender<bool>,
+}
+
+impl Server {
+    pub(crate) fn new(
+        store: Store,
+        config: Settings,
+        token_keys: TokenKeys,
+        connector: Arc<dyn NodeConnector>,
+    ) -> Server {
+        let catalog = Arc::new(Catalog::built_in());
+        let typed = Typed::new(&store, &catalog);
+        Server {
+            store,
+            config,
+            typed,
+            token_keys,
+            metrics: Metrics::default(),
+            connector,
+            allocation: tokio::sync::Mutex::new(()),
+            catalog: ArcSwap::new(catalog),
+            bootstrapped: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
+        }
+    }
+
+    /// What is served now.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// Serves something else from now on (custom resources came or went).
+    pub(crate) fn set_catalog(&self, catalog: Catalog) {
+        self.catalog.store(Arc::new(catalog));
+    }
+
+    /// Decides one request on the newest rules.
+    pub(crate) fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        let view = self.typed.view();
+        corten_access::authorize(&view.rules, &view.snapshot, attributes)
+    }
+
+    /// The storage prefix as the store names it.
+    pub(crate) fn resource(&self, prefix: &str) -> Resource {
+        Resource::new(prefix)
+    }
+
+    /// The wall clock.
+    pub(crate) fn now(&self) -> Time {
+        Time::from_unix(self.unix_seconds())
+    }
+
+    /// Seconds since the Unix epoch.
+    pub(crate) fn unix_seconds(&self) -> i64 {
+        self.since_epoch().as_secs() as i64
+    }
+
+    /// Time since the Unix epoch.
+    pub(crate) fn since_epoch(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    /// Whether an RFC 3339 time is over; texts that are not times are.
+    pub(crate) fn is_past(&self, text: &str) -> bool {
+        Time::parse(text).map_or(true, |t| t <= self.now())
+    }
+
+    /// Random bits.
+    pub(crate) fn random(&self) -> u64 {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).expect("the kernel gives randomness");
+        u64::from_le_bytes(bytes)
+    }
+
+    /// A new random uid (UUID version 4).
+    pub(crate) fn uid(&self) -> String {
+        let mut b = [0u8; 16];
+        getrandom::fill(&mut b).expect("the kernel gives randomness");
+        b[6] = b[6] & 0x0f | 0x40;
+        b[8] = b[8] & 0x3f | 0x80;
+        let mut out = String::with_capacity(36);
+        for (i, byte) in b.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                out.push('-');
+            }
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+        out
+    }
+
+    /// `base` and five random characters that spell no words, cut as upstream cuts it.
+    pub(crate) fn generated_name(&self, base: &str) -> String {
+        const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+        const BASE_MAX: usize = 63 - 5;
+        let mut name: String = base.chars().take(BASE_MAX).collect();
+        let mut random = self.random();
+        for _ in 0..5 {
+            name.push(char::from(ALPHABET[(random % ALPHABET.len() as u64) as usize]));
+            random /= ALPHABET.len() as u64;
+        }
+        name
+    }
+
+    /// Whether the store takes writes.
+    pub(crate) fn store_is_open(&self) -> bool {
+        matches!(self.store.health(), Health::Writable)
+    }
+
+    pub(crate) fn is_bootstrapped(&self) -> bool {
+        self.bootstrapped.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_bootstrapped(&self) {
+        self.bootstrapped.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Turns true when the server stops.
+    pub(crate) fn stop_signal(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    pub(crate) fn set_stopping(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Stored objects per resource, for metrics.
+    pub(crate) fn object_counts(&self) -> Vec<(String, usize)> {
+        let all = self.store.snapshot_all();
+        all.resources().map(|r| (r.as_str().to_owned(), all.resource(r).len())).collect()
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -1,0 +1,170 @@
+//! Starting and stopping: from a `Config` to a running server and the handle others hold.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use corten_access::UserInfo;
+use corten_pki::{Identity, KubeconfigUser, Pki};
+use corten_store::engine::fjall::FjallEngine;
+use corten_store::engine::memory::{MemoryDisk, MemoryEngine};
+use corten_store::{Key, Options, Store};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::allocate::Ranges;
+use crate::catalog::Catalog;
+use crate::connect::{NoNodes, NodeConnector};
+use crate::jwt::TokenKeys;
+use crate::local::Local;
+use crate::server::{Server, Settings};
+use crate::{Error, bootstrap, commit, serve, tls};
+
+/// Where the cluster's state is kept.
+#[derive(Clone, Debug)]
+pub enum Disk {
+    /// In memory: gone with the process.
+    Memory,
+    /// In a directory.
+    Directory(PathBuf),
+}
+
+/// What an API server is told.
+pub struct Config {
+    /// Keys and certificates are kept here.
+    pub pki_directory: PathBuf,
+    /// The state.
+    pub disk: Disk,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The address others reach it at; the listening address when none is given.
+    pub advertise: Option<IpAddr>,
+    /// More names for the serving certificate.
+    pub names: Vec<String>,
+    /// DNS domain of the cluster.
+    pub cluster_domain: String,
+    /// Service addresses and node ports.
+    pub ranges: Ranges,
+    /// Bearer tokens with a fixed user.
+    pub static_tokens: HashMap<String, UserInfo>,
+    /// Connections to kubelets.
+    pub connector: Arc<dyn NodeConnector>,
+}
+
+impl Config {
+    /// The usual settings: loopback, a free port, 10.96.0.0/16, node ports 30000-32767.
+    pub fn new(pki_directory: PathBuf, disk: Disk) -> Config {
+        Config {
+            pki_directory,
+            disk,
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            advertise: None,
+            names: Vec::new(),
+            cluster_domain: "cluster.local".into(),
+            ranges: Ranges { services: vec![([10, 96, 0, 0].into(), 16)], node_ports: 30_000..=32_767 },
+            static_tokens: HashMap::new(),
+            connector: Arc::new(NoNodes),
+        }
+    }
+}
+
+/// A running API server. Dropping it does not stop it; call [`ApiServer::stop`].
+pub struct ApiServer {
+    server: Arc<Server>,
+    address: SocketAddr,
+    pki: Pki,
+    task: JoinHandle<()>,
+}
+
+impl ApiServer {
+    /// Opens the store, writes the first objects and serves.
+    pub async fn start(config: Config) -> Result<ApiServer, Error> {
+        let now = SystemTime::now();
+        let pki = Pki::open(&config.pki_directory, now)?;
+        let listener = TcpListener::bind(config.listen).await.map_err(Error::Listen)?;
+        let address = listener.local_addr().map_err(Error::Listen)?;
+        let ip = config.advertise.unwrap_or(match address.ip() {
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        });
+        let advertise = SocketAddr::new(ip, address.port());
+        let mut ips = vec![ip];
+        ips.extend(config.ranges.services.iter().filter_map(|(base, _)| match base {
+            IpAddr::V4(base) => Some(IpAddr::V4(Ipv4Addr::from(u32::from(*base) + 1))),
+            IpAddr::V6(_) => None,
+        }));
+        let pair = pki.api_server(&config.names, &ips, &config.cluster_domain, now)?;
+        let tls = tls::server_config(&pair.certificate, &pair.key, pki.ca.certificate())?;
+        let keys = &pki.service_account;
+        let token_keys = TokenKeys::new(&keys.private, std::slice::from_ref(&keys.public))?;
+        let disk = config.disk.clone();
+        let store = tokio::task::spawn_blocking(move || open_store(disk))
+            .await
+            .map_err(|e| Error::Engine(e.to_string()))??;
+        let issuer = format!("https://kubernetes.default.svc.{}", config.cluster_domain);
+        let settings = Settings {
+            audiences: vec![issuer.clone()],
+            issuer,
+            static_tokens: config.static_tokens,
+            anonymous: true,
+            advertise,
+            external_url: format!("https://{advertise}"),
+            ranges: config.ranges,
+        };
+        let server = Arc::new(Server::new(store, settings, token_keys, config.connector));
+        bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
+        let task = tokio::spawn(serve::serve(server.clone(), listener, tls, server.stop_signal()));
+        Ok(ApiServer { server, address: advertise, pki, task })
+    }
+
+    /// Where clients reach it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `https://host:port`.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// The cluster's keys and certificates.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// An in-process transport that acts as `user`.
+    pub fn local(&self, user: UserInfo) -> Local {
+        Local::new(self.server.clone(), user)
+    }
+
+    /// The text of a kubeconfig for an identity.
+    pub fn kubeconfig(&self, identity: &Identity) -> Result<String, Error> {
+        let pair = self.pki.client(identity, SystemTime::now())?;
+        let user = KubeconfigUser::Certificate(pair);
+        Ok(corten_pki::kubeconfig("corten", &self.url(), self.pki.ca.certificate(), &identity.user(), &user))
+    }
+
+    /// Stops accepting, lets running requests finish for a while, ends watches and closes the store.
+    pub async fn stop(self) {
+        self.server.set_stopping();
+        let _ = self.task.await;
+        let store = self.server.store.clone();
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
+
+fn open_store(disk: Disk) -> Result<Store, Error> {
+    let catalog = Catalog::built_in();
+    let describe = move |key: &Key, stored: &Bytes| commit::describe(&catalog, key, stored);
+    let options = match disk {
+        Disk::Memory => Options::new(MemoryEngine::on(&MemoryDisk::new()), describe),
+        Disk::Directory(path) => {
+            let engine = FjallEngine::open(&path).map_err(|e| Error::Engine(e.to_string()))?;
+            Options::new(engine, describe)
+        }
+    };
+    Ok(Store::open(options)?)
+}

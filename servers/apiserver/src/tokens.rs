@@ -1,0 +1,170 @@
+//! `serviceaccounts/token`: signs tokens for service accounts, bound to a pod, secret or node when asked.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+
+use corten_api::authentication::v1::TokenRequest;
+use corten_api::core::v1::{Pod, Secret, ServiceAccount};
+use corten_api::{Gvk, Object};
+use corten_client::{Cause, Status, Target};
+
+use crate::body::Answer;
+use crate::catalog::Served;
+use crate::encode::{self, Form};
+use crate::http::{self, Call};
+use crate::jwt::{Audience, Bound, Claims, Reference};
+use crate::negotiate::{self, Transforms};
+use crate::options::FieldValidation;
+use crate::resource::body_media;
+use crate::server::Server;
+use crate::{decode, read, typed};
+
+const EXPIRATION_MIN: i64 = 600;
+const EXPIRATION_MAX: i64 = 1 << 32;
+const EXPIRATION_DEFAULT: i64 = 3600;
+/// What kubelets ask for: such tokens are extended, for clients that do not read them again.
+const EXTENDABLE: i64 = 3607;
+const EXTENDED: i64 = 365 * 86_400;
+
+pub(crate) async fn request(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    call: Call,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Status> {
+    let accepted = negotiate::accept(&call.headers, &call.query, Transforms::None)
+        .map_err(|()| Status::not_acceptable(&["application/json"]))?;
+    let media = body_media(request.headers())?;
+    let body = http::read_body(request).await?;
+    let gvk = Gvk { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
+    let (object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
+    let wanted = object.downcast_ref::<TokenRequest>().cloned().unwrap_or_default();
+    let answer = sign(server, served, &call.info.namespace, &call.info.name, wanted).await?;
+    let form = Form::new(served, accepted, server.now());
+    let body = encode::any_object(&form, &answer)?;
+    Ok(http::respond(StatusCode::CREATED, form.media.content_type(), body))
+}
+
+/// The token request with its status filled in.
+pub(crate) async fn sign(
+    server: &Server,
+    served: &Served,
+    namespace: &str,
+    name: &str,
+    mut request: TokenRequest,
+) -> Result<Object, Status> {
+    let entry = read::get(server, served, namespace, name, "").await?;
+    let object = typed::object(&entry)?;
+    let account =
+        object.downcast_ref::<ServiceAccount>().ok_or_else(|| Status::internal("the stored account is none"))?;
+    let default_audience = request.spec.audiences.is_empty();
+    if default_audience {
+        request.spec.audiences = server.config.audiences.iter().map(String::as_str).collect();
+    }
+    let seconds = request.spec.expiration_seconds.unwrap_or(EXPIRATION_DEFAULT);
+    check_expiration(name, seconds)?;
+    let reference = bound_object(server, namespace, account, &request)?;
+    let now = server.unix_seconds();
+    let mut lifetime = seconds;
+    let mut warn_after = None;
+    let pod_bound = reference.pod.is_some();
+    if default_audience && seconds == EXTENDABLE && pod_bound {
+        warn_after = Some(now + seconds);
+        lifetime = EXTENDED;
+    }
+    let claims = Claims {
+        aud: Audience(request.spec.audiences.iter().map(|a| a.to_string()).collect()),
+        exp: now + lifetime,
+        iat: now,
+        nbf: now,
+        iss: server.config.issuer.clone(),
+        jti: server.uid(),
+        sub: format!("system:serviceaccount:{namespace}:{name}"),
+        kubernetes: Some(Bound {
+            namespace: namespace.to_owned(),
+            serviceaccount: Reference { name: name.to_owned(), uid: account.metadata.uid.to_string() },
+            warnafter: warn_after,
+            ..reference
+        }),
+        ..Claims::default()
+    };
+    let token = server.token_keys.sign(&claims).map_err(Status::internal)?;
+    request.metadata.name = account.metadata.name.clone();
+    request.metadata.namespace = account.metadata.namespace.clone();
+    request.metadata.creation_timestamp = server.now();
+    request.spec.expiration_seconds = Some(seconds);
+    request.status.token = token.into();
+    request.status.expiration_timestamp = corten_core::Time::from_unix(now + seconds);
+    Ok(request.into())
+}
+
+fn check_expiration(name: &str, seconds: i64) -> Result<(), Status> {
+    let why = match seconds {
+        s if s < EXPIRATION_MIN => "may not specify a duration less than 10 minutes",
+        s if s > EXPIRATION_MAX => "may not specify a duration larger than 2^32 seconds",
+        _ => return Ok(()),
+    };
+    let message = format!("Invalid value: {seconds}: {why}");
+    let text = format!("spec.expirationSeconds: {message}");
+    let cause = Cause { reason: "FieldValueInvalid".into(), message, field: "spec.expirationSeconds".into() };
+    let target = Target { group: "authentication.k8s.io", resource: "TokenRequest", name };
+    Err(Status::invalid(target, vec![cause], &text))
+}
+
+/// The object a token is bound to, checked to be the one meant.
+fn bound_object(
+    server: &Server,
+    namespace: &str,
+    account: &ServiceAccount,
+    request: &TokenRequest,
+) -> Result<Bound, Status> {
+    let Some(reference) = &request.spec.bound_object_ref else { return Ok(Bound::default()) };
+    let view = server.typed.view();
+    let name = reference.name.as_str();
+    let found = |uid: &str, resource: &str| -> Result<Reference, Status> {
+        if !reference.uid.is_empty() && reference.uid != uid {
+            let why = format!(
+                "the UID in the bound object reference ({}) does not match the UID in record. The object might have \
+                 been deleted and then recreated",
+                reference.uid
+            );
+            return Err(Status::conflict(Target { group: "", resource, name }, &why));
+        }
+        Ok(Reference { name: name.to_owned(), uid: uid.to_owned() })
+    };
+    let missing = |resource: &'static str| Status::not_found(Target { group: "", resource, name });
+    match (reference.api_version.as_str(), reference.kind.as_str()) {
+        ("v1", "Pod") => {
+            let pod = view.snapshot.get::<Pod>(namespace, name).ok_or_else(|| missing("pods"))?;
+            if pod.spec.service_account_name != account.metadata.name {
+                return Err(Status::bad_request(format!(
+                    "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+                    account.metadata.name.as_str()
+                )));
+            }
+            let mut bound = Bound { pod: Some(found(&pod.metadata.uid, "pods")?), ..Bound::default() };
+            if !pod.spec.node_name.is_empty() {
+                let node = view.snapshot.get::<corten_api::core::v1::Node>("", &pod.spec.node_name);
+                bound.node = Some(Reference {
+                    name: pod.spec.node_name.to_string(),
+                    uid: node.map(|n| n.metadata.uid.to_string()).unwrap_or_default(),
+                });
+            }
+            Ok(bound)
+        }
+        ("v1", "Secret") => {
+            let secret = view.snapshot.get::<Secret>(namespace, name).ok_or_else(|| missing("secrets"))?;
+            Ok(Bound { secret: Some(found(&secret.metadata.uid, "secrets")?), ..Bound::default() })
+        }
+        ("v1", "Node") => {
+            let node = view
+                .snapshot
+                .get::<corten_api::core::v1::Node>("", name)
+                .ok_or_else(|| missing("nodes"))?;
+            Ok(Bound { node: Some(found(&node.metadata.uid, "nodes")?), ..Bound::default() })
+        }
+        (version, kind) => Err(Status::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}"))),
+    }
+}

@@ -1,0 +1,171 @@
+//! The typed view of the store that rules read: every object decoded once, and the access rules compiled from it.
+//! Invariant: a view taken after a commit was answered holds that commit. Nothing runs in the background: taking a view
+//! drains what has happened since the last one.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use corten_access::Rules;
+use corten_api::Object;
+use corten_client::Status;
+use corten_meta::{ObjectKey, Snapshot, Table};
+use corten_store::{Entry, Event, Revision, Scope, Store, Watch};
+
+use crate::catalog::{Catalog, Served};
+
+/// Typed objects and compiled rules at one revision.
+pub(crate) struct View {
+    pub snapshot: Snapshot,
+    pub rules: Arc<Rules>,
+    revision: Revision,
+}
+
+struct Tail {
+    served: Arc<Served>,
+    watch: Watch,
+}
+
+struct Tails {
+    tails: Vec<Tail>,
+    events: Vec<Arc<Event>>,
+}
+
+/// Keeps the newest view.
+pub(crate) struct Typed {
+    store: Store,
+    view: ArcSwap<View>,
+    tails: Mutex<Tails>,
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+impl Typed {
+    /// Reads everything there is.
+    pub(crate) fn new(store: &Store, catalog: &Catalog) -> Typed {
+        let mut snapshot = Snapshot::default();
+        let mut tails = Vec::new();
+        for served in catalog.stored() {
+            let tail = start(store, served.clone(), &mut snapshot);
+            tails.push(tail);
+        }
+        let revision = Revision(0);
+        let rules = Arc::new(Rules::build(&snapshot));
+        Typed {
+            store: store.clone(),
+            view: ArcSwap::from_pointee(View { snapshot, rules, revision }),
+            tails: Mutex::new(Tails { tails, events: Vec::new() }),
+        }
+    }
+
+    /// Follows a resource that is served only now (a custom one).
+    pub(crate) fn follow(&self, served: Arc<Served>) {
+        let mut tails = self.tails.lock();
+        if tails.tails.iter().any(|t| t.served.storage == served.storage) {
+            return;
+        }
+        let view = self.view.load();
+        let mut snapshot = view.snapshot.clone();
+        let tail = start(&self.store, served, &mut snapshot);
+        tails.tails.push(tail);
+        let next = View { snapshot, rules: view.rules.clone(), revision: view.revision };
+        self.view.store(Arc::new(next));
+    }
+
+    /// The newest view.
+    pub(crate) fn view(&self) -> Arc<View> {
+        let revision = self.store.revision();
+        let view = self.view.load_full();
+        if view.revision >= revision {
+            return view;
+        }
+        let mut tails = self.tails.lock();
+        let view = self.view.load_full();
+        if view.revision >= revision {
+            return view;
+        }
+        let revision = self.store.revision();
+        let mut snapshot = view.snapshot.clone();
+        let mut rbac = false;
+        let Tails { tails, events } = &mut *tails;
+        for tail in tails.iter_mut() {
+            let changed = drain(&self.store, tail, events, &mut snapshot);
+            rbac |= changed && tail.served.group == RBAC;
+        }
+        snapshot.set_revision(corten_meta::Revision(revision.0));
+        let rules = if rbac { Arc::new(Rules::build(&snapshot)) } else { view.rules.clone() };
+        let next = Arc::new(View { snapshot, rules, revision });
+        self.view.store(next.clone());
+        next
+    }
+
+    /// The newest view, for a write ladder.
+    pub(crate) fn fresh(&self, _server: &crate::server::Server) -> Arc<View> {
+        self.view()
+    }
+
+    /// The newest typed snapshot.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.view().snapshot.clone()
+    }
+}
+
+/// Puts what is stored into the snapshot and follows it from there.
+fn start(store: &Store, served: Arc<Served>, snapshot: &mut Snapshot) -> Tail {
+    loop {
+        let stored = store.snapshot(&served.storage);
+        if let Ok(watch) = store.watch(&served.storage, Scope::All, stored.revision()) {
+            let mut all = Table::new();
+            for entry in stored.iter() {
+                if let Ok(object) = object(entry) {
+                    all.insert(key(entry), object);
+                }
+            }
+            snapshot.replace(&served.storage_resource(), all);
+            snapshot.set_revision(corten_meta::Revision(stored.revision().0));
+            return Tail { served, watch };
+        }
+    }
+}
+
+fn drain(store: &Store, tail: &mut Tail, events: &mut Vec<Arc<Event>>, snapshot: &mut Snapshot) -> bool {
+    events.clear();
+    if tail.watch.try_batch(events, usize::MAX).is_err() {
+        *tail = start(store, tail.served.clone(), snapshot);
+        return true;
+    }
+    if events.is_empty() {
+        return false;
+    }
+    let resource = tail.served.storage_resource();
+    for event in events.drain(..) {
+        match event.entry() {
+            Some(entry) => {
+                if let Ok(object) = object(entry) {
+                    snapshot.insert(&resource, key(entry), object);
+                }
+            }
+            None => {
+                snapshot.remove(&resource, &key(event.latest()));
+            }
+        }
+    }
+    true
+}
+
+fn key(entry: &Entry) -> ObjectKey {
+    ObjectKey::new(entry.namespace(), entry.name())
+}
+
+/// The typed object of an entry, decoded at most once while it stays in memory.
+pub(crate) fn object(entry: &Entry) -> Result<Arc<Object>, Status> {
+    let any = entry.object_or(|entry| {
+        let mut object = crate::decode::stored(None, entry.stored())
+            .map_err(|e| Status::internal(format!("decode the stored object {}: {e}", entry.key())))?;
+        object.meta_mut().resource_version = entry.mod_revision().to_string().into();
+        let any: corten_store::AnyObject = Arc::new(object);
+        Ok::<_, Status>((any, entry.stored().len() * 3))
+    })?;
+    any.downcast::<Object>().map_err(|_| Status::internal(format!("{} holds no object", entry.key())))
+}

@@ -1,0 +1,211 @@
+//! Watches: where one starts, what it shows, when it ends. One event is encoded once per format and version and shared
+//! by all watchers. Invariant: a watch never skips; one that falls behind ends with 410.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use corten_client::Status;
+use corten_store::{Compacted, Entry, Event, Revision, Transition, Watch, WatchEnd};
+use tokio::time::Instant;
+
+use crate::catalog::Served;
+use crate::encode::{self, EventType, Form};
+use crate::options::{ListOptions, Match};
+use crate::selection::Selection;
+use crate::server::Server;
+
+/// How often a quiet watch says how far it has got.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Events looked at in one go.
+const BATCH_MAX: usize = 256;
+/// When no timeout is given, as upstream's --min-request-timeout (doubled at most by chance).
+const TIMEOUT_MIN: u64 = 1800;
+
+/// An open watch: entries to show first, then events.
+pub(crate) struct Watching {
+    served: Arc<Served>,
+    selection: Selection,
+    first: VecDeque<Arc<Entry>>,
+    /// The bookmark after the initial events, at this revision.
+    initial_end: Option<Revision>,
+    events: VecDeque<Arc<Event>>,
+    source: Source,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    deadline: Instant,
+    seen: Revision,
+    ended: bool,
+}
+
+enum Source {
+    Open(Watch),
+    /// Ends at once with 410.
+    Expired(Compacted),
+}
+
+/// One thing a watch shows.
+pub(crate) enum Shown {
+    /// An object came, changed or left.
+    Entry { kind: EventType, entry: Arc<Entry>, event: Option<Arc<Event>>, revision: Revision },
+    /// Everything up to here was shown; `initial` ends the initial events.
+    Bookmark { revision: Revision, initial: bool },
+    /// The watch cannot go on.
+    Error(Status),
+}
+
+/// Opens a watch.
+pub(crate) async fn open(
+    server: &Server,
+    served: &Arc<Served>,
+    namespace: &str,
+    options: &ListOptions,
+) -> Result<Watching, Status> {
+    let selection = Selection::parse(served, options)?;
+    let scope = selection.scope(namespace);
+    let asked = Revision(options.revision()?);
+    let from_now = matches!(options.resource_version.as_str(), "" | "0") || options.initial_events;
+    let mut first = VecDeque::new();
+    let mut initial_end = None;
+    let mut start = asked;
+    if from_now {
+        if options.initial_events && options.version_match == Match::NotOlderThan {
+            crate::read::wait_fresh(server, asked).await?;
+        }
+        let snapshot = server.store.snapshot(&served.storage);
+        start = snapshot.revision();
+        let wanted = options.initial_events || options.version_match == Match::Unset;
+        if wanted {
+            first.extend(snapshot.range(&scope, None).filter(|e| selection.selects(e)).cloned());
+        }
+        if options.initial_events && options.bookmarks {
+            initial_end = Some(start);
+        }
+    }
+    let source = match server.store.watch(&served.storage, scope, start) {
+        Ok(watch) => Source::Open(watch),
+        Err(compacted) => Source::Expired(compacted),
+    };
+    let now = Instant::now();
+    let seconds = options.timeout_seconds.filter(|s| *s > 0).unwrap_or_else(|| {
+        TIMEOUT_MIN + server.random() % TIMEOUT_MIN
+    });
+    Ok(Watching {
+        served: served.clone(),
+        selection,
+        first,
+        initial_end,
+        events: VecDeque::new(),
+        source,
+        bookmarks: options.bookmarks,
+        next_bookmark: now + BOOKMARK_EVERY,
+        deadline: now + Duration::from_secs(seconds),
+        seen: start,
+        ended: false,
+    })
+}
+
+impl Watching {
+    /// What is to be shown next; `None` = the watch has ended. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Shown> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            if let Some(shown) = self.ready() {
+                return Some(shown);
+            }
+            let watch = match &mut self.source {
+                Source::Open(watch) => watch,
+                Source::Expired(compacted) => {
+                    self.ended = true;
+                    let text = format!("too old resource version: {} ({})", compacted.requested, compacted.oldest);
+                    return Some(Shown::Error(Status::expired(text)));
+                }
+            };
+            let mut batch = Vec::new();
+            tokio::select! {
+                biased;
+                got = watch.next_batch(&mut batch, BATCH_MAX) => match got {
+                    Ok(()) => self.events.extend(batch),
+                    Err(WatchEnd::Closed) => self.ended = true,
+                    Err(WatchEnd::TooSlow { seen, oldest }) => {
+                        self.ended = true;
+                        let text = format!("too old resource version: {seen} ({oldest})");
+                        return Some(Shown::Error(Status::expired(text)));
+                    }
+                },
+                () = tokio::time::sleep_until(self.deadline) => {
+                    self.ended = true;
+                    if self.bookmarks {
+                        return Some(Shown::Bookmark { revision: self.progress(), initial: false });
+                    }
+                }
+                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
+                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                    return Some(Shown::Bookmark { revision: self.progress(), initial: false });
+                }
+            }
+        }
+    }
+
+    /// What can be shown without waiting.
+    pub(crate) fn ready(&mut self) -> Option<Shown> {
+        if let Some(entry) = self.first.pop_front() {
+            let revision = entry.mod_revision();
+            return Some(Shown::Entry { kind: EventType::Added, entry, event: None, revision });
+        }
+        if let Some(revision) = self.initial_end.take() {
+            return Some(Shown::Bookmark { revision, initial: true });
+        }
+        while let Some(event) = self.events.pop_front() {
+            self.seen = event.revision();
+            let revision = event.revision();
+            let (kind, entry) = match event.transition(|entry| self.selection.selects(entry)) {
+                None => continue,
+                Some(Transition::Enter(entry)) => (EventType::Added, entry.clone()),
+                Some(Transition::Change(entry)) => (EventType::Modified, entry.clone()),
+                Some(Transition::Leave(entry)) => (EventType::Deleted, entry.clone()),
+            };
+            return Some(Shown::Entry { kind, entry, event: Some(event.clone()), revision });
+        }
+        None
+    }
+
+    fn progress(&mut self) -> Revision {
+        match &mut self.source {
+            Source::Open(watch) if self.events.is_empty() => watch.progress(),
+            _ => self.seen,
+        }
+    }
+
+    /// The frames of everything that can be shown now, at most `BATCH_MAX` of them, after waiting for the first.
+    pub(crate) async fn frames(&mut self, form: &Form) -> Option<Bytes> {
+        let first = self.next().await?;
+        let first = self.frame(form, first);
+        let Some(second) = self.ready() else { return Some(first) };
+        let mut joined = Vec::with_capacity(first.len() * 4);
+        joined.extend_from_slice(&first);
+        joined.extend_from_slice(&self.frame(form, second));
+        for _ in 0..BATCH_MAX {
+            let Some(shown) = self.ready() else { break };
+            joined.extend_from_slice(&self.frame(form, shown));
+        }
+        Some(joined.into())
+    }
+
+    fn frame(&mut self, form: &Form, shown: Shown) -> Bytes {
+        let made = match shown {
+            Shown::Entry { kind, entry, event, revision } => {
+                encode::event(&self.served, form, kind, &entry, event.as_deref(), revision)
+            }
+            Shown::Bookmark { revision, initial } => encode::bookmark(&self.served, form, revision, initial),
+            Shown::Error(status) => Ok(encode::error_event(form, &status)),
+        };
+        made.unwrap_or_else(|status| {
+            self.ended = true;
+            encode::error_event(form, &status)
+        })
+    }
+}

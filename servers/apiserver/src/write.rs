@@ -1,0 +1,252 @@
+//! The write ladder: mutate -> default -> admit -> prepare -> validate -> admit -> commit, read top-down in `create`
+//! and `update`. Invariant: whatever is committed was prepared and validated against exactly the version it replaces;
+//! patches and unconditional updates run the ladder again on the fresh object when they lose a race.
+
+use std::sync::Arc;
+
+use corten_access::UserInfo;
+use corten_access::admission::Operation;
+use corten_api::Object;
+use corten_client::{Status, Target};
+use corten_store::{Entry, Key, Precondition, Transaction};
+
+use crate::admit::{self, Admission};
+use crate::catalog::Served;
+use crate::commit::{self, Committing};
+use crate::options::WriteOptions;
+use crate::server::Server;
+use crate::{allocate, metadata, tracking, typed};
+
+/// How often a write that lost a race is run again.
+const RETRIES_MAX: usize = 50;
+/// How many names are tried for `generateName`.
+const NAMES_MAX: usize = 8;
+
+/// What a write is about.
+#[derive(Clone)]
+pub(crate) struct Aim<'a> {
+    pub served: &'a Arc<Served>,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub subresource: &'a str,
+}
+
+impl Aim<'_> {
+    /// As messages name it.
+    pub(crate) fn target(&self) -> Target<'_> {
+        Target { group: &self.served.group, resource: &self.served.plural, name: self.name }
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        Key::new(&self.served.storage, self.namespace, self.name)
+    }
+}
+
+/// What came of a write.
+pub(crate) struct Written {
+    /// The object as it is now, or would be (dry run).
+    pub object: Arc<Object>,
+    /// Its entry, when it was committed.
+    pub entry: Option<Arc<Entry>>,
+    /// Whether it did not exist before.
+    pub created: bool,
+    /// For `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// Creates an object.
+pub(crate) async fn create(
+    server: &Server,
+    user: &UserInfo,
+    aim: &Aim<'_>,
+    object: Object,
+    options: &WriteOptions,
+) -> Result<Written, Status> {
+    let generated = object.meta().name.is_empty() && !object.meta().generate_name.is_empty();
+    let tries = if generated { NAMES_MAX } else { 1 };
+    let mut object = Some(object);
+    for attempt in 1..=tries {
+        let last = attempt == tries;
+        let fresh = if last { object.take() } else { object.clone() };
+        let Some(fresh) = fresh else { break };
+        match create_once(server, user, aim, fresh, options).await {
+            Err(status) if generated && status.is_already_exists() && !last => continue,
+            Err(mut status) if generated && status.is_already_exists() => {
+                status.message = format!("{}, the server was not able to generate a unique name for the object", status.message);
+                return Err(status);
+            }
+            other => return other,
+        }
+    }
+    Err(Status::internal("creating the object ended without an answer"))
+}
+
+async fn create_once(
+    server: &Server,
+    user: &UserInfo,
+    aim: &Aim<'_>,
+    mut object: Object,
+    options: &WriteOptions,
+) -> Result<Written, Status> {
+    let served = aim.served;
+    served.default(&mut object);
+    let mut object = served.to_storage(object)?;
+    metadata::fill(server, &mut object, aim)?;
+    let name = object.meta().name.to_string();
+    let aim = Aim { name: &name, ..aim.clone() };
+    let view = server.typed.fresh(server);
+    let admission = Admission::new(server, &view, user, &aim, Operation::Create, None, options.dry_run);
+    let mut warnings = admit::mutate(&admission, &mut object)?;
+    served.default_storage(&mut object);
+    let allocation = allocate::for_create(server, served, &mut object, options.dry_run).await?;
+    let cx = admission.context();
+    served.prepare_create(&cx, &mut object);
+    metadata::check_create(served, &aim, &object, served.validate_create(&cx, &object))?;
+    warnings.extend(served.warnings(&cx, &object, None));
+    let outcome = admit::validate(&admission, Some(&object))?;
+    warnings.extend(outcome.warnings);
+    tracking::update(served, None, &mut object, options, "", cx.now);
+    if options.dry_run {
+        if server.store.get(&aim.key()).is_some() {
+            return Err(Status::already_exists(aim.target()));
+        }
+        return Ok(Written { object: Arc::new(object), entry: None, created: true, warnings });
+    }
+    let mut transaction =
+        Transaction::put(commit::put(served, aim.key(), object)?.when(Precondition::MustNotExist));
+    for charge in outcome.charges {
+        transaction = transaction.and(commit::charge(server, charge)?);
+    }
+    for op in allocation.ops {
+        transaction = transaction.and(op);
+    }
+    match commit::commit(server, transaction).await? {
+        Committing::Done(committed) => {
+            let entry = committed.entry().cloned().ok_or_else(|| Status::internal("the commit wrote nothing"))?;
+            let object = typed::object(&entry)?;
+            Ok(Written { object, entry: Some(entry), created: true, warnings })
+        }
+        Committing::Lost(conflict) if conflict.op == 0 => {
+            let mut status = Status::already_exists(aim.target());
+            if conflict.current.is_some_and(|e| typed::object(&e).is_ok_and(|o| o.meta().deletion_timestamp.is_some())) {
+                status.message = format!("object is being deleted: {}", status.message);
+            }
+            Err(status)
+        }
+        Committing::Lost(_) => Err(Status::conflict(
+            aim.target(),
+            "a resource quota or an allocation changed at the same time; please try again",
+        )),
+    }
+}
+
+/// What an update makes of the stored object.
+pub(crate) enum Change<'a> {
+    /// Replaces it with the client's object (in storage version, defaulted).
+    Replace(Object),
+    /// Computes it from the stored object, again after every lost race. `None` = no change is wanted.
+    Compute(&'a (dyn Fn(&Object) -> Result<Object, Status> + Sync)),
+}
+
+/// Updates an object. `aim.subresource` selects the part.
+pub(crate) async fn update(
+    server: &Server,
+    user: &UserInfo,
+    aim: &Aim<'_>,
+    change: Change<'_>,
+    options: &WriteOptions,
+) -> Result<Written, Status> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        match update_once(server, user, aim, &change, options).await? {
+            Some(written) => return Ok(written),
+            None if attempt >= RETRIES_MAX => return Err(Status::modified(aim.target())),
+            None => {}
+        }
+    }
+}
+
+/// One run of the ladder; `None` when a race was lost that may be run again.
+async fn update_once(
+    server: &Server,
+    user: &UserInfo,
+    aim: &Aim<'_>,
+    change: &Change<'_>,
+    options: &WriteOptions,
+) -> Result<Option<Written>, Status> {
+    let served = aim.served;
+    let current = server.store.get(&aim.key()).ok_or_else(|| Status::not_found(aim.target()))?;
+    let old = typed::object(&current)?;
+    let (mut object, again) = match change {
+        Change::Replace(object) => (object.clone(), object.meta().resource_version.is_empty()),
+        Change::Compute(compute) => (compute(&old)?, true),
+    };
+    let pinned = metadata::check_versions(served, aim, &object, &current)?;
+    let again = again && !pinned;
+    metadata::carry_over(&mut object, &old, aim)?;
+    let view = server.typed.fresh(server);
+    let admission = Admission::new(server, &view, user, aim, Operation::Update, Some(&old), options.dry_run);
+    let mut warnings = admit::mutate(&admission, &mut object)?;
+    served.default_storage(&mut object);
+    let allocation = allocate::for_update(server, served, aim, &mut object, &old, options.dry_run).await?;
+    let cx = admission.context();
+    served.prepare_update(&cx, aim.subresource, &mut object, &old);
+    let found = served.validate_update(&cx, aim.subresource, &object, &old);
+    metadata::check_update(served, aim, &object, &old, found)?;
+    warnings.extend(served.warnings(&cx, &object, Some(&old)));
+    let outcome = admit::validate(&admission, Some(&object))?;
+    warnings.extend(outcome.warnings);
+    tracking::update(served, Some(&old), &mut object, options, aim.subresource, cx.now);
+    if options.dry_run {
+        return Ok(Some(Written { object: Arc::new(object), entry: None, created: false, warnings }));
+    }
+    let gone = metadata::is_finished(&object, &old);
+    let put = commit::put(served, aim.key(), object)?;
+    if put.stored == *current.stored() {
+        return Ok(Some(Written { object: old, entry: Some(current), created: false, warnings }));
+    }
+    let precondition = Precondition::ModRevision(current.mod_revision());
+    if gone {
+        return finish(server, aim, put, precondition, warnings, again).await;
+    }
+    let mut transaction = Transaction::put(put.when(precondition));
+    for charge in outcome.charges {
+        transaction = transaction.and(commit::charge(server, charge)?);
+    }
+    for op in allocation.ops {
+        transaction = transaction.and(op);
+    }
+    match commit::commit(server, transaction).await? {
+        Committing::Done(committed) => {
+            let entry = committed.entry().cloned().ok_or_else(|| Status::internal("the commit wrote nothing"))?;
+            let object = typed::object(&entry)?;
+            Ok(Some(Written { object, entry: Some(entry), created: false, warnings }))
+        }
+        Committing::Lost(_) if again => Ok(None),
+        Committing::Lost(_) => Err(Status::modified(aim.target())),
+    }
+}
+
+/// The update that took away the last finalizer of an object being deleted: it is deleted instead of written.
+async fn finish(
+    server: &Server,
+    aim: &Aim<'_>,
+    put: corten_store::Put,
+    precondition: Precondition,
+    warnings: Vec<String>,
+    again: bool,
+) -> Result<Option<Written>, Status> {
+    let object = commit::object_of(aim.served, &put)?;
+    let mut transaction = Transaction::delete(aim.key(), precondition);
+    for op in allocate::for_delete(server, aim.served, &object) {
+        transaction = transaction.and(op);
+    }
+    match commit::commit(server, transaction).await? {
+        Committing::Done(_) => {
+            Ok(Some(Written { object: Arc::new(object), entry: None, created: false, warnings }))
+        }
+        Committing::Lost(_) if again => Ok(None),
+        Committing::Lost(_) => Err(Status::modified(aim.target())),
+    }
+}

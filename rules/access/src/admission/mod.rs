@@ -1,0 +1,118 @@
+//! Built-in admission: what may be written beyond what roles allow, and what is filled in on the way.
+//!
+//! Invariant: plugins run in upstream's order, mutation before validation; the first refusal ends the request.
+
+mod namespace;
+mod node_restriction;
+mod priority;
+mod service_account;
+mod tolerations;
+
+use crate::attributes::UserInfo;
+use crate::rbac::Rules;
+use corten_api::Object;
+use corten_core::Time;
+use corten_meta::{GroupVersionKind, GroupVersionResource, Snapshot};
+
+/// What a request does to an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Makes one.
+    Create,
+    /// Changes one.
+    Update,
+    /// Deletes one.
+    Delete,
+    /// Opens a stream or a proxy.
+    Connect,
+}
+
+/// Everything that admission may look at beside the object.
+#[derive(Debug)]
+pub struct Review<'a> {
+    /// The state of the cluster.
+    pub snapshot: &'a Snapshot,
+    /// Compiled RBAC.
+    pub rules: &'a Rules,
+    /// The moment of the request.
+    pub now: &'a Time,
+    /// A random number, for names.
+    pub random: u64,
+    /// Who asks.
+    pub user: &'a UserInfo,
+    /// What is done.
+    pub operation: Operation,
+    /// The kind.
+    pub kind: &'a GroupVersionKind,
+    /// The resource.
+    pub resource: &'a GroupVersionResource,
+    /// Empty, or `status` …
+    pub subresource: &'a str,
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The name.
+    pub name: &'a str,
+    /// Nothing will be stored.
+    pub dry_run: bool,
+    /// The object as it is stored.
+    pub old: Option<&'a Object>,
+}
+
+impl Review<'_> {
+    /// Whether the request is about `resource` of `group` itself, not about a subresource.
+    fn is(&self, group: &str, resource: &str) -> bool {
+        self.is_part(group, resource, "")
+    }
+
+    fn is_part(&self, group: &str, resource: &str, subresource: &str) -> bool {
+        self.resource.group == group
+            && self.resource.resource == resource
+            && self.subresource == subresource
+    }
+}
+
+/// A refusal. With code 403 the message lacks the leading `pods "x" is forbidden: `, which the API server adds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Denial {
+    /// HTTP status code.
+    pub code: u16,
+    /// Status reason.
+    pub reason: &'static str,
+    /// The text that people read.
+    pub message: String,
+}
+
+impl Denial {
+    fn forbidden(message: impl Into<String>) -> Denial {
+        Denial {
+            code: 403,
+            reason: "Forbidden",
+            message: message.into(),
+        }
+    }
+}
+
+/// What validating admission found beside refusals.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Texts for Warning headers.
+    pub warnings: Vec<String>,
+    /// ResourceQuota objects with the usage that this request adds.
+    pub charges: Vec<Object>,
+}
+
+/// Fills in what built-in admission fills in, and refuses what must not be written. Returns warnings.
+pub fn mutate(review: &Review, object: &mut Object) -> Result<Vec<String>, Denial> {
+    namespace::check(review)?;
+    priority::mutate(review, object)?;
+    service_account::mutate(review, object)?;
+    tolerations::mutate(review, object);
+    Ok(Vec::new())
+}
+
+/// Refuses what must not be written in its final form; `object` is missing for deletions.
+pub fn validate(review: &Review, object: Option<&Object>) -> Result<Outcome, Denial> {
+    namespace::check(review)?;
+    node_restriction::validate(review, object)?;
+    Ok(Outcome::default())
+}

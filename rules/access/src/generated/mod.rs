@@ -1,0 +1,3 @@
+//! Facts taken from upstream.
+
+pub(crate) mod policy;

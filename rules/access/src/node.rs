@@ -1,0 +1,402 @@
+//! The node authorizer: a node reads what its pods refer to and writes what it owns, nothing else.
+//!
+//! Invariant: access to secrets, config maps, claims and volumes follows from a pod that is bound to the node; static
+//! rules are those of upstream's `system:node` role. Who may write which node or pod is left to NodeRestriction.
+
+use crate::attributes::{Attributes, Decision};
+use crate::bootstrap::RuleFacts;
+use crate::generated::policy::ROLES;
+use corten_api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use corten_api::storage::v1::VolumeAttachment;
+use corten_meta::{FieldSelector, Snapshot};
+
+const NODE_PREFIX: &str = "system:node:";
+const NODES: &str = "system:nodes";
+const NODE_LEASES: &str = "kube-node-lease";
+
+/// The node as which a user acts; nothing when the user is no node.
+pub(crate) fn node_name(user: &crate::UserInfo) -> Option<&str> {
+    user.name
+        .strip_prefix(NODE_PREFIX)
+        .filter(|_| user.in_group(NODES))
+}
+
+fn refuse(reason: &str) -> Decision {
+    Decision::NoOpinion(reason.to_owned())
+}
+
+fn allow() -> Decision {
+    Decision::Allow(String::new())
+}
+
+/// Decides a node's request; no opinion on anybody else's.
+pub(crate) fn decide(snapshot: &Snapshot, a: &Attributes) -> Decision {
+    let Some(node) = node_name(a.user) else {
+        return Decision::NoOpinion(String::new());
+    };
+    if node.is_empty() {
+        return Decision::NoOpinion(format!("unknown node for user {:?}", a.user.name));
+    }
+    if a.resource_request {
+        let scope = Scope { snapshot, node, a };
+        match (a.group, a.resource) {
+            ("", "secrets") | ("", "configmaps") => return scope.read_single(),
+            ("", "persistentvolumeclaims") if a.subresource == "status" => {
+                return scope.update_status();
+            }
+            ("", "persistentvolumeclaims" | "persistentvolumes") => return scope.get_single(),
+            ("resource.k8s.io", "resourceclaims") => return scope.get_single(),
+            ("storage.k8s.io", "volumeattachments") => return scope.get_single(),
+            ("", "serviceaccounts") => return scope.service_account(),
+            ("coordination.k8s.io", "leases") => return scope.lease(),
+            ("storage.k8s.io", "csinodes") => return scope.csi_node(),
+            ("", "nodes") => return scope.node_object(),
+            ("", "pods") => return scope.pod(),
+            _ => {}
+        }
+    }
+    let rules = ROLES
+        .iter()
+        .find(|r| r.name == "system:node" && r.namespace.is_empty());
+    match rules.is_some_and(|role| role.rules.iter().any(|rule| fits(rule, a))) || is_node_rule(a) {
+        true => allow(),
+        false => Decision::NoOpinion(String::new()),
+    }
+}
+
+/// Rules that upstream gives nodes although its `system:node` role may be bound to nobody.
+fn is_node_rule(a: &Attributes) -> bool {
+    a.resource_request
+        && match (a.group, a.resource, a.verb) {
+            ("authentication.k8s.io", "tokenreviews", "create") => true,
+            (
+                "authorization.k8s.io",
+                "subjectaccessreviews" | "localsubjectaccessreviews",
+                "create",
+            ) => true,
+            ("", "services", "get" | "list" | "watch") => true,
+            ("", "events", "create" | "update" | "patch") => true,
+            (
+                "certificates.k8s.io",
+                "certificatesigningrequests",
+                "create" | "get" | "list" | "watch",
+            ) => true,
+            ("storage.k8s.io", "csidrivers", "get" | "list" | "watch") => true,
+            ("node.k8s.io", "runtimeclasses", "get" | "list" | "watch") => true,
+            _ => false,
+        }
+}
+
+fn fits(rule: &RuleFacts, a: &Attributes) -> bool {
+    let has = |list: &[&str], wanted: &str| list.iter().any(|item| *item == "*" || *item == wanted);
+    if !has(rule.verbs, a.verb) {
+        return false;
+    }
+    if !a.resource_request {
+        return rule.urls.contains(&a.path);
+    }
+    let resource = match a.subresource.is_empty() {
+        true => a.resource.to_owned(),
+        false => format!("{}/{}", a.resource, a.subresource),
+    };
+    has(rule.groups, a.group) && has(rule.resources, &resource) && rule.names.is_empty()
+}
+
+struct Scope<'a> {
+    snapshot: &'a Snapshot,
+    node: &'a str,
+    a: &'a Attributes<'a>,
+}
+
+impl Scope<'_> {
+    fn related(&self) -> Decision {
+        if self.a.name.is_empty() {
+            return refuse("No Object name found");
+        }
+        match self.is_related() {
+            true => allow(),
+            false => Decision::NoOpinion(format!(
+                "no relationship found between node '{}' and this object",
+                self.node
+            )),
+        }
+    }
+
+    fn read_single(&self) -> Decision {
+        if !matches!(self.a.verb, "get" | "list" | "watch") {
+            return refuse("can only read resources of this type");
+        }
+        if !self.a.subresource.is_empty() {
+            return refuse("cannot read subresource");
+        }
+        if self.a.namespace.is_empty() {
+            return refuse("can only read namespaced object of this type");
+        }
+        self.related()
+    }
+
+    fn get_single(&self) -> Decision {
+        if self.a.verb != "get" {
+            return refuse("can only get individual resources of this type");
+        }
+        if !self.a.subresource.is_empty() {
+            return refuse("cannot get subresource");
+        }
+        self.related()
+    }
+
+    fn update_status(&self) -> Decision {
+        match self.a.verb {
+            "update" | "patch" => self.related(),
+            _ => refuse("can only get/update/patch this type"),
+        }
+    }
+
+    fn service_account(&self) -> Decision {
+        if self.a.verb == "get" && self.a.subresource.is_empty() {
+            return self.read_single();
+        }
+        if self.a.verb != "create" || self.a.name.is_empty() {
+            return refuse("can only create tokens for individual service accounts");
+        }
+        if self.a.subresource != "token" {
+            return refuse("can only create token subresource of serviceaccount");
+        }
+        self.related()
+    }
+
+    fn lease(&self) -> Decision {
+        if !matches!(
+            self.a.verb,
+            "get" | "create" | "update" | "patch" | "delete"
+        ) {
+            return refuse("can only get, create, update, patch, or delete a node lease");
+        }
+        if self.a.namespace != NODE_LEASES {
+            return Decision::NoOpinion(format!(
+                "can only access leases in the {NODE_LEASES:?} system namespace"
+            ));
+        }
+        // On create the name is not known yet; admission looks at it.
+        if self.a.verb != "create" && self.a.name != self.node {
+            return refuse("can only access node lease with the same name as the requesting node");
+        }
+        allow()
+    }
+
+    fn csi_node(&self) -> Decision {
+        if !matches!(
+            self.a.verb,
+            "get" | "create" | "update" | "patch" | "delete"
+        ) {
+            return refuse("can only get, create, update, patch, or delete a CSINode");
+        }
+        if !self.a.subresource.is_empty() {
+            return refuse("cannot authorize CSINode subresources");
+        }
+        if self.a.verb != "create" && self.a.name != self.node {
+            return refuse("can only access CSINode with the same name as the requesting node");
+        }
+        allow()
+    }
+
+    fn node_object(&self) -> Decision {
+        let node = self.node;
+        match (self.a.subresource, self.a.verb) {
+            ("", "create" | "update" | "patch") | ("status", "update" | "patch") => allow(),
+            ("", "get" | "list" | "watch") => match self.a.name {
+                name if name == node => allow(),
+                "" => Decision::NoOpinion(format!(
+                    "node '{node}' cannot read all nodes, only its own Node object"
+                )),
+                other => Decision::NoOpinion(format!(
+                    "node '{node}' cannot read '{other}', only its own Node object"
+                )),
+            },
+            _ => Decision::NoOpinion(String::new()),
+        }
+    }
+
+    fn pod(&self) -> Decision {
+        match (self.a.subresource, self.a.verb) {
+            ("", "get") => self.get_single(),
+            ("", "list" | "watch") => {
+                let selector = FieldSelector::parse(self.a.field_selector).unwrap_or_default();
+                if selector.required("spec.nodeName") == Some(self.node) {
+                    return allow();
+                }
+                match self.a.name.is_empty() {
+                    true => refuse("can only list/watch pods with spec.nodeName field selector"),
+                    false => self.related(),
+                }
+            }
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
+                allow()
+            }
+            _ => Decision::NoOpinion(String::new()),
+        }
+    }
+
+    /// Whether a pod of the node refers to the object.
+    fn is_related(&self) -> bool {
+        let name = self.a.name;
+        match self.a.resource {
+            "persistentvolumes" => {
+                self.snapshot
+                    .get::<PersistentVolume>("", name)
+                    .is_some_and(|pv| {
+                        pv.spec.claim_ref.as_deref().is_some_and(|claim| {
+                            self.any_pod(&claim.namespace, |pod| uses_claim(pod, &claim.name))
+                        })
+                    })
+            }
+            "volumeattachments" => self
+                .snapshot
+                .get::<VolumeAttachment>("", name)
+                .is_some_and(|va| va.spec.node_name == self.node),
+            resource => self.any_pod(self.a.namespace, |pod| match resource {
+                "pods" => pod.metadata.name == name,
+                "secrets" => uses_secret(pod, name) || self.claims_secret(pod, name),
+                "configmaps" => uses_config_map(pod, name),
+                "persistentvolumeclaims" => uses_claim(pod, name),
+                "serviceaccounts" => pod.spec.service_account_name == name,
+                "resourceclaims" => uses_resource_claim(pod, name),
+                _ => false,
+            }),
+        }
+    }
+
+    fn any_pod(&self, namespace: &str, test: impl Fn(&Pod) -> bool) -> bool {
+        self.snapshot
+            .list_in::<Pod>(namespace)
+            .any(|pod| pod.spec.node_name == self.node && test(pod))
+    }
+
+    /// Secrets that volumes behind the pod's claims need.
+    fn claims_secret(&self, pod: &Pod, name: &str) -> bool {
+        let claims = pod
+            .spec
+            .volumes
+            .iter()
+            .filter_map(|v| v.volume_source.persistent_volume_claim.as_deref());
+        claims
+            .filter_map(|c| {
+                self.snapshot
+                    .get::<PersistentVolumeClaim>(&pod.metadata.namespace, &c.claim_name)
+            })
+            .filter_map(|c| {
+                self.snapshot
+                    .get::<PersistentVolume>("", &c.spec.volume_name)
+            })
+            .filter_map(|v| v.spec.persistent_volume_source.csi.as_deref())
+            .flat_map(|csi| {
+                [
+                    &csi.node_publish_secret_ref,
+                    &csi.node_stage_secret_ref,
+                    &csi.node_expand_secret_ref,
+                ]
+            })
+            .flatten()
+            .any(|secret| secret.name == name && secret.namespace == pod.metadata.namespace)
+    }
+}
+
+/// Name and kind of everything that the pod's containers take environment variables from.
+fn environment_uses(pod: &Pod, name: &str, secrets: bool) -> bool {
+    let regular = pod
+        .spec
+        .init_containers
+        .iter()
+        .chain(pod.spec.containers.iter())
+        .map(|c| (&c.env, &c.env_from));
+    let ephemeral = pod.spec.ephemeral_containers.iter().map(|c| {
+        (
+            &c.ephemeral_container_common.env,
+            &c.ephemeral_container_common.env_from,
+        )
+    });
+    regular.chain(ephemeral).any(|(env, env_from)| {
+        env.iter()
+            .filter_map(|e| e.value_from.as_deref())
+            .any(|source| match secrets {
+                true => source
+                    .secret_key_ref
+                    .as_deref()
+                    .is_some_and(|r| r.local_object_reference.name == name),
+                false => source
+                    .config_map_key_ref
+                    .as_deref()
+                    .is_some_and(|r| r.local_object_reference.name == name),
+            })
+            || env_from.iter().any(|source| match secrets {
+                true => source
+                    .secret_ref
+                    .as_deref()
+                    .is_some_and(|r| r.local_object_reference.name == name),
+                false => source
+                    .config_map_ref
+                    .as_deref()
+                    .is_some_and(|r| r.local_object_reference.name == name),
+            })
+    })
+}
+
+fn uses_secret(pod: &Pod, name: &str) -> bool {
+    pod.spec.image_pull_secrets.iter().any(|s| s.name == name)
+        || pod.spec.volumes.iter().any(|v| volume_uses_secret(v, name))
+        || environment_uses(pod, name, true)
+}
+
+fn volume_uses_secret(volume: &Volume, name: &str) -> bool {
+    let source = &volume.volume_source;
+    let projected = source.projected.iter().flat_map(|p| p.sources.iter());
+    source
+        .secret
+        .as_deref()
+        .is_some_and(|s| s.secret_name == name)
+        || source
+            .csi
+            .as_deref()
+            .and_then(|c| c.node_publish_secret_ref.as_deref())
+            .is_some_and(|s| s.name == name)
+        || projected
+            .filter_map(|p| p.secret.as_deref())
+            .any(|s| s.local_object_reference.name == name)
+}
+
+fn uses_config_map(pod: &Pod, name: &str) -> bool {
+    let in_volume = |volume: &Volume| {
+        let source = &volume.volume_source;
+        let projected = source.projected.iter().flat_map(|p| p.sources.iter());
+        source
+            .config_map
+            .as_deref()
+            .is_some_and(|c| c.local_object_reference.name == name)
+            || projected
+                .filter_map(|p| p.config_map.as_deref())
+                .any(|c| c.local_object_reference.name == name)
+    };
+    pod.spec.volumes.iter().any(in_volume) || environment_uses(pod, name, false)
+}
+
+fn uses_claim(pod: &Pod, name: &str) -> bool {
+    pod.spec.volumes.iter().any(|v| {
+        let claim = v.volume_source.persistent_volume_claim.as_deref();
+        claim.is_some_and(|c| c.claim_name == name)
+            || (v.volume_source.ephemeral.is_some()
+                && name == format!("{}-{}", pod.metadata.name, v.name))
+    })
+}
+
+fn uses_resource_claim(pod: &Pod, name: &str) -> bool {
+    let named = pod
+        .spec
+        .resource_claims
+        .iter()
+        .any(|c| c.resource_claim_name.as_ref().is_some_and(|n| n == name));
+    let made = pod.status.resource_claim_statuses.iter();
+    named
+        || made
+            .filter_map(|c| c.resource_claim_name.as_ref())
+            .any(|n| n == name)
+}

@@ -3,24 +3,25 @@
 //! Invariant: steps are carried out in order, runs of creates in batches that double (so that a quota that is used up
 //! costs one refusal, not hundreds). The first failure skips what follows, except writes of status, which tell of it.
 
+use crate::recorder::{Occurrence, Recorder};
 use corten_api::core::v1::{Binding, ObjectReference};
 use corten_api::policy::v1::Eviction;
 use corten_api::{Kind, Object};
 use corten_client::{
-    Answer, Body, Client, Occurrence, Options, PatchType, Propagation, Recorder, Request, Status,
-    Verb,
+    Body, Client, Error, Options, PatchKind, Preconditions, Propagation, Request, Verb,
 };
 use corten_controllers::plan;
 use corten_controllers::{Failure, Note, Plan, Step, Target, Told, Write};
 use corten_core::Str;
-use corten_meta::{GroupResource, GroupVersionResource, ObjectKey, Revision};
+use corten_meta::{GroupVersionResource, ObjectKey, Revision};
 use futures_util::future::join_all;
+use std::sync::Arc;
 
 /// How a plan ended.
 #[derive(Debug, Default)]
 pub struct Executed {
     /// The latest revision written, by resource.
-    pub written: Vec<(GroupResource, Revision)>,
+    pub written: Vec<(GroupVersionResource, Revision)>,
     /// The first failure.
     pub failure: Option<Failure>,
     /// The failure came from a plan that was made from an older state: plan again, nothing is wrong.
@@ -88,19 +89,19 @@ fn is_status(write: &Write) -> bool {
 
 struct Outcome {
     verb: &'static str,
-    resource: GroupResource,
+    resource: GroupVersionResource,
     name: Str,
-    result: Result<Answer, Status>,
+    result: Result<Arc<Object>, Error>,
 }
 
 async fn carry_out(client: &Client, step: Step) -> (Option<Told>, Outcome) {
     tracing::debug!(because = step.write.because(), write = ?Brief(&step.write), "write");
     let request = request_of(step.write);
-    let (verb, resource) = (request.verb.as_str(), request.resource.group_resource());
-    let name = request.key.name.clone();
-    let result = client.call(request).await;
+    let (verb, resource) = (verb_text(request.verb), request.resource.clone());
+    let name = Str::from(request.name.as_str());
+    let result = client.transport().call(request).await;
     let name = match &result {
-        Ok(Answer::Object(object)) if name.is_empty() => object.meta().name.clone(),
+        Ok(object) if name.is_empty() => object.meta().name.clone(),
         _ => name,
     };
     (
@@ -144,13 +145,6 @@ impl std::fmt::Debug for Brief<'_> {
             Write::Delete { target, .. } => {
                 write!(f, "delete {} {}", target.resource.resource, target.key)
             }
-            Write::DeleteCollection {
-                resource,
-                namespace,
-                ..
-            } => {
-                write!(f, "delete all {} in {namespace}", resource.resource)
-            }
             Write::Bind { target, node, .. } => write!(f, "bind {} to {node}", target.key),
             Write::Evict { target, .. } => write!(f, "evict {}", target.key),
         }
@@ -159,10 +153,9 @@ impl std::fmt::Debug for Brief<'_> {
 
 fn settle(recorder: &Recorder, told: Option<Told>, outcome: Outcome, executed: &mut Executed) {
     match outcome.result {
-        Ok(answer) => {
-            if let Answer::Object(object) = &answer
-                && let Some(revision) = Revision::parse(&object.meta().resource_version)
-            {
+        Ok(object) => {
+            let meta = object.has_meta().then(|| object.meta());
+            if let Some(revision) = meta.and_then(|m| Revision::parse(&m.resource_version)) {
                 executed.written.push((outcome.resource, revision));
             }
             if let Some(told) = told {
@@ -170,22 +163,25 @@ fn settle(recorder: &Recorder, told: Option<Told>, outcome: Outcome, executed: &
             }
         }
         // The object is gone already, which is all that a delete wants.
-        Err(status) if status.is_not_found() && outcome.verb == "delete" => {}
-        Err(status) => {
-            let stale = status.is_conflict() || status.is_not_found();
+        Err(error) if error.is_not_found() && outcome.verb == "delete" => {}
+        Err(error) => {
+            let stale = error.is_conflict() || error.is_not_found();
+            let message = error.to_string();
             if let Some(told) = told.filter(|_| !stale) {
-                tell(
-                    recorder,
-                    &told,
-                    &told.failed,
-                    &outcome.name,
-                    &status.message,
-                );
+                tell(recorder, &told, &told.failed, &outcome.name, &message);
             }
-            tracing::debug!(verb = outcome.verb, resource = %outcome.resource, name = %outcome.name, %status, "a write was refused");
+            tracing::debug!(
+                verb = outcome.verb,
+                resource = %outcome.resource,
+                name = %outcome.name,
+                %error,
+                "a write was refused"
+            );
             if executed.failure.is_none() {
                 executed.stale = stale;
-                let (reason, message) = (status.reason, status.message);
+                let reason = error
+                    .status()
+                    .map_or_else(String::new, |s| s.reason.clone());
                 executed.failure = Some(Failure {
                     verb: outcome.verb,
                     reason,
@@ -254,8 +250,8 @@ fn request_of(write: Write) -> Request {
                 Verb::Create,
                 resource,
                 "",
-                key,
-                Body::Object(Box::new(object)),
+                &key,
+                Body::Object(Arc::new(object)),
             )
         }
         Write::Patch {
@@ -271,8 +267,8 @@ fn request_of(write: Write) -> Request {
             if let Some(revision) = target.resource_version {
                 patch.set(&["metadata", "resourceVersion"], revision);
             }
-            let body = Body::Patch(PatchType::Merge, patch);
-            request(Verb::Patch, target.resource, subresource, target.key, body)
+            let body = Body::Patch(PatchKind::Merge, patch.to_string().into());
+            request(Verb::Patch, target.resource, subresource, &target.key, body)
         }
         Write::Delete {
             target,
@@ -280,29 +276,15 @@ fn request_of(write: Write) -> Request {
             grace_period,
             ..
         } => {
-            let mut request = request(Verb::Delete, target.resource, "", target.key, Body::None);
-            request.options = Options {
-                grace_period,
-                propagation: propagation.map(propagation_of),
-                uid: (!target.uid.is_empty()).then_some(target.uid),
-                resource_version: target.resource_version,
-                ..Options::default()
+            let mut request = request(Verb::Delete, target.resource, "", &target.key, Body::None);
+            let uid = Some(target.uid.to_string()).filter(|uid| !uid.is_empty());
+            let resource_version = target.resource_version.map(|v| v.to_string());
+            request.options.grace_period_seconds = grace_period;
+            request.options.propagation = propagation.map(propagation_of);
+            request.options.preconditions = Preconditions {
+                uid,
+                resource_version,
             };
-            request
-        }
-        Write::DeleteCollection {
-            resource,
-            namespace,
-            ..
-        } => {
-            let mut request = request(
-                Verb::DeleteCollection,
-                resource,
-                "",
-                ObjectKey::new(namespace, ""),
-                Body::None,
-            );
-            request.options.propagation = Some(Propagation::Background);
             request
         }
         Write::Bind { target, node, .. } => {
@@ -313,13 +295,13 @@ fn request_of(write: Write) -> Request {
                 name: node,
                 ..Default::default()
             };
-            let body = Body::Object(Box::new(Object::from(binding)));
-            request(Verb::Create, target.resource, "binding", target.key, body)
+            let body = Body::Object(Arc::new(Object::from(binding)));
+            request(Verb::Create, target.resource, "binding", &target.key, body)
         }
         Write::Evict { target, .. } => {
             let eviction = Eviction::namespaced(&target.key.namespace, &target.key.name);
-            let body = Body::Object(Box::new(Object::from(eviction)));
-            request(Verb::Create, target.resource, "eviction", target.key, body)
+            let body = Body::Object(Arc::new(Object::from(eviction)));
+            request(Verb::Create, target.resource, "eviction", &target.key, body)
         }
     }
 }
@@ -332,18 +314,30 @@ fn propagation_of(propagation: plan::Propagation) -> Propagation {
     }
 }
 
+/// The verb as people and conditions spell it.
+fn verb_text(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Get => "get",
+        Verb::Create => "create",
+        Verb::Update => "update",
+        Verb::Patch => "patch",
+        Verb::Delete => "delete",
+    }
+}
+
 fn request(
     verb: Verb,
     resource: GroupVersionResource,
     part: &str,
-    key: ObjectKey,
+    key: &ObjectKey,
     body: Body,
 ) -> Request {
     Request {
         verb,
         resource,
-        subresource: part.into(),
-        key,
+        subresource: part.to_owned(),
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
         body,
         options: Options::default(),
     }

@@ -5,7 +5,9 @@
 
 mod execute;
 pub mod queue;
+mod recorder;
 mod worker;
 
 pub use execute::Executed;
-pub use worker::{Driver, Settings, interests};
+pub use recorder::{Occurrence, Recorder, reference_to, reference_to_object};
+pub use worker::{Driver, Settings, mirror_for};

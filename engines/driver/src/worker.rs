@@ -2,16 +2,20 @@
 
 use crate::execute::{Executed, execute};
 use crate::queue::Queue;
-use corten_client::{Change, Changes, Client, Interest, Mirror, Recorder};
+use crate::recorder::Recorder;
+use corten_api::Object;
+use corten_client::{Changed, Client, Mirror, MirrorBuilder};
 use corten_controllers::plan::Cluster;
 use corten_controllers::registry::Watched;
 use corten_controllers::{Context, Controller, Failure};
 use corten_core::Time;
-use corten_meta::{GroupVersionResource, ObjectKey};
+use corten_meta::{GroupResource, GroupVersionResource, ObjectKey, Snapshot};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinSet;
 
 /// Keys of one controller that are worked on at once, at most; upstream's default is 5 or more for most.
@@ -22,7 +26,7 @@ const OWN_WRITES_WAIT: Duration = Duration::from_secs(5);
 /// What a driver needs beside controllers.
 #[derive(Clone)]
 pub struct Settings {
-    /// A current snapshot of every kind that the controllers look at; see [`interests`].
+    /// A current snapshot of every kind that the controllers look at; see [`mirror_for`].
     pub mirror: Mirror,
     /// The client of a service account in kube-system.
     pub client_of: Arc<dyn Fn(&str) -> Client + Send + Sync>,
@@ -42,13 +46,11 @@ impl Drop for Driver {
     }
 }
 
-/// What a mirror must hold for `controllers`; `served` are all resources that the API server stores.
-pub fn interests(controllers: &[Controller], served: &[GroupVersionResource]) -> Vec<Interest> {
+/// A mirror of all that `controllers` look at; `served` are all resources that the API server stores.
+pub fn mirror_for(controllers: &[Controller], served: &[GroupVersionResource]) -> MirrorBuilder {
     let mut wanted = BTreeMap::new();
     let mut want = |resource: GroupVersionResource| {
-        wanted
-            .entry(resource.group_resource())
-            .or_insert_with(|| Interest::in_resource(resource));
+        wanted.entry(resource.group_resource()).or_insert(resource);
     };
     for controller in controllers {
         want((controller.primary)());
@@ -59,7 +61,9 @@ pub fn interests(controllers: &[Controller], served: &[GroupVersionResource]) ->
             }
         }
     }
-    wanted.into_values().collect()
+    wanted
+        .into_values()
+        .fold(Mirror::builder(), MirrorBuilder::dynamic)
 }
 
 impl Driver {
@@ -105,8 +109,9 @@ struct Finished {
 
 impl Task {
     async fn run(mut self) {
-        self.mirror.synced().await;
+        self.mirror.wait_synced().await;
         let mut changes = self.mirror.changes();
+        self.wake_everything();
         let mut workers: JoinSet<Finished> = JoinSet::new();
         loop {
             while workers.len() < WORKERS {
@@ -121,8 +126,9 @@ impl Task {
                 .filter(|_| workers.len() < WORKERS);
             tokio::select! {
                 change = changes.recv() => match change {
-                    Some(change) => self.take_changes(change, &mut changes),
-                    None => return,
+                    Ok(change) => self.take_changes(change, &mut changes),
+                    Err(RecvError::Lagged(_)) => self.wake_everything(),
+                    Err(RecvError::Closed) => return,
                 },
                 Some(finished) = workers.join_next(), if !workers.is_empty() => match finished {
                     Ok(finished) => self.finish(finished),
@@ -137,30 +143,55 @@ impl Task {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Queues what `change` and everything that has arrived behind it concern.
-    fn take_changes(&mut self, change: Change, changes: &mut Changes) {
-        self.route(&change);
-        while let Ok(change) = changes.try_recv() {
-            self.route(&change);
+    /// Queues what every object of the snapshot concerns: at the start, and after changes were missed.
+    fn wake_everything(&mut self) {
+        let snapshot = self.mirror.snapshot();
+        for (resource, table) in snapshot.resources() {
+            for (key, object) in table.iter() {
+                self.route(&snapshot, resource, key, &[object]);
+            }
         }
     }
 
-    fn route(&mut self, change: &Change) {
-        if (self.controller.primary)().group_resource() == change.resource {
-            self.queue.wake(change.key.clone());
-        }
+    /// Queues what `change` and everything that has arrived behind it concern.
+    fn take_changes(&mut self, change: Changed, changes: &mut broadcast::Receiver<Changed>) {
         let snapshot = self.mirror.snapshot();
+        let mut next = change;
+        loop {
+            let objects: Vec<&Arc<Object>> = [&next.old, &next.new].into_iter().flatten().collect();
+            self.route(
+                &snapshot,
+                &next.resource.group_resource(),
+                &next.key,
+                &objects,
+            );
+            next = match changes.try_recv() {
+                Ok(change) => change,
+                Err(TryRecvError::Lagged(_)) => return self.wake_everything(),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            };
+        }
+    }
+
+    fn route(
+        &mut self,
+        snapshot: &Snapshot,
+        resource: &GroupResource,
+        key: &ObjectKey,
+        objects: &[&Arc<Object>],
+    ) {
+        if (self.controller.primary)().group_resource() == *resource {
+            self.queue.wake(key.clone());
+        }
         for wake in self.controller.wakes {
             let watched = match wake.on {
-                Watched::One(resource) => resource().group_resource() == change.resource,
+                Watched::One(one) => one().group_resource() == *resource,
                 Watched::Every => true,
             };
-            if watched {
-                for object in [&change.old, &change.new].into_iter().flatten() {
-                    (wake.keys)(&snapshot, object)
-                        .into_iter()
-                        .for_each(|key| self.queue.wake(key));
-                }
+            for object in objects.iter().filter(|_| watched) {
+                (wake.keys)(snapshot, object)
+                    .into_iter()
+                    .for_each(|key| self.queue.wake(key));
             }
         }
     }

@@ -207,15 +207,6 @@ pub enum Write {
         /// Why.
         because: String,
     },
-    /// Delete every object of a resource in a namespace.
-    DeleteCollection {
-        /// The resource.
-        resource: GroupVersionResource,
-        /// The namespace.
-        namespace: Str,
-        /// Why.
-        because: String,
-    },
     /// Bind a pod to a node.
     Bind {
         /// The pod.
@@ -293,7 +284,6 @@ impl Write {
             Write::Create { because, .. }
             | Write::Patch { because, .. }
             | Write::Delete { because, .. }
-            | Write::DeleteCollection { because, .. }
             | Write::Bind { because, .. }
             | Write::Evict { because, .. } => because,
         }

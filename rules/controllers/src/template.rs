@@ -17,7 +17,6 @@ pub fn controller_reference<T: Kind>(owner: &T) -> OwnerReference {
         uid: owner.meta().uid.clone(),
         controller: Some(true),
         block_owner_deletion: Some(true),
-        ..Default::default()
     }
 }
 

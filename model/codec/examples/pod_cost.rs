@@ -25,42 +25,83 @@ fn measure(what: &str, mut work: impl FnMut()) {
 fn main() {
     let text = include_bytes!("pod.json").trim_ascii_end();
     let options = Options::default();
-    let strict = Options { strict: true, default: None };
-    let object = json::decode(text, &options).expect("the sample is a Pod").object;
-    let pod = object.downcast_ref::<Pod>().expect("the sample is a Pod").clone();
+    let strict = Options {
+        strict: true,
+        default: None,
+    };
+    let object = json::decode(text, &options)
+        .expect("the sample is a Pod")
+        .object;
+    let pod = object
+        .downcast_ref::<Pod>()
+        .expect("the sample is a Pod")
+        .clone();
     let stored = protobuf::encode(&object).expect("Pod is built in");
     let value = json::decode_value(text).expect("the sample is JSON");
-    assert!(json::encode(&object) == text, "the sample is in canonical form");
-    println!("{} bytes of JSON, {} bytes of protobuf", text.len(), stored.len());
+    assert!(
+        json::encode(&object) == text,
+        "the sample is in canonical form"
+    );
+    println!(
+        "{} bytes of JSON, {} bytes of protobuf",
+        text.len(),
+        stored.len()
+    );
 
     measure("JSON -> struct", || {
         let mut pod = Pod::default();
         json::decode_message(black_box(text), MsgMut::new(&mut pod), None).expect("decodes");
         black_box(&pod);
     });
-    measure("JSON -> object", || drop(black_box(json::decode(black_box(text), &options))));
-    measure("JSON -> object, strict", || drop(black_box(json::decode(black_box(text), &strict))));
-    measure("struct -> JSON", || drop(black_box(json::encode_message(MsgRef::new(black_box(&pod))))));
+    measure("JSON -> object", || {
+        drop(black_box(json::decode(black_box(text), &options)))
+    });
+    measure("JSON -> object, strict", || {
+        drop(black_box(json::decode(black_box(text), &strict)))
+    });
+    measure("struct -> JSON", || {
+        drop(black_box(json::encode_message(MsgRef::new(black_box(
+            &pod,
+        )))))
+    });
     let mut reused = Vec::with_capacity(8192);
     measure("struct -> JSON, buffer reused", || {
         reused.clear();
         json::write_message(MsgRef::new(black_box(&pod)), &mut reused);
         black_box(&reused);
     });
-    measure("struct -> protobuf", || drop(black_box(protobuf::encode(black_box(&object)))));
-    measure("protobuf -> struct", || drop(black_box(protobuf::decode(black_box(&stored), &options))));
+    measure("struct -> protobuf", || {
+        drop(black_box(protobuf::encode(black_box(&object))))
+    });
+    measure("protobuf -> struct", || {
+        drop(black_box(protobuf::decode(black_box(&stored), &options)))
+    });
     measure("protobuf -> JSON", || {
         let decoded = protobuf::decode(black_box(&stored), &options).expect("decodes");
         drop(black_box(json::encode(&decoded.object)));
     });
-    measure("clone and drop", || drop(black_box(black_box(&pod).clone())));
+    measure("clone and drop", || {
+        drop(black_box(black_box(&pod).clone()))
+    });
     let other = pod.clone();
     measure("eq", || assert!(black_box(&pod) == black_box(&other)));
-    measure("JSON -> value", || drop(black_box(json::decode_value(black_box(text)))));
-    measure("value -> JSON", || drop(black_box(json::encode_value(black_box(&value)))));
-    measure("struct -> value", || drop(black_box(black_box(&object).to_value())));
-    measure("kind peek", || drop(black_box(json::peek_kind(black_box(text)))));
-    measure("value -> YAML", || drop(black_box(yaml::encode_value(black_box(&value)))));
+    measure("JSON -> value", || {
+        drop(black_box(json::decode_value(black_box(text))))
+    });
+    measure("value -> JSON", || {
+        drop(black_box(json::encode_value(black_box(&value))))
+    });
+    measure("struct -> value", || {
+        drop(black_box(black_box(&object).to_value()))
+    });
+    measure("kind peek", || {
+        drop(black_box(json::peek_kind(black_box(text))))
+    });
+    measure("value -> YAML", || {
+        drop(black_box(yaml::encode_value(black_box(&value))))
+    });
     let document = yaml::encode(&object);
-    measure("YAML -> value", || drop(black_box(yaml::decode_value(black_box(&document)))));
+    measure("YAML -> value", || {
+        drop(black_box(yaml::decode_value(black_box(&document))))
+    });
 }

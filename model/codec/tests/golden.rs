@@ -1,5 +1,7 @@
 //! Every vector of upstream's API testdata: all formats agree with upstream's bytes.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 mod vectors;
 
 use corten_codec::{json, protobuf, yaml};

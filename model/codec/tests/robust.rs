@@ -1,5 +1,7 @@
 //! Damaged input never panics, and whatever is accepted survives a round trip.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 mod vectors;
 
 use corten_api::Object;
@@ -45,19 +47,30 @@ impl Random {
     }
 }
 
-const TEXT_TOKENS: &[&[u8]] =
-    &[b"{", b"}", b"[", b"]", b"\"", b"null", b":", b",", b"1e9", b"\\u12", b"\xff", b"\n", b"- ", b"&a ", b"*a", b"'"];
-const WIRE_TOKENS: &[&[u8]] = &[b"\x0a\x00", b"\x80\x80\x80", b"\x12\xff\xff\xff\xff\x0f", b"\x0b", b"\x0c", b"\x08\x01"];
+const TEXT_TOKENS: &[&[u8]] = &[
+    b"{", b"}", b"[", b"]", b"\"", b"null", b":", b",", b"1e9", b"\\u12", b"\xff", b"\n", b"- ",
+    b"&a ", b"*a", b"'",
+];
+const WIRE_TOKENS: &[&[u8]] = &[
+    b"\x0a\x00",
+    b"\x80\x80\x80",
+    b"\x12\xff\xff\xff\xff\x0f",
+    b"\x0b",
+    b"\x0c",
+    b"\x08\x01",
+];
 
 fn round_trips(kind: &str, object: &Object) {
     let text = json::encode(object);
-    let again = json::decode(&text, &options(kind)).unwrap_or_else(|e| panic!("{kind}: own output refused: {e}"));
+    let again = json::decode(&text, &options(kind))
+        .unwrap_or_else(|e| panic!("{kind}: own output refused: {e}"));
     assert_same(kind, &json::encode(&again.object), &text);
     if object.message().is_none() {
         return;
     }
     let bytes = enveloped(object);
-    let again = protobuf::decode(&bytes, &options(kind)).unwrap_or_else(|e| panic!("{kind}: own output refused: {e}"));
+    let again = protobuf::decode(&bytes, &options(kind))
+        .unwrap_or_else(|e| panic!("{kind}: own output refused: {e}"));
     assert_same(kind, &enveloped(&again.object), &bytes);
     let (bytes, gap) = json::encode_with_gap(object);
     assert!(gap.is_none_or(|gap| gap.offset() <= bytes.len()));
@@ -74,7 +87,11 @@ fn damaged_json_is_refused_or_round_trips() {
         }
         if let Ok(value) = json::decode_value(&damaged) {
             let text = json::encode_value(&value);
-            assert_same(kind, &json::encode_value(&json::decode_value(&text).unwrap()), &text);
+            assert_same(
+                kind,
+                &json::encode_value(&json::decode_value(&text).unwrap()),
+                &text,
+            );
         }
     }
 }
@@ -90,7 +107,8 @@ fn damaged_protobuf_is_refused_or_round_trips() {
             let again = protobuf::decode(&bytes, &options(kind)).unwrap();
             assert_same(kind, &enveloped(&again.object), &bytes);
             // Raw fields may hold anything; the text is JSON all the same.
-            json::decode_value(&json::encode(&decoded.object)).unwrap_or_else(|e| panic!("{kind}: {e}"));
+            json::decode_value(&json::encode(&decoded.object))
+                .unwrap_or_else(|e| panic!("{kind}: {e}"));
         }
     }
 }
@@ -104,7 +122,8 @@ fn damaged_yaml_is_refused_or_round_trips() {
         let _ = yaml::decode(&damaged, &options(kind));
         if let Ok(value) = yaml::decode_value(&damaged) {
             let text = yaml::encode_value(&value);
-            let again = yaml::decode_value(&text).unwrap_or_else(|e| panic!("{kind}: own output refused: {e}"));
+            let again = yaml::decode_value(&text)
+                .unwrap_or_else(|e| panic!("{kind}: own output refused: {e}"));
             assert_eq!(again, value, "{kind}");
         }
     }
@@ -116,7 +135,10 @@ fn deep_nesting_is_refused() {
         let deep = open.repeat(100_000);
         assert!(json::decode_value(deep.as_bytes()).is_err());
         assert!(yaml::decode_value(deep.as_bytes()).is_err());
-        let unknown = format!("{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"x\":{deep}1{}}}", close.repeat(100_000));
+        let unknown = format!(
+            "{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"x\":{deep}1{}}}",
+            close.repeat(100_000)
+        );
         assert!(json::decode(unknown.as_bytes(), &Options::default()).is_err());
     }
     let schema = "{\"not\":".repeat(5_000);

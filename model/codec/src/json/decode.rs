@@ -112,6 +112,7 @@ impl Decoder<'_, '_> {
 
     #[cold]
     fn type_error(value: &str, go_type: &str, at: &At) -> String {
+        let go_type = at.go_alias().unwrap_or(go_type);
         match at.go_field() {
             Some(field) => format!(
                 "json: cannot unmarshal {value} into Go struct field {field} of type {go_type}"
@@ -257,15 +258,14 @@ impl Decoder<'_, '_> {
             Slot::List(list) => return self.list(list, at),
             Slot::Map(map) => return self.map(map, at),
             Slot::I32(place) => {
-                return self.number(at, "int32", |text| Some(*place = text.parse().ok()?));
+                return self.number(at, "int32", |text| text.parse().ok(), place);
             }
             Slot::I64(place) => {
-                return self.number(at, "int64", |text| Some(*place = text.parse().ok()?));
+                return self.number(at, "int64", |text| text.parse().ok(), place);
             }
             Slot::F64(place) => {
-                return self.number(at, "float64", |text| {
-                    Some(*place = text.parse().ok().filter(|v: &f64| v.is_finite())?)
-                });
+                let finite = |text: &str| text.parse().ok().filter(|v: &f64| v.is_finite());
+                return self.number(at, "float64", finite, place);
             }
             Slot::Bool(place) => match byte {
                 b't' => {
@@ -311,20 +311,22 @@ impl Decoder<'_, '_> {
         Ok(())
     }
 
-    /// A number that `store` takes, or the error that it does not fit.
+    /// A number that `parse` accepts, or the error that it does not fit.
     #[inline]
-    fn number(
+    fn number<T>(
         &mut self,
         at: &At,
         go_type: &str,
-        store: impl FnOnce(&str) -> Option<()>,
+        parse: impl FnOnce(&str) -> Option<T>,
+        place: &mut T,
     ) -> Scan<()> {
         if !matches!(self.scan.peek(), b'-' | b'0'..=b'9') {
             return self.mismatch(go_type, at);
         }
         let text = self.scan.number()?;
-        if store(text).is_none() {
-            self.save(Self::type_error(&format!("number {text}"), go_type, at));
+        match parse(text) {
+            Some(value) => *place = value,
+            None => self.save(Self::type_error(&format!("number {text}"), go_type, at)),
         }
         Ok(())
     }
@@ -394,7 +396,7 @@ impl Decoder<'_, '_> {
                     if self.scan.peek() == b'n' {
                         self.scan.literal("null")?;
                     } else if let Some(place) = bytes.last_mut() {
-                        self.number(&at, "uint8", |text| Some(*place = text.parse().ok()?))?;
+                        self.number(&at, "uint8", |text| text.parse().ok(), place)?;
                     }
                     more = self.scan.next_element(false)?;
                 }
@@ -440,7 +442,11 @@ impl Decoder<'_, '_> {
         self.scan.step();
         map.make();
         // Keys of an earlier occurrence of the whole map are no duplicates of this one's.
-        let mut seen: Option<Vec<Str>> = if map.is_empty() { None } else { Some(Vec::new()) };
+        let mut seen: Option<Vec<Str>> = if map.is_empty() {
+            None
+        } else {
+            Some(Vec::new())
+        };
         let mut more = self.scan.next_member(true)?;
         while more {
             let key = self.scan.text()?;
@@ -455,7 +461,9 @@ impl Decoder<'_, '_> {
                 self.value(slot, &inner)?;
             }
             if map.len() == before && self.strict() {
-                let repeated = seen.as_ref().is_none_or(|seen| seen.iter().any(|k| k == &*key));
+                let repeated = seen
+                    .as_ref()
+                    .is_none_or(|seen| seen.iter().any(|k| k == &*key));
                 if repeated {
                     self.problem("duplicate field", &at.member(&key));
                 }

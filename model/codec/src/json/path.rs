@@ -79,6 +79,45 @@ impl At<'_> {
     }
 }
 
+/// Fields whose Go type has a name of its own: package, struct, JSON key, the field's type, the type of its elements.
+/// Taken from upstream's structs by reflection; `-` where nothing special is known.
+const GO_TYPES: &str = include_str!("go_types.txt");
+
+impl At<'_> {
+    /// Go's name of the type that is expected here, where it differs from that of the plain kind.
+    pub(crate) fn go_alias(&self) -> Option<&'static str> {
+        let (msg, index, column) = match self {
+            At::Field(_, msg, index) => (msg, index, 3),
+            At::Index(At::Field(_, msg, index), _) | At::Key(At::Field(_, msg, index), _) => {
+                (msg, index, 4)
+            }
+            _ => return None,
+        };
+        go_alias_of(msg, msg.json[*index].key, column)
+    }
+}
+
+fn go_alias_of(msg: &'static Msg, key: &str, column: usize) -> Option<&'static str> {
+    let mut package = msg.package.rsplit('.');
+    let version = package.next()?;
+    let wanted = [&format!("{}.{version}", package.next()?), msg.name, key];
+    match GO_TYPES
+        .lines()
+        .find(|line| line.split(' ').take(3).eq(wanted))
+    {
+        Some(line) => line.split(' ').nth(column).filter(|name| *name != "-"),
+        // A promoted field is listed under the struct that declares it.
+        None => {
+            let mut embedded = msg
+                .fields
+                .iter()
+                .filter(|f| f.inline())
+                .filter_map(|f| f.msg());
+            embedded.find_map(|inner| go_alias_of(inner, key, column))
+        }
+    }
+}
+
 /// Go also names the embedded structs that a promoted field comes from.
 fn push_embedded(msg: &'static Msg, key: &str, names: &mut Vec<&str>) {
     for field in msg.fields.iter().filter(|f| f.inline()) {

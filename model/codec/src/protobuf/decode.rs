@@ -186,7 +186,9 @@ fn read_payload(bytes: &[u8], slot: Slot<'_>, depth: usize) -> Wire<()> {
         Slot::Str(place) => *place = read_text(bytes),
         Slot::Bin(place) => *place = Bin::from(bytes),
         Slot::Msg(message) => read_message(bytes, message, depth + 1)?,
-        Slot::Time(place) => *place = read_time(bytes)?.map_or(Time::ZERO, |(s, _)| Time::from_unix(s)),
+        Slot::Time(place) => {
+            *place = read_time(bytes)?.map_or(Time::ZERO, |(s, _)| Time::from_unix(s))
+        }
         Slot::MicroTime(place) => {
             *place = read_time(bytes)?.map_or(MicroTime::ZERO, |(seconds, nanos)| {
                 // Go truncates towards zero and lets negative nanoseconds borrow a second.
@@ -204,7 +206,12 @@ fn read_payload(bytes: &[u8], slot: Slot<'_>, depth: usize) -> Wire<()> {
         Slot::IntOrString(place) => read_int_or_string(bytes, place)?,
         Slot::Raw(place) => read_raw(bytes, place)?,
         // Numbers are not length-delimited; lists and maps inside of lists do not exist.
-        Slot::Bool(_) | Slot::I32(_) | Slot::I64(_) | Slot::F64(_) | Slot::List(_) | Slot::Map(_) => {}
+        Slot::Bool(_)
+        | Slot::I32(_)
+        | Slot::I64(_)
+        | Slot::F64(_)
+        | Slot::List(_)
+        | Slot::Map(_) => {}
     }
     Ok(())
 }

@@ -76,7 +76,10 @@ impl fmt::Display for WireError {
                 number,
                 wire,
             } => {
-                write!(f, "proto: {message}: illegal tag {number} (wire type {wire})")
+                write!(
+                    f,
+                    "proto: {message}: illegal tag {number} (wire type {wire})"
+                )
             }
             WireError::GroupEnd { message } => {
                 write!(f, "proto: {message}: wiretype end group for non-group")
@@ -100,7 +103,11 @@ impl WireError {
     /// The same error, saying which message it is in.
     pub(crate) fn in_message(self, name: &'static str) -> WireError {
         match self {
-            WireError::IllegalTag { number, wire, .. } => WireError::IllegalTag { message: name, number, wire },
+            WireError::IllegalTag { number, wire, .. } => WireError::IllegalTag {
+                message: name,
+                number,
+                wire,
+            },
             other => other,
         }
     }

@@ -39,7 +39,7 @@ pub(super) fn float_text(value: f64) -> String {
     let text = format!("{value:e}");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..21).contains(&exponent) && (exponent < 6 && exponent >= -4) {
+    if (-4..6).contains(&exponent) {
         return format!("{value}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -165,7 +165,7 @@ impl Emitter<'_> {
         let indent = if indent < 0 { 2 } else { indent + 2 };
         match style_of(text, context) {
             Style::Plain => self.plain(text),
-            Style::Single => self.single_quoted(text, indent),
+            Style::Single => self.single_quoted(text),
             Style::Double => self.double_quoted(text),
             Style::Literal => self.literal(text, indent),
         }
@@ -180,43 +180,12 @@ impl Emitter<'_> {
         self.indention = false;
     }
 
-    fn single_quoted(&mut self, text: &str, indent: i32) {
+    fn single_quoted(&mut self, text: &str) {
         self.indicator("'", true, false);
-        let mut broken = false;
-        for c in text.chars() {
-            if is_break(c) {
-                if !broken && c == '\n' {
-                    self.line_break();
-                }
-                self.break_char(c);
-                broken = true;
-                continue;
-            }
-            if broken && c != ' ' {
-                self.line(indent);
-            }
-            if c == '\'' {
-                self.put("'");
-            }
-            self.put(c.encode_utf8(&mut [0; 4]));
-            if c != ' ' {
-                self.indention = false;
-                broken = false;
-            }
-        }
+        self.put(&text.replace('\'', "''"));
         self.indicator("'", false, false);
         self.whitespace = false;
         self.indention = false;
-    }
-
-    fn break_char(&mut self, c: char) {
-        if c == '\n' {
-            self.line_break();
-        } else {
-            self.put(c.encode_utf8(&mut [0; 4]));
-            self.column = 0;
-        }
-        self.indention = true;
     }
 
     fn double_quoted(&mut self, text: &str) {
@@ -253,8 +222,9 @@ impl Emitter<'_> {
         self.whitespace = true;
         let mut broken = true;
         for c in text.chars() {
-            if is_break(c) {
-                self.break_char(c);
+            if c == '\n' {
+                self.line_break();
+                self.indention = true;
                 broken = true;
                 continue;
             }
@@ -376,6 +346,10 @@ fn style_of(text: &str, context: Context) -> Style {
         style = Style::Single;
     }
     if style == Style::Single && !analysis.single {
+        style = Style::Double;
+    }
+    // Upstream breaks lines at separators, which YAML 1.2 readers do not undo, and prints a key that reads as a merge.
+    if text.contains(['\u{2028}', '\u{2029}']) || (context == Context::Key && text == "<<") {
         style = Style::Double;
     }
     if style == Style::Literal && (!analysis.block || context == Context::Key) {

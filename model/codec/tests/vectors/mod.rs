@@ -35,6 +35,10 @@ pub fn load(release: &str) -> BTreeMap<String, Vector> {
 }
 
 /// Release directories older than HEAD.
+#[allow(
+    dead_code,
+    reason = "not every test that loads vectors looks at older ones"
+)]
 pub fn older_releases() -> Vec<String> {
     let entries = std::fs::read_dir(testdata()).unwrap();
     let mut names: Vec<String> = entries

@@ -1,0 +1,26 @@
+//! JSON of any kind: refused, or the own output reads back to the same bytes.
+#![no_main]
+
+use corten_codec::{Options, json};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(decoded) = json::decode(
+        data,
+        &Options {
+            strict: true,
+            default: None,
+        },
+    ) {
+        let text = json::encode(&decoded.object);
+        let again = json::decode(&text, &Options::default()).expect("own output is accepted");
+        assert_eq!(json::encode(&again.object), text);
+    }
+    if let Ok(value) = json::decode_value(data) {
+        let text = json::encode_value(&value);
+        assert_eq!(
+            json::encode_value(&json::decode_value(&text).expect("own output is accepted")),
+            text
+        );
+    }
+});

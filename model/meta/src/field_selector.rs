@@ -21,19 +21,24 @@ impl FieldSelector {
     /// What `fieldSelector=` of a request means; a backslash escapes `,`, `=` and itself.
     pub fn parse(text: &str) -> Result<FieldSelector, SelectorError> {
         let mut terms = Vec::new();
-        for part in split_terms(text).into_iter().filter(|p| !p.is_empty()) {
+        let mut parts = split_terms(text);
+        parts.sort_unstable();
+        for part in parts.into_iter().filter(|p| !p.is_empty()) {
             let Some((field, raw, equal)) = split_term(part) else {
                 return Err(SelectorError(format!(
                     "invalid selector: '{text}'; can't understand '{part}'"
                 )));
             };
-            terms.push(Term {
-                field: field.into(),
-                value: unescape(raw)?.into(),
-                equal,
-            });
+            let value = unescape(raw)?;
+            // A term without field and value restricts nothing.
+            if !field.is_empty() || !value.is_empty() {
+                terms.push(Term {
+                    field: field.into(),
+                    value: value.into(),
+                    equal,
+                });
+            }
         }
-        terms.sort();
         Ok(FieldSelector { terms })
     }
 
@@ -124,7 +129,8 @@ fn unescape(raw: &str) -> Result<String, SelectorError> {
             },
             ',' | '=' => {
                 return Err(SelectorError(format!(
-                    "invalid field selector: unescaped special character: {c} in selector value"
+                    "invalid field selector: unescaped character in value: {}",
+                    c as u32
                 )));
             }
             other => value.push(other),

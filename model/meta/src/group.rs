@@ -4,7 +4,7 @@ use corten_api::{Gvk, Kind, Resource};
 use corten_core::Str;
 use std::fmt;
 
-/// A kind of an API version: `apps/v1, Kind=Deployment`.
+/// A kind of an API version, printed as upstream does: `apps/v1, Kind=Deployment`, `/v1, Kind=Pod`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupVersionKind {
     /// The API group; empty for the core group.
@@ -15,7 +15,7 @@ pub struct GroupVersionKind {
     pub kind: Str,
 }
 
-/// A resource of an API version: `apps/v1, Resource=deployments`.
+/// A resource of an API version, printed as upstream does: `apps/v1, Resource=deployments`, `/v1, Resource=pods`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupVersionResource {
     /// The API group; empty for the core group.
@@ -136,13 +136,17 @@ impl GroupResource {
 
 impl fmt::Display for GroupVersionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, Kind={}", self.api_version(), self.kind)
+        write!(f, "{}/{}, Kind={}", self.group, self.version, self.kind)
     }
 }
 
 impl fmt::Display for GroupVersionResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, Resource={}", self.api_version(), self.resource)
+        write!(
+            f,
+            "{}/{}, Resource={}",
+            self.group, self.version, self.resource
+        )
     }
 }
 

@@ -69,52 +69,24 @@ impl Requirement {
         mut values: Vec<Str>,
     ) -> Result<Requirement, SelectorError> {
         let key = key.into();
-        check_key(&key, "key")?;
-        let wrong = |text: &str| {
-            let shown: Vec<&str> = values.iter().map(Str::as_str).collect();
-            Err(SelectorError(format!(
-                "values: Invalid value: {}: {text}",
-                go_list(&shown)
-            )))
-        };
-        match operator {
-            Operator::In | Operator::NotIn if values.is_empty() => {
-                return wrong("for 'in', 'notin' operators, values set can't be empty");
-            }
-            Operator::Equals | Operator::DoubleEquals | Operator::NotEquals
-                if values.len() != 1 =>
-            {
-                return wrong("exact-match compatibility requires one single value");
-            }
-            Operator::Exists | Operator::DoesNotExist if !values.is_empty() => {
-                return wrong("values set must be empty for exists and does not exist");
-            }
-            Operator::GreaterThan | Operator::LessThan => {
-                if values.len() != 1 {
-                    return wrong("for 'Gt', 'Lt' operators, exactly one value is required");
-                }
-                if values[0].parse::<i64>().is_err() {
-                    let text = "for 'Gt', 'Lt' operators, the value must be an integer";
-                    return Err(SelectorError(format!(
-                        "values[0]: Invalid value: {:?}: {text}",
-                        values[0].as_str()
-                    )));
-                }
-            }
-            _ => {}
-        }
+        let mut errors: Vec<String> = check_key(&key, "key")
+            .err()
+            .map(|e| e.0)
+            .into_iter()
+            .collect();
+        errors.extend(operator.objections(&values));
         for (index, value) in values.iter().enumerate() {
-            let errors = labels::invalid_value(value);
-            if !errors.is_empty() {
-                let text = errors.join("; ");
-                return Err(SelectorError(format!(
+            let wrong = labels::invalid_value(value);
+            if !wrong.is_empty() {
+                let text = wrong.join("; ");
+                errors.push(format!(
                     "values[{index}][{key}]: Invalid value: {:?}: {text}",
                     value.as_str()
-                )));
+                ));
             }
         }
+        aggregate(errors)?;
         values.sort();
-        values.dedup();
         Ok(Requirement {
             key,
             operator,
@@ -141,8 +113,68 @@ impl Requirement {
     }
 }
 
-/// Go's `%#v` of a list of texts, as upstream's messages show it.
+impl Operator {
+    /// What is wrong with the number or form of the values.
+    fn objections(self, values: &[Str]) -> Vec<String> {
+        let wrong = |text: &str| {
+            let shown: Vec<&str> = values.iter().map(Str::as_str).collect();
+            vec![format!(
+                "values: Invalid value: {}: {text}",
+                go_list(&shown)
+            )]
+        };
+        match self {
+            Operator::In | Operator::NotIn if values.is_empty() => {
+                wrong("for 'in', 'notin' operators, values set can't be empty")
+            }
+            Operator::Equals | Operator::DoubleEquals | Operator::NotEquals
+                if values.len() != 1 =>
+            {
+                wrong("exact-match compatibility requires one single value")
+            }
+            Operator::Exists | Operator::DoesNotExist if !values.is_empty() => {
+                wrong("values set must be empty for exists and does not exist")
+            }
+            Operator::GreaterThan | Operator::LessThan => {
+                let mut errors = match values.len() {
+                    1 => Vec::new(),
+                    _ => wrong("for 'Gt', 'Lt' operators, exactly one value is required"),
+                };
+                let text = "for 'Gt', 'Lt' operators, the value must be an integer";
+                for (index, value) in values.iter().enumerate() {
+                    if value.parse::<i64>().is_err() {
+                        let shown = value.as_str();
+                        errors.push(format!("values[{index}]: Invalid value: {shown:?}: {text}"));
+                    }
+                }
+                errors
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Upstream's aggregate of errors: one alone, several different ones in brackets.
+fn aggregate(mut errors: Vec<String>) -> Result<(), SelectorError> {
+    let mut seen = Vec::new();
+    errors.retain(|e| {
+        !seen.contains(e) && {
+            seen.push(e.clone());
+            true
+        }
+    });
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(SelectorError(errors.remove(0))),
+        _ => Err(SelectorError(format!("[{}]", errors.join(", ")))),
+    }
+}
+
+/// A list of texts as upstream's messages show it; an empty one is nil there.
 fn go_list(values: &[&str]) -> String {
+    if values.is_empty() {
+        return "null".into();
+    }
     let shown: Vec<String> = values.iter().map(|v| format!("{v:?}")).collect();
     format!("[{}]", shown.join(","))
 }
@@ -207,7 +239,11 @@ impl Selector {
         let Some(selector) = selector else {
             return Ok(Selector::nothing());
         };
-        let mut requirements = Selector::from_map(&selector.match_labels).requirements;
+        let mut requirements = Vec::new();
+        for (key, value) in selector.match_labels.iter() {
+            let exact = Requirement::new(key.clone(), Operator::Equals, vec![value.clone()])?;
+            requirements.push(exact);
+        }
         for expression in selector.match_expressions.iter() {
             let operator = match expression.operator.as_str() {
                 "In" => Operator::In,
@@ -341,5 +377,22 @@ mod tests {
                 .unwrap()
                 .is_everything()
         );
+    }
+
+    #[test]
+    fn objections_add_up_in_upstreams_words() {
+        let requirement = Requirement::new("n", Operator::GreaterThan, vec!["-".into()]);
+        assert_eq!(
+            requirement.unwrap_err().to_string(),
+            "[values[0]: Invalid value: \"-\": for 'Gt', 'Lt' operators, the value must be an integer, \
+             values[0][n]: Invalid value: \"-\": a valid label must be an empty string or consist of alphanumeric \
+             characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or \
+             'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')]"
+        );
+        let labels = LabelSelector {
+            match_labels: [("a", "-")].into_iter().collect(),
+            ..LabelSelector::default()
+        };
+        assert!(Selector::from_label_selector(Some(&labels)).is_err());
     }
 }

@@ -142,10 +142,13 @@ impl Parser {
             return Requirement::new(key, Operator::Exists, Vec::new());
         }
         let operator = self.operator()?;
-        let values = match operator {
+        let mut values = match operator {
             Operator::In | Operator::NotIn => self.values()?,
             _ => vec![self.value()?],
         };
+        // Values of a text are a set.
+        values.sort();
+        values.dedup();
         Requirement::new(key, operator, values)
     }
 
@@ -204,10 +207,11 @@ impl Parser {
                     return fail(format!("found '{}', expected: ',' or ')'", other.text()));
                 }
                 other => {
-                    return fail(format!(
-                        "found '{}', expected: ',', ')' or identifier",
-                        other.text()
-                    ));
+                    let expected = match values.is_empty() {
+                        true => "',', ')' or identifier",
+                        false => "',', or identifier",
+                    };
+                    return fail(format!("found '{}', expected: {expected}", other.text()));
                 }
             }
         }

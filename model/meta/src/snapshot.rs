@@ -128,3 +128,7 @@ impl Snapshot {
             .insert(resource.clone(), objects.into_iter().collect());
     }
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -5,6 +5,9 @@
 
 pub mod claim;
 pub mod deployment;
+pub mod endpointslice;
+pub mod garbage;
+pub mod namespace;
 pub mod plan;
 pub mod pods;
 pub mod registry;

@@ -52,8 +52,11 @@ pub fn resource<T: Kind>() -> GroupVersionResource {
 
 /// Every controller; registering one is one line here.
 pub const CONTROLLERS: &[Controller] = &[
+    crate::namespace::CONTROLLER,
+    crate::garbage::CONTROLLER,
     crate::serviceaccount::CONTROLLER,
     crate::root_ca::CONTROLLER,
     crate::deployment::CONTROLLER,
     crate::replicaset::CONTROLLER,
+    crate::endpointslice::CONTROLLER,
 ];

@@ -1,1 +1,174 @@
-//! What each kind defaults, prepares, validates and prints: one file per kind.
+//! What each kind defaults, prepares, validates and prints: one file per kind, one line per kind in `STRATEGIES`.
+//! Invariant: everything here is pure; time, randomness and the cluster come in through `Context`.
+//! Leaves out what spans kinds: admission and quota (access), addresses of services (the API server).
+
+pub mod cells;
+pub mod error;
+pub mod generic;
+pub mod metadata;
+pub mod names;
+
+mod bootstrap;
+mod convert;
+pub mod core;
+mod rules;
+
+pub use bootstrap::bootstrap_objects;
+pub use convert::convert;
+pub use error::{ErrorKind, FieldError};
+pub use metadata::{validate_metadata, validate_metadata_update};
+pub use rules::{Generation, NAME_AND_AGE, Rules};
+
+use corten_api::Object;
+use corten_core::{Str, Time, Value};
+use corten_meta::Snapshot;
+
+/// What strategies may look at besides the objects. Never used to decide what must be consistent.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The cluster as the API server last saw it.
+    pub snapshot: &'a Snapshot,
+    /// The time of the request.
+    pub now: Time,
+    /// Name of the user.
+    pub user: &'a str,
+    /// Chosen anew for each request.
+    pub random: u64,
+}
+
+/// What a deletion answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteAnswer {
+    /// A Status.
+    Status,
+    /// The object as it was last.
+    Object,
+}
+
+/// What happens to dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// They are deleted afterwards.
+    Background,
+    /// They lose their owner and stay.
+    Orphan,
+}
+
+/// What the scale subresource shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Replicas asked for.
+    pub replicas: i32,
+    /// Replicas there are.
+    pub status_replicas: i32,
+    /// A label selector as text.
+    pub selector: String,
+}
+
+/// One column of a Table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// `Name`
+    pub name: &'static str,
+    /// string, integer, date, ...
+    pub kind: &'static str,
+    /// `name`, or empty.
+    pub format: &'static str,
+    /// What it shows.
+    pub description: &'static str,
+    /// 0: always shown; 1: with `-o wide`.
+    pub priority: i32,
+}
+
+/// What the API server asks a kind on the way of a write and of a table. `part` is empty for the main resource, else the
+/// subresource. All functions but `default` see the version that is stored.
+pub trait Strategy: Sync {
+    /// Fills in what the client left out.
+    fn default(&self, _obj: &mut Object) {}
+    /// Clears what a client cannot set, sets generation where the kind counts it.
+    fn prepare_create(&self, _cx: &Context, _new: &mut Object) {}
+    /// Takes over from `old` what this part of the object cannot change, and counts generations.
+    fn prepare_update(&self, _cx: &Context, _part: &str, _new: &mut Object, _old: &Object) {}
+    /// What is wrong with a new object.
+    fn validate_create(&self, _cx: &Context, _new: &Object) -> Vec<FieldError> {
+        vec![]
+    }
+    /// What is wrong with an update.
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        _new: &Object,
+        _old: &Object,
+    ) -> Vec<FieldError> {
+        vec![]
+    }
+    /// Texts for `Warning` headers.
+    fn warnings(&self, _cx: &Context, _new: &Object, _old: Option<&Object>) -> Vec<String> {
+        vec![]
+    }
+    /// Columns of the kind's table.
+    fn columns(&self) -> &'static [Column];
+    /// The cells of one row.
+    fn cells(&self, obj: &Object, now: &Time) -> Vec<Value>;
+    /// Field labels that selectors may use besides metadata.name and metadata.namespace.
+    fn field_labels(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Their values, in the same order.
+    fn field_values(&self, _obj: &Object) -> Vec<Str> {
+        vec![]
+    }
+    /// Whether an update of what does not exist creates it.
+    fn create_on_update(&self) -> bool {
+        false
+    }
+    /// Whether an update need not name a resourceVersion.
+    fn unconditional_update(&self) -> bool {
+        true
+    }
+    /// What a deletion answers.
+    fn delete_answer(&self) -> DeleteAnswer {
+        DeleteAnswer::Status
+    }
+    /// Graceful deletion: None deletes at once, Some keeps the object with a deletionTimestamp for that many seconds.
+    /// `asked` is the client's gracePeriodSeconds.
+    fn grace(&self, _obj: &Object, _asked: Option<i64>) -> Option<i64> {
+        None
+    }
+    /// What happens to dependents when a deletion does not say.
+    fn default_propagation(&self) -> Propagation {
+        Propagation::Background
+    }
+    /// The scale subresource, for kinds that have it.
+    fn scale(&self, _obj: &Object) -> Option<Scale> {
+        None
+    }
+    /// Changes the scale.
+    fn set_scale(&self, _obj: &mut Object, _replicas: i32) {}
+    /// What is wrong with a name, in upstream's words; `prefix` when it is a generateName.
+    fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        names::dns_subdomain(&names::as_prefix(name, prefix))
+    }
+}
+
+/// The strategy of a kind; kinds without a file get the generic one.
+pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
+    let found = STRATEGIES
+        .iter()
+        .find(|(g, k, _)| *k == kind && *g == group);
+    found.map_or(&generic::Generic, |(_, _, strategy)| *strategy)
+}
+
+/// Every kind with a file of its own.
+#[rustfmt::skip]
+static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
+    // core
+    // apps
+    // batch
+    // autoscaling
+    // networking
+    // policy, scheduling, node, storage, coordination, discovery
+    // rbac, certificates, authentication, authorization
+    // admissionregistration, apiextensions, apiregistration, flowcontrol, events, resource
+];

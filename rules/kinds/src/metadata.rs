@@ -1,0 +1,377 @@
+//! Metadata as every kind has it: what upstream checks on create and update, with its paths and words.
+//! Leaves out what the kind itself decides (its names, through `Strategy::invalid_name`).
+
+use crate::Strategy;
+use crate::error::{FieldError, IMMUTABLE, NEGATIVE};
+use crate::names;
+use corten_api::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use corten_core::{Map, Message, Path, Str, Value, to_value};
+use corten_meta::labels;
+
+const ANNOTATIONS_MAX: usize = 256 << 10;
+
+/// A struct as the bad value of an error.
+pub fn value_of<M: Message>(message: &M) -> Value {
+    to_value(message).unwrap_or_default()
+}
+
+/// A list of texts as the bad value of an error.
+pub fn value_of_texts(texts: &[Str]) -> Value {
+    Value::List(texts.iter().map(Value::from).collect())
+}
+
+/// Upstream's ValidateObjectMeta.
+pub fn validate_metadata(
+    meta: &ObjectMeta,
+    namespaced: bool,
+    strategy: &dyn Strategy,
+) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("metadata");
+    if !meta.generate_name.is_empty() {
+        for text in strategy.invalid_name(&meta.generate_name, true) {
+            errors.push(FieldError::invalid(
+                path.f("generateName"),
+                &meta.generate_name,
+                text,
+            ));
+        }
+    }
+    if meta.name.is_empty() {
+        errors.push(FieldError::required(
+            path.f("name"),
+            "name or generateName is required",
+        ));
+    } else {
+        for text in strategy.invalid_name(&meta.name, false) {
+            errors.push(FieldError::invalid(path.f("name"), &meta.name, text));
+        }
+    }
+    if !namespaced {
+        if !meta.namespace.is_empty() {
+            errors.push(FieldError::forbidden(
+                path.f("namespace"),
+                "not allowed on this type",
+            ));
+        }
+    } else if meta.namespace.is_empty() {
+        errors.push(FieldError::required(path.f("namespace"), ""));
+    } else {
+        for text in names::dns_label(&meta.namespace) {
+            errors.push(FieldError::invalid(
+                path.f("namespace"),
+                &meta.namespace,
+                text,
+            ));
+        }
+    }
+    if meta.generation < 0 {
+        errors.push(FieldError::invalid(
+            path.f("generation"),
+            meta.generation,
+            NEGATIVE,
+        ));
+    }
+    errors.extend(validate_labels(&meta.labels, &path.f("labels")));
+    errors.extend(validate_annotations(
+        &meta.annotations,
+        &path.f("annotations"),
+    ));
+    errors.extend(validate_owners(
+        &meta.owner_references,
+        &path.f("ownerReferences"),
+    ));
+    errors.extend(validate_finalizers(&meta.finalizers, &path.f("finalizers")));
+    errors.extend(validate_managed_fields(
+        &meta.managed_fields,
+        &path.f("managedFields"),
+    ));
+    errors
+}
+
+/// Upstream's ValidateObjectMetaUpdate, apart from resourceVersion, which the API server checks.
+pub fn validate_metadata_update(new: &ObjectMeta, old: &ObjectMeta) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("metadata");
+    if old.deletion_timestamp.is_some() {
+        let mut added: Vec<&str> = new
+            .finalizers
+            .iter()
+            .filter(|f| !old.finalizers.contains(f))
+            .map(|f| f.as_str())
+            .collect();
+        added.sort_unstable();
+        added.dedup();
+        if !added.is_empty() {
+            let shown: Vec<String> = added.iter().map(|f| crate::error::quote(f)).collect();
+            errors.push(FieldError::forbidden(
+                path.f("finalizers"),
+                format!(
+                    "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                    shown.join(", ")
+                ),
+            ));
+        }
+    }
+    if new.generation < old.generation {
+        errors.push(FieldError::invalid(
+            path.f("generation"),
+            new.generation,
+            "must not be decremented",
+        ));
+    }
+    errors.extend(validate_fixed(new, old, &path));
+    errors.extend(validate_labels(&new.labels, &path.f("labels")));
+    errors.extend(validate_annotations(
+        &new.annotations,
+        &path.f("annotations"),
+    ));
+    errors.extend(validate_owners(
+        &new.owner_references,
+        &path.f("ownerReferences"),
+    ));
+    errors.extend(validate_managed_fields(
+        &new.managed_fields,
+        &path.f("managedFields"),
+    ));
+    errors
+}
+
+fn validate_fixed(new: &ObjectMeta, old: &ObjectMeta, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut fixed = |key: &str, same: bool, value: Value| {
+        if !same {
+            // A nil value prints as `null`, which the type of an error cannot hold apart from "no value".
+            errors.push(if value.is_null() {
+                FieldError::invalid(path.f(key), Value::Null, format!("null: {IMMUTABLE}"))
+            } else {
+                FieldError::invalid(path.f(key), value, IMMUTABLE)
+            });
+        }
+    };
+    fixed("name", new.name == old.name, Value::from(&new.name));
+    fixed(
+        "namespace",
+        new.namespace == old.namespace,
+        Value::from(&new.namespace),
+    );
+    fixed("uid", new.uid == old.uid, Value::from(&new.uid));
+    fixed(
+        "creationTimestamp",
+        new.creation_timestamp == old.creation_timestamp,
+        time_value(Some(new.creation_timestamp)),
+    );
+    fixed(
+        "deletionTimestamp",
+        new.deletion_timestamp == old.deletion_timestamp,
+        time_value(new.deletion_timestamp),
+    );
+    let seconds = new.deletion_grace_period_seconds;
+    fixed(
+        "deletionGracePeriodSeconds",
+        seconds == old.deletion_grace_period_seconds,
+        Value::from(seconds),
+    );
+    errors
+}
+
+/// A time as the bad value of an error.
+pub fn time_value(time: Option<corten_core::Time>) -> Value {
+    Value::from(time.filter(|t| !t.is_zero()).map(|t| t.to_string()))
+}
+
+/// Keys and values of labels.
+pub fn validate_labels(map: &Map<Str>, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (key, value) in map {
+        errors.extend(validate_label_key(key, path));
+        for text in labels::invalid_value(value) {
+            errors.push(FieldError::invalid(path, value, text));
+        }
+    }
+    errors
+}
+
+/// The key of a label, or another qualified name.
+pub fn validate_label_key(key: &str, path: &Path) -> Vec<FieldError> {
+    labels::invalid_key(key)
+        .into_iter()
+        .map(|text| FieldError::invalid(path, key, text))
+        .collect()
+}
+
+/// Keys of annotations and their size.
+pub fn validate_annotations(map: &Map<Str>, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut size = 0;
+    for (key, value) in map {
+        size += key.len() + value.len();
+        for text in labels::invalid_key(&key.to_lowercase()) {
+            errors.push(FieldError::invalid(path, key, text));
+        }
+    }
+    if size > ANNOTATIONS_MAX {
+        errors.push(FieldError::too_long(path, ANNOTATIONS_MAX));
+    }
+    errors
+}
+
+fn validate_owners(owners: &[OwnerReference], path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut first: Option<String> = None;
+    for owner in owners {
+        let (group, version) = owner
+            .api_version
+            .rsplit_once('/')
+            .unwrap_or(("", &owner.api_version));
+        for (key, value, empty, text) in [
+            (
+                "apiVersion",
+                &owner.api_version,
+                version.is_empty(),
+                "version must not be empty",
+            ),
+            (
+                "kind",
+                &owner.kind,
+                owner.kind.is_empty(),
+                "must not be empty",
+            ),
+            (
+                "name",
+                &owner.name,
+                owner.name.is_empty(),
+                "must not be empty",
+            ),
+            ("uid", &owner.uid, owner.uid.is_empty(), "must not be empty"),
+        ] {
+            if empty {
+                errors.push(FieldError::invalid(path.f(key), value, text));
+            }
+        }
+        if (group, version, owner.kind.as_str()) == ("", "v1", "Event") {
+            let text = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid(path, value_of(owner), text));
+        }
+        if owner.controller != Some(true) {
+            continue;
+        }
+        let name = format!("{}/{}", owner.kind, owner.name);
+        match &first {
+            None => first = Some(name),
+            Some(before) => {
+                let all = Value::List(owners.iter().map(value_of).collect());
+                let text = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {before} and {name}"
+                );
+                errors.push(FieldError::invalid(path, all, text));
+            }
+        }
+    }
+    errors
+}
+
+fn validate_finalizers(finalizers: &[Str], path: &Path) -> Vec<FieldError> {
+    let mut errors: Vec<FieldError> = finalizers
+        .iter()
+        .flat_map(|f| validate_label_key(f, path))
+        .collect();
+    let has = |name: &str| finalizers.iter().any(|f| f == name);
+    if has("orphan") && has("foregroundDeletion") {
+        let text = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid(path, value_of_texts(finalizers), text));
+    }
+    errors
+}
+
+fn validate_managed_fields(entries: &[ManagedFieldsEntry], path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (i, entry) in entries.iter().enumerate() {
+        let path = path.i(i);
+        if !matches!(entry.operation.as_str(), "Apply" | "Update") {
+            let text = "must be `Apply` or `Update`";
+            errors.push(FieldError::invalid(
+                path.f("operation"),
+                &entry.operation,
+                text,
+            ));
+        }
+        if !matches!(entry.fields_type.as_str(), "" | "FieldsV1") {
+            errors.push(FieldError::invalid(
+                path.f("fieldsType"),
+                &entry.fields_type,
+                "must be `FieldsV1`",
+            ));
+        }
+        if entry.manager.len() > 128 {
+            errors.push(FieldError::too_long(path.f("manager"), 128));
+        }
+        if entry.subresource.len() > 256 {
+            errors.push(FieldError::too_long(path.f("subresource"), 256));
+        }
+    }
+    errors
+}
+
+/// How strictly a label selector is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SelectorValues {
+    /// Values must be label values.
+    #[default]
+    Checked,
+    /// Values may be anything (objects stored before the check existed).
+    Unchecked,
+}
+
+/// Upstream's ValidateLabelSelector.
+pub fn validate_selector(
+    selector: &LabelSelector,
+    values: SelectorValues,
+    path: &Path,
+) -> Vec<FieldError> {
+    let mut errors = validate_labels(&selector.match_labels, &path.f("matchLabels"));
+    let list = path.f("matchExpressions");
+    for (i, r) in selector.match_expressions.iter().enumerate() {
+        let path = list.i(i);
+        match r.operator.as_str() {
+            "In" | "NotIn" => {
+                if r.values.is_empty() {
+                    let text = "must be specified when `operator` is 'In' or 'NotIn'";
+                    errors.push(FieldError::required(path.f("values"), text));
+                }
+            }
+            "Exists" | "DoesNotExist" => {
+                if !r.values.is_empty() {
+                    let text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                    errors.push(FieldError::forbidden(path.f("values"), text));
+                }
+            }
+            _ => errors.push(FieldError::invalid(
+                path.f("operator"),
+                &r.operator,
+                "not a valid selector operator",
+            )),
+        }
+        errors.extend(validate_label_key(&r.key, &path.f("key")));
+        if values == SelectorValues::Checked {
+            for (at, value) in r.values.iter().enumerate() {
+                for text in labels::invalid_value(value) {
+                    errors.push(FieldError::invalid(path.f("values").i(at), value, text));
+                }
+            }
+        }
+    }
+    errors
+}
+
+/// What an update of the status of newer kinds may not touch: everything in metadata but managedFields and
+/// resourceVersion (upstream's ResetObjectMetaForStatus).
+pub fn reset_for_status(new: &mut ObjectMeta, old: &ObjectMeta) {
+    new.deletion_timestamp = old.deletion_timestamp;
+    new.generation = old.generation;
+    new.self_link = old.self_link.clone();
+    new.labels = old.labels.clone();
+    new.annotations = old.annotations.clone();
+    new.finalizers = old.finalizers.clone();
+    new.owner_references = old.owner_references.clone();
+}

@@ -3,6 +3,8 @@
 //! (`corten-dataplane`) and sockets (`corten-dns`).
 
 mod address;
+mod changes;
+pub mod dns;
 mod flow;
 pub mod input;
 pub mod proxy;

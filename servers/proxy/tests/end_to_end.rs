@@ -256,8 +256,10 @@ fn load_balancers_with_source_ranges_and_health() {
             "type: LoadBalancer, clusterIP: 10.96.0.5, externalTrafficPolicy: Local, healthCheckNodePort: 32000, \
              loadBalancerSourceRanges: [{ranges}], ports: [{{port: 80, nodePort: 30080, protocol: TCP}}]"
         ));
-        let mut ingress = corten_api::core::v1::LoadBalancerIngress::default();
-        ingress.ip = "192.0.2.7".into();
+        let ingress = corten_api::core::v1::LoadBalancerIngress {
+            ip: "192.0.2.7".into(),
+            ..Default::default()
+        };
         service.status.load_balancer.ingress.push(ingress);
         service
     };

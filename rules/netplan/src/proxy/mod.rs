@@ -20,8 +20,8 @@ use corten_api::networking::v1::ServiceCIDR;
 use corten_core::Str;
 
 use corten_meta::{GroupResource, ObjectKey, Snapshot, Table as Objects};
-use imbl::ordmap::DiffItem;
 
+use crate::changes::changes;
 use crate::input::{ServiceInfo, SliceInfo};
 use crate::ruleset::{Element, ElementKey, Ruleset};
 use crate::{Cidr, Family, Protocol};
@@ -389,18 +389,6 @@ impl ProxyPlanner {
             self.health.insert(name.clone(), (port, local_ready.len()));
         }
     }
-}
-
-/// The objects that differ between two versions of a resource, as they are in the later one.
-fn changes(before: &Objects, after: &Objects) -> Vec<(ObjectKey, Option<Arc<Object>>)> {
-    let changes = before.diff(after).map(|item| match item {
-        DiffItem::Add(key, object)
-        | DiffItem::Update {
-            new: (key, object), ..
-        } => (key.clone(), Some(object.clone())),
-        DiffItem::Remove(key, _) => (key.clone(), None),
-    });
-    changes.collect()
 }
 
 /// A Service without endpoints needs nothing: its packets are refused.

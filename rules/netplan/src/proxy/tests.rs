@@ -650,8 +650,8 @@ fn a_change_touches_only_its_service() {
             .replace("10.96.0.5", &format!("10.96.{}.{}", n / 250, n % 250 + 1))
             .replace("namespace: ns", &format!("namespace: ns{n}"));
         for (resource, table) in snapshot(&text).resources() {
-            for object in table.values() {
-                objects.insert(resource, object.clone());
+            for (key, object) in table {
+                objects.insert(resource, key.clone(), object.clone());
             }
         }
     }
@@ -659,12 +659,15 @@ fn a_change_touches_only_its_service() {
     let before = planner.plan().rulesets.remove(0);
     let changed = slice("a", &endpoint("10.244.5.5", "node-b"), "")
         .replace("namespace: ns", "namespace: ns7");
-    for object in snapshot(&changed)
+    for (key, object) in snapshot(&changed)
         .table(&GroupResource::of::<EndpointSlice>())
         .unwrap()
-        .values()
     {
-        objects.insert(&GroupResource::of::<EndpointSlice>(), object.clone());
+        objects.insert(
+            &GroupResource::of::<EndpointSlice>(),
+            key.clone(),
+            object.clone(),
+        );
     }
     planner.observe(&objects);
     let after = planner.plan().rulesets.remove(0);

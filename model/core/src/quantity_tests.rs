@@ -1,3 +1,5 @@
+//! What quantities keep, canonicalise, refuse and add up to, as upstream does.
+
 use crate::quantity::{Quantity, QuantityError, QuantityFormat};
 
 fn q(text: &str) -> Quantity {

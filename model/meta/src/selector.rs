@@ -95,7 +95,7 @@ impl Requirement {
     }
 
     /// Whether labels meet it; `value` is that of the requirement's key.
-    fn accepts(&self, value: Option<&str>) -> bool {
+    pub fn accepts(&self, value: Option<&str>) -> bool {
         let has = |v: &str| self.values.iter().any(|w| w == v);
         let compare = |test: fn(i64, i64) -> bool| {
             let left = value.and_then(|v| v.parse().ok());

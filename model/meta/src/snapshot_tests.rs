@@ -1,3 +1,5 @@
+//! Snapshots by namespace and moment, and how names print.
+
 use crate::{GroupResource, GroupVersionKind, ObjectKey, Revision, Snapshot};
 use corten_api::Kind;
 use corten_api::core::v1::{Node, Pod};

@@ -8,12 +8,14 @@
 //! Wiring: the binary must call [`shim_main`] when started with the argv prefix given in
 //! [`CoreOptions::shim`], before any thread exists and before any runtime is built.
 
+mod agent;
 mod api;
 mod config;
 mod error;
 mod events;
 mod status;
 
+pub use agent::{CoreOptions, CoreRuntime};
 pub use api::{
     AttachSession, ByteReader, ByteStream, ByteWriter, ExecOutput, ExecRequest, ExecSession,
     Resize, Runtime, RuntimeVersion, StreamSet, Streams, TerminalSize,
@@ -26,7 +28,18 @@ pub use config::{
 };
 pub use error::{Error, Result};
 pub use events::{ContainerExit, Event, EventStream};
+pub use shim::shim_main;
 pub use status::{
     ContainerId, ContainerState, ContainerStatus, CpuStats, MemoryStats, SandboxId, SandboxState,
     SandboxStatus, Stats,
 };
+
+mod cgroup;
+mod process;
+mod records;
+mod rootfs;
+mod seccomp;
+mod seqpacket;
+mod shim;
+mod sys;
+mod wire;

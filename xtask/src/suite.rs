@@ -1,9 +1,9 @@
 //! `cargo xtask test`: every test of the project. Builds what the tests need, runs them all, runs the
-//! unsafe core again under AddressSanitizer, and ends at the first red with totals.
+//! unsafe core again under AddressSanitizer and Miri, and ends at the first red with totals.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -27,7 +27,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         bail!("tests start real containers: run this as root (sudo)");
     }
     let started = Instant::now();
-    let mut steps = Steps::new(6);
+    let mut steps = Steps::new(7);
     steps.run("Looking for Debian packages that tests use", |_| {
         apt::ensure(apt::FOR_IMAGES)?;
         apt::ensure(apt::FOR_TESTS)
@@ -45,8 +45,12 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     steps.run_loud("Testing the workspace", || {
         test_workspace(workspace, &mut totals)
     })?;
-    steps.run_loud("Testing the unsafe core under AddressSanitizer", || {
-        test_sanitized(workspace, &mut totals)
+    steps.run_loud(
+        "Testing the unsafe core and its users under AddressSanitizer",
+        || test_sanitized(workspace, &mut totals),
+    )?;
+    steps.run_loud("Testing the unsafe core under Miri", || {
+        test_in_miri(workspace, &mut totals)
     })?;
     println!(
         "\nall tests passed: {} passed, {} failed, {} ignored in {} test programs, {:.0} s",
@@ -88,8 +92,42 @@ fn test_sanitized(workspace: &Workspace, totals: &mut Totals) -> Result<()> {
     count(cargo, totals)
 }
 
+/// Miri comes with nightly toolchains and is not there on every machine; AddressSanitizer is.
+fn test_in_miri(workspace: &Workspace, totals: &mut Totals) -> Result<()> {
+    let nightly = || {
+        let mut cargo = Command::new("cargo");
+        cargo
+            .current_dir(workspace.root())
+            .arg("+nightly")
+            .arg("miri");
+        // What the stable cargo told this program would hold for the nightly one too.
+        for name in [
+            "CARGO",
+            "CARGO_MANIFEST_DIR",
+            "RUSTC",
+            "RUSTDOC",
+            "RUSTUP_TOOLCHAIN",
+        ] {
+            cargo.env_remove(name);
+        }
+        cargo
+    };
+    let version = nightly().arg("--version").output();
+    if !version.is_ok_and(|output| output.status.success()) {
+        eprintln!("      not installed (rustup component add miri rust-src --toolchain nightly)");
+        return Ok(());
+    }
+    let mut cargo = nightly();
+    cargo.args(["test", "--package", "corten-core", "--lib", "--"]);
+    // 146,000 days are too many for an interpreter, and there is nothing unsafe in them.
+    cargo.args(["--skip", "every_day_of_four_centuries"]);
+    cargo.env("CARGO_TARGET_DIR", workspace.target_dir()?.join("miri"));
+    cargo.env("MIRIFLAGS", "-Zmiri-disable-isolation");
+    count(cargo, totals)
+}
+
 /// Runs cargo, shows what it prints and adds up the totals.
-fn count(mut cargo: std::process::Command, totals: &mut Totals) -> Result<()> {
+fn count(mut cargo: Command, totals: &mut Totals) -> Result<()> {
     let mut child = cargo
         .stdout(Stdio::piped())
         .spawn()

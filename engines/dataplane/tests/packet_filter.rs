@@ -70,27 +70,26 @@ fn nft(netns: &Netns, arguments: &[&str]) {
     assert!(status.success());
 }
 
+/// A table with every kind of statement, set and element.
 fn everything(family: Family) -> Ruleset {
-    let v4 = family == Family::V4;
-    let ip = |n: u8| -> std::net::IpAddr {
-        if v4 {
-            format!("10.0.0.{n}").parse().unwrap()
-        } else {
-            format!("fd00::{n}").parse().unwrap()
-        }
-    };
-    let (inside, host) = if v4 {
-        ("10.244.0.0/16", "10.1.2.3/32")
-    } else {
-        ("fd01::/64", "fd02::9/128")
-    };
     let mut rules = Ruleset::new(family, "corten-test");
+    add_sets(&mut rules);
+    add_nat_chains(&mut rules);
+    add_matching_chain(&mut rules);
+    add_base_chains(&mut rules);
+    add_elements(&mut rules);
+    rules
+}
+
+fn address(family: Family, n: u8) -> std::net::IpAddr {
+    match family {
+        Family::V4 => format!("10.0.0.{n}").parse().unwrap(),
+        Family::V6 => format!("fd00::{n}").parse().unwrap(),
+    }
+}
+
+fn add_sets(rules: &mut Ruleset) {
     let service = [Type::Address, Type::Protocol, Type::Port];
-    let key = vec![
-        Field::DestinationAddress,
-        Field::Protocol,
-        Field::DestinationPort,
-    ];
     rules.set("service-ips", Set::verdicts(&service));
     rules.set("cluster-ips", Set::of(&[Type::Address]));
     rules.set(
@@ -99,9 +98,19 @@ fn everything(family: Family) -> Ruleset {
     );
     rules.set("pairs", Set::of(&[Type::Address, Type::Address]));
     rules.set("seen", Set::remembered(10_800));
+}
+
+fn add_nat_chains(rules: &mut Ruleset) {
+    let family = rules.family;
+    let ip = |n| address(family, n);
+    let key = vec![
+        Field::DestinationAddress,
+        Field::Protocol,
+        Field::DestinationPort,
+    ];
     rules.chain(
         "services",
-        Chain::regular(vec![vec![S::VerdictMap(key.clone(), "service-ips".into())]]),
+        Chain::regular(vec![vec![S::VerdictMap(key, "service-ips".into())]]),
     );
     let to = |n| SocketAddr::new(ip(n), 8080);
     rules.chain(
@@ -125,6 +134,13 @@ fn everything(family: Family) -> Ruleset {
             "three".into(),
         ])]]),
     );
+}
+
+fn add_matching_chain(rules: &mut Ruleset) {
+    let (inside, host) = match rules.family {
+        Family::V4 => ("10.244.0.0/16", "10.1.2.3/32"),
+        Family::V6 => ("fd01::/64", "fd02::9/128"),
+    };
     rules.chain(
         "three",
         Chain::regular(vec![
@@ -156,6 +172,9 @@ fn everything(family: Family) -> Ruleset {
             ],
         ]),
     );
+}
+
+fn add_base_chains(rules: &mut Ruleset) {
     rules.chain(
         "nat-prerouting",
         Chain::base(
@@ -201,6 +220,11 @@ fn everything(family: Family) -> Ruleset {
             vec![vec![S::ConnectionNew, S::Reject]],
         ),
     );
+}
+
+fn add_elements(rules: &mut Ruleset) {
+    let family = rules.family;
+    let ip = |n| address(family, n);
     for n in 1..200 {
         let key = vec![
             Datum::Address(ip(n)),
@@ -233,7 +257,6 @@ fn everything(family: Family) -> Ruleset {
         vec![Datum::Protocol(Protocol::Udp), Datum::Port(53)],
         Element::Data(vec![Datum::Address(ip(9)), Datum::Port(5353)]),
     );
-    rules
 }
 
 #[test]

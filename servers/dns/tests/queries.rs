@@ -167,7 +167,7 @@ fn check(server: &Server, name: &str, kind: RecordType, expect: Expect) {
 }
 
 #[test]
-fn the_cluster_s_names() {
+fn services() {
     let server = server(Vec::new());
     check(
         &server,
@@ -206,6 +206,11 @@ fn the_cluster_s_names() {
             5.0.96.10.in-addr.arpa. 5 IN PTR web.ns.svc.cluster.local.
         "#]],
     );
+}
+
+#[test]
+fn denials_and_the_zone_itself() {
+    let server = server(Vec::new());
     check(
         &server,
         "none.ns.svc.cluster.local.",
@@ -243,6 +248,11 @@ fn the_cluster_s_names() {
         also ns.dns.cluster.local. 5 IN A 10.96.0.10
     "#]],
     );
+}
+
+#[test]
+fn aliases() {
+    let server = server(Vec::new());
     check(
         &server,
         "in.ns.svc.cluster.local.",

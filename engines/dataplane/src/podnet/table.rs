@@ -22,43 +22,7 @@ pub fn empty(config: &PodNetworkConfig) -> Ruleset {
     let loopback =
         Cidr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8).expect("8 bits are in range");
     let mut rules = Ruleset::new(Family::V4, &config.bridge);
-    rules.set(
-        PORTS,
-        Set::map(
-            &[Type::Address, Type::Protocol, Type::Port],
-            &[Type::Address, Type::Port],
-        ),
-    );
-    rules.set(
-        PORTS_OF_ANY,
-        Set::map(&[Type::Protocol, Type::Port], &[Type::Address, Type::Port]),
-    );
-    rules.set(HAIRPIN, Set::of(&[Type::Address, Type::Address]));
-    let protocol_port = vec![Field::Protocol, Field::DestinationPort];
-    let full = vec![
-        Field::DestinationAddress,
-        Field::Protocol,
-        Field::DestinationPort,
-    ];
-    rules.chain(
-        "host-ports",
-        Chain::regular(vec![
-            vec![S::DnatMap(full, PORTS.into())],
-            vec![
-                S::DestinationLocal,
-                S::DnatMap(protocol_port, PORTS_OF_ANY.into()),
-            ],
-        ]),
-    );
-    let to_ports = || vec![vec![S::Verdict(Verdict::Jump("host-ports".into()))]];
-    rules.chain(
-        "prerouting",
-        Chain::base(ChainKind::Nat, Hook::Prerouting, -100, to_ports()),
-    );
-    rules.chain(
-        "output",
-        Chain::base(ChainKind::Nat, Hook::Output, -100, to_ports()),
-    );
+    host_ports(&mut rules);
     // The bridge accepts loopback addresses (route_localnet) only for answers to host ports.
     let guard = vec![
         S::InLink(bridge.clone()),
@@ -69,33 +33,63 @@ pub fn empty(config: &PodNetworkConfig) -> Ruleset {
         "guard",
         Chain::base(ChainKind::Filter, Hook::Prerouting, -300, vec![guard]),
     );
+    rules.set(HAIRPIN, Set::of(&[Type::Address, Type::Address]));
     let pair = vec![Field::SourceAddress, Field::DestinationAddress];
+    let masquerading = vec![
+        vec![
+            S::ConnectionTranslated,
+            S::Lookup(pair, Is::In, HAIRPIN.into()),
+            S::Masquerade,
+        ],
+        vec![
+            S::OutLink(bridge),
+            S::Address(Field::SourceAddress, Is::In, loopback),
+            S::Masquerade,
+        ],
+        vec![
+            S::Address(Field::SourceAddress, Is::In, config.pod_cidr),
+            S::Address(Field::DestinationAddress, Is::NotIn, config.cluster_cidr),
+            S::Masquerade,
+        ],
+    ];
     rules.chain(
         "postrouting",
-        Chain::base(
-            ChainKind::Nat,
-            Hook::Postrouting,
-            100,
-            vec![
-                vec![
-                    S::ConnectionTranslated,
-                    S::Lookup(pair, Is::In, HAIRPIN.into()),
-                    S::Masquerade,
-                ],
-                vec![
-                    S::OutLink(bridge),
-                    S::Address(Field::SourceAddress, Is::In, loopback),
-                    S::Masquerade,
-                ],
-                vec![
-                    S::Address(Field::SourceAddress, Is::In, config.pod_cidr),
-                    S::Address(Field::DestinationAddress, Is::NotIn, config.cluster_cidr),
-                    S::Masquerade,
-                ],
-            ],
-        ),
+        Chain::base(ChainKind::Nat, Hook::Postrouting, 100, masquerading),
     );
     rules
+}
+
+/// Destination NAT for host ports: those of one address first.
+fn host_ports(rules: &mut Ruleset) {
+    let target = [Type::Address, Type::Port];
+    rules.set(
+        PORTS,
+        Set::map(&[Type::Address, Type::Protocol, Type::Port], &target),
+    );
+    rules.set(
+        PORTS_OF_ANY,
+        Set::map(&[Type::Protocol, Type::Port], &target),
+    );
+    let short = vec![Field::Protocol, Field::DestinationPort];
+    let full = vec![
+        Field::DestinationAddress,
+        Field::Protocol,
+        Field::DestinationPort,
+    ];
+    let lookups = vec![
+        vec![S::DnatMap(full, PORTS.into())],
+        vec![S::DestinationLocal, S::DnatMap(short, PORTS_OF_ANY.into())],
+    ];
+    rules.chain("host-ports", Chain::regular(lookups));
+    let to_ports = || vec![vec![S::Verdict(Verdict::Jump("host-ports".into()))]];
+    rules.chain(
+        "prerouting",
+        Chain::base(ChainKind::Nat, Hook::Prerouting, -100, to_ports()),
+    );
+    rules.chain(
+        "output",
+        Chain::base(ChainKind::Nat, Hook::Output, -100, to_ports()),
+    );
 }
 
 /// Adds what a pod needs. A host port that another pod has already stays with that one.

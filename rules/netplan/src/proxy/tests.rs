@@ -115,8 +115,22 @@ fn check(yaml: String, expect: Expect) {
     expect.assert_eq(&added(&yaml));
 }
 
+/// The skeleton's chains whose names satisfy a condition.
+fn skeleton_chains(wanted: impl Fn(&str) -> bool) -> String {
+    let mut rules = table::skeleton(&config(), &node(), Family::V4);
+    rules.sets.clear();
+    rules.chains = rules
+        .chains
+        .into_iter()
+        .filter(|(name, _)| wanted(name))
+        .collect();
+    rules.to_string()
+}
+
 #[test]
-fn the_skeleton() {
+fn the_skeleton_s_sets() {
+    let mut rules = table::skeleton(&config(), &node(), Family::V4);
+    rules.chains.clear();
     expect![[r#"
         table ip corten {
         	set cluster-ips {
@@ -144,10 +158,15 @@ fn the_skeleton() {
         	map service-nodeports {
         		type inet_proto . inet_service : verdict
         	}
-        	chain cluster-ips-check {
-        		ip daddr @cluster-ips reject
-        		ip daddr 10.96.0.0/12 drop
-        	}
+        }
+    "#]]
+    .assert_eq(&rules.to_string());
+}
+
+#[test]
+fn the_skeleton_s_hooks() {
+    expect![[r#"
+        table ip corten {
         	chain filter-forward {
         		type filter hook forward priority 0; policy accept;
         		ct state new jump service-endpoints-check
@@ -171,13 +190,6 @@ fn the_skeleton() {
         		type filter hook prerouting priority -110; policy accept;
         		ct state new jump firewall-check
         	}
-        	chain firewall-check {
-        		ip daddr . meta l4proto . th dport vmap @firewall-ips
-        	}
-        	chain masquerading {
-        		meta mark & 0x00004000 != 0x00000000 meta mark set meta mark ^ 0x00004000 masquerade fully-random
-        		ct status dnat ip saddr . ip daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random
-        	}
         	chain nat-output {
         		type nat hook output priority -100; policy accept;
         		jump services
@@ -189,6 +201,28 @@ fn the_skeleton() {
         	chain nat-prerouting {
         		type nat hook prerouting priority -100; policy accept;
         		jump services
+        	}
+        }
+    "#]]
+    .assert_eq(&skeleton_chains(|name| {
+        name.starts_with("filter-") || name.starts_with("nat-")
+    }));
+}
+
+#[test]
+fn the_skeleton_s_chains() {
+    expect![[r#"
+        table ip corten {
+        	chain cluster-ips-check {
+        		ip daddr @cluster-ips reject
+        		ip daddr 10.96.0.0/12 drop
+        	}
+        	chain firewall-check {
+        		ip daddr . meta l4proto . th dport vmap @firewall-ips
+        	}
+        	chain masquerading {
+        		meta mark & 0x00004000 != 0x00000000 meta mark set meta mark ^ 0x00004000 masquerade fully-random
+        		ct status dnat ip saddr . ip daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random
         	}
         	chain nodeport-endpoints-check {
         		ip daddr @nodeport-ips meta l4proto . th dport vmap @no-endpoint-nodeports
@@ -205,7 +239,9 @@ fn the_skeleton() {
         		ip daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports
         	}
         }
-    "#]].assert_eq(&table::skeleton(&config(), &node(), Family::V4).to_string());
+    "#]].assert_eq(&skeleton_chains(|name| {
+        !name.starts_with("filter-") && !name.starts_with("nat-")
+    }));
 }
 
 #[test]

@@ -19,9 +19,9 @@ pub fn shell_pod(name: &str, script: &str) -> Value {
     })
 }
 
-/// A pod that does nothing until it is deleted.
+/// A pod that does nothing until it is deleted, and ends at once then.
 pub fn idle_pod(name: &str) -> Value {
-    shell_pod(name, "exec sleep 1000000")
+    shell_pod(name, "trap \"exit 0\" TERM; sleep 1000000 & wait")
 }
 
 /// A pod template's spec: a web server (agnhost netexec) at port 8080 that names its host.

@@ -48,16 +48,11 @@ pub fn attach(mount: &Detached) -> Step<()> {
     make_target(target, mount.directory).map_err(at(words()))?;
     let place = open_path(target).map_err(at(words()))?;
     if !mount.of_kernel {
-        check_place(&place, target)?;
+        check_place(mount, &place)?;
     }
     place_on(mount.fd.as_fd(), &place).map_err(at(words()))?;
-    if target == Path::new("/proc") && mount.of_kernel {
-        let kind = rustix::fs::statfs("/proc/self")
-            .map_err(at("stat /proc"))?
-            .f_type;
-        if kind != 0x9fa0 {
-            return Err("/proc is not a proc file system after mounting".to_owned());
-        }
+    if target == Path::new("/proc") && !is_proc(rustix::fs::statfs("/proc/self")) {
+        return Err("/proc is not a proc file system after mounting".to_owned());
     }
     Ok(())
 }
@@ -95,25 +90,25 @@ fn make_target(target: &Path, directory: bool) -> io::Result<()> {
         .map(drop)
 }
 
-/// Volumes may not cover /proc or most of what lies in it.
-fn check_place(place: &OwnedFd, target: &Path) -> Step<()> {
-    let link = format!("/proc/self/fd/{}", place.as_raw_fd());
-    // Without /proc (a volume took its place) there is nothing to protect.
-    let Ok(real) = fs::read_link(link) else {
+/// Volumes may not cover /proc, unless with another proc, nor most of what lies in it.
+fn check_place(mount: &Detached, place: &OwnedFd) -> Step<()> {
+    let real = fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()))
+        .map_err(at("find where a volume goes"))?;
+    if !real.starts_with("/proc") || PROC_REPLACEABLE.iter().any(|p| real == Path::new(p)) {
         return Ok(());
-    };
-    let inside = real.starts_with("/proc");
-    if inside
-        && !PROC_REPLACEABLE
-            .iter()
-            .any(|allowed| real == Path::new(allowed))
-    {
-        let (target, real) = (target.display(), real.display());
-        return Err(format!(
-            "{target} cannot be mounted because {real} is inside /proc"
-        ));
     }
-    Ok(())
+    let is_proc = || is_proc(rustix::fs::fstatfs(&mount.fd));
+    if real == Path::new("/proc") && is_proc() {
+        return Ok(());
+    }
+    let (target, real) = (mount.target.display(), real.display());
+    Err(format!(
+        "{target} cannot be mounted because {real} is inside /proc"
+    ))
+}
+
+fn is_proc(facts: rustix::io::Result<rustix::fs::StatFs>) -> bool {
+    facts.is_ok_and(|facts| facts.f_type == libc::PROC_SUPER_MAGIC)
 }
 
 /// Binds a path onto itself read-only; a missing one is fine.

@@ -121,9 +121,7 @@ pub fn kernel(spec: &RootSpec<'_>, taken: &dyn Fn(&str) -> bool) -> Step<Vec<Det
         Ok(())
     };
     let wanted = |target: &str| !taken(target);
-    if wanted("/proc") {
-        add("/proc", file_system("proc", &[], SECURE))?;
-    }
+    add("/proc", file_system("proc", &[], SECURE))?; // also under a volume, for the checks of mount targets
     if wanted("/dev") {
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
         add(

@@ -51,7 +51,10 @@ pub struct Container {
     sync: Option<(Token, OwnedFd)>,
     /// Who waits for the creation or the start.
     waiting: Option<Token>,
+    /// Why it cannot start; told when somebody starts or ends it.
     failure: Option<Failure>,
+    /// The first process is gone though nobody has started it.
+    dead: bool,
     started_at: Option<SystemTime>,
     exit: Option<ExitRecord>,
     log: Log,
@@ -74,7 +77,7 @@ impl Container {
 
     /// Whether its first process lives.
     pub fn is_alive(&self) -> bool {
-        self.phase != Phase::Exited
+        self.phase != Phase::Exited && !self.dead
     }
 
     /// Whether its program runs.
@@ -220,6 +223,7 @@ impl Server {
             sync: Some((token, sync)),
             waiting: None,
             failure: None,
+            dead: false,
             started_at: None,
             exit: None,
             log,
@@ -461,8 +465,9 @@ impl Server {
             }
             return;
         }
-        if let Some(failure) = container.failure.take() {
-            return self.start_failed(&id, failure, None);
+        if container.failure.is_some() {
+            container.dead = true;
+            return;
         }
         if shares_pids {
             let _ = container.group.kill(); // its own namespace would have taken the others along
@@ -539,6 +544,10 @@ impl Server {
                 "the shim does not know it",
             ));
         };
+        if let (true, Some(failure)) = (container.dead, container.failure.clone()) {
+            self.start_failed(id, failure, None);
+            return Ok(());
+        }
         if !container.is_alive() {
             return Ok(());
         }

@@ -23,7 +23,7 @@ async fn volumes_are_bound_with_their_access() {
     fs::create_dir_all(node.path("volume/sub")).unwrap();
     fs::write(node.path("volume/file"), "content\n").unwrap();
     fs::write(node.path("hosts"), "127.0.0.1 localhost\n").unwrap();
-    let script = "cat /mnt/v/file /etc/hosts; echo new > /mnt/v/sub/made; touch /ro/x; cat /ro/file; touch /ro/below/y && echo below
+    let script = "exec 2>&1; cat /mnt/v/file /etc/hosts; echo new > /mnt/v/sub/made; touch /ro/x; cat /ro/file; touch /ro/below/y && echo below
         touch /rro/below/z; echo end > /dev/termination-log; ls -d /made/on/the/way";
     let mut config = node.script("one", script);
     let mut readonly = bind(node.path("volume"), "/ro");

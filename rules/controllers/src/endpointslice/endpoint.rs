@@ -12,7 +12,8 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Whether a pod can be an endpoint at all: it has an address and is not finished for good.
 pub fn belongs(pod: &Pod) -> bool {
-    !pods::is_finished(pod) && !(pod.status.pod_ip.is_empty() && pod.status.pod_ips.is_empty())
+    let has_address = !pod.status.pod_ip.is_empty() || !pod.status.pod_ips.is_empty();
+    has_address && !pods::is_finished(pod)
 }
 
 /// The number of the pod's port that a service's port leads to; nothing when a named port does not exist.

@@ -62,7 +62,7 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// The built-in resources of stable versions.
     pub(crate) fn built_in() -> Catalog {
-        let served = corten_api::resources().iter().filter(|r| r.default_on()).filter_map(built_in).collect();
+        let served = corten_api::resources().iter().filter(|r| r.default_on() && r.plural != "componentstatuses").filter_map(built_in).collect();
         Catalog::of(served)
     }
 

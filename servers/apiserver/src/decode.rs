@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use corten_api::{Gvk, Object};
-use corten_client::Status;
+use corten_client::{Cause, Status, Target};
 use corten_codec::json::{self, JsonError, Report};
 use corten_codec::{protobuf, yaml};
 use corten_core::Value;
@@ -45,7 +45,10 @@ pub(crate) fn object_of(
         _ => body.clone(),
     };
     let named = json::peek_kind(&text)
-        .map_err(|e| unrecognized(expected, &format!("couldn't get version/kind; json parse error: {e}")))?;
+        .map_err(|e| {
+            let why = format!("couldn't get version/kind; json parse error: {e} ({})", summary(&text));
+            unrecognized(expected, &why)
+        })?;
     check_kind(expected, &named.api_version, &named.kind)?;
     let mut report = Report::default();
     let made = if custom {
@@ -100,18 +103,45 @@ fn check_kind(expected: Gvk<'_>, api_version: &str, kind: &str) -> Result<(), St
     if !kind.is_empty() && kind != expected.kind {
         let given = if api_version.is_empty() { &wanted } else { api_version };
         return Err(Status::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {}: converting ({given}, Kind={kind}) to ({wanted}, Kind={}): unknown conversion",
+            "{kind} in version {:?} cannot be handled as a {}: {}",
             given.rsplit('/').next().unwrap_or(given),
             expected.kind,
-            expected.kind
+            mismatch(expected, given, kind)
         )));
     }
     if !api_version.is_empty() && api_version != wanted {
+        let given = Gvk::parse(api_version, expected.kind);
+        if corten_api::kind_info(given).is_none() {
+            return Err(Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: {}",
+                expected.kind,
+                given.version,
+                expected.kind,
+                unregistered(api_version, expected.kind)
+            )));
+        }
         return Err(Status::bad_request(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
         )));
     }
     Ok(())
+}
+
+fn unregistered(api_version: &str, kind: &str) -> String {
+    format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"")
+}
+
+/// Why an object of another kind is not taken, as Go's conversion words it.
+fn mismatch(expected: Gvk<'_>, api_version: &str, kind: &str) -> String {
+    let given = Gvk::parse(api_version, kind);
+    if corten_api::kind_info(given).is_none() {
+        return unregistered(api_version, kind);
+    }
+    let package = match expected.group.split('.').next().unwrap_or_default() {
+        "" => "core",
+        first => first,
+    };
+    format!("converting ({}.{kind}) to ({package}.{}): unknown conversion", given.version, expected.kind)
 }
 
 fn unhandled(expected: Gvk<'_>, why: &str) -> Status {
@@ -121,26 +151,58 @@ fn unhandled(expected: Gvk<'_>, why: &str) -> Status {
     ))
 }
 
+/// The start of a body, for messages about bodies that are no objects.
+fn summary(body: &[u8]) -> String {
+    const SHOWN_MAX: usize = 30;
+    let shown = &body[..body.len().min(SHOWN_MAX)];
+    let text = match body.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
+        Some(_) => shown.iter().map(|b| format!("{b:02x}")).collect(),
+    };
+    if body.len() > SHOWN_MAX { format!("{text} ...") } else { text }
+}
+
 fn unrecognized(expected: Gvk<'_>, why: &str) -> Status {
     Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why}", expected.kind))
 }
 
-/// The object that a patched value is, and its warnings.
+/// The object that a patched value is, and its warnings. What does not fit is the patch's fault: 422.
 pub(crate) fn from_value(
     served: &Served,
     value: &Value,
     validation: FieldValidation,
 ) -> Result<(Object, Vec<String>), Status> {
     let gvk = served.group_version_kind_ref();
-    let mut unknown = Vec::new();
     let mut value = value.clone();
     value.set(&["apiVersion"], Value::from(gvk.api_version().as_str()));
     value.set(&["kind"], Value::from(gvk.kind));
-    let object = Object::from_value_strict(&value, &mut unknown).map_err(|e| {
-        Status::new(422, "Invalid", format!(" \"\" is invalid: patch: Invalid value: {e}"))
-    })?;
-    let problems = unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect();
-    judge(gvk, object, problems, validation)
+    if served.is_custom() {
+        let object = Object::from_value(&value).map_err(|e| bad_patch(&json::encode_value(&value), &e.to_string()))?;
+        return Ok((object, Vec::new()));
+    }
+    let text = json::encode_value(&value);
+    let mut report = Report::default();
+    let mut object = Object::new_for(gvk).ok_or_else(|| Status::internal("a served kind has no type"))?;
+    if let Some(message) = object.message_mut() {
+        json::decode_message(&text, message, Some(&mut report)).map_err(|e| bad_patch(&text, &e.to_string()))?;
+    }
+    match validation {
+        FieldValidation::Strict if !report.problems.is_empty() => {
+            Err(bad_patch(&text, &format!("strict decoding error: {}", report.problems.join(", "))))
+        }
+        FieldValidation::Warn => Ok((object, report.problems)),
+        _ => Ok((object, Vec::new())),
+    }
+}
+
+fn bad_patch(patched: &[u8], why: &str) -> Status {
+    let message = format!("Invalid value: {:?}: {why}", String::from_utf8_lossy(patched));
+    let text = format!("patch: {message}");
+    let cause = Cause { reason: "FieldValueInvalid".into(), message, field: "patch".into() };
+    let mut status = Status::invalid(Target { group: "", resource: "", name: "" }, vec![cause], &text);
+    status.message = format!(" \"\" is invalid: {text}");
+    status
 }
 
 /// A patch's document.
@@ -169,7 +231,7 @@ pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions
             let value = match media {
                 Media::Yaml => yaml::decode_value(body).map_err(|e| unrecognized(gvk, &e.to_string()))?,
                 _ => json::decode_value(body).map_err(|e| {
-                    unrecognized(gvk, &format!("couldn't get version/kind; json parse error: {e}"))
+                    Status::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
                 })?,
             };
             corten_core::from_value(&value).map_err(|e| unhandled(gvk, &e.to_string()))?

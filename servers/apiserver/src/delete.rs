@@ -103,6 +103,8 @@ async fn delete_once(
 
 fn check_preconditions(aim: &Aim<'_>, entry: &Entry, options: &DeleteOptions) -> Result<(), Status> {
     let stored = entry.header().uid();
+    // Upstream names the kind here, not the resource.
+    let by_kind = Target { group: &aim.served.group, resource: &aim.served.kind, name: aim.name };
     if let Some(uid) = &options.uid
         && uid != stored
     {
@@ -110,7 +112,7 @@ fn check_preconditions(aim: &Aim<'_>, entry: &Entry, options: &DeleteOptions) ->
             "the UID in the precondition ({uid}) does not match the UID in record ({stored}). The object might have \
              been deleted and then recreated"
         );
-        return Err(Status::conflict(aim.target(), &why));
+        return Err(Status::conflict(by_kind, &why));
     }
     if let Some(version) = &options.resource_version
         && *version != entry.mod_revision().to_string()
@@ -120,7 +122,7 @@ fn check_preconditions(aim: &Aim<'_>, entry: &Entry, options: &DeleteOptions) ->
              The object might have been modified",
             entry.mod_revision()
         );
-        return Err(Status::conflict(aim.target(), &why));
+        return Err(Status::conflict(by_kind, &why));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use corten_client::Status;
 
 use crate::body::Answer;
 use crate::catalog::{Catalog, Served};
-use crate::http::{Call, json, respond};
+use crate::http::{Call, json, page_not_found, respond};
 use crate::server::Server;
 
 /// The content type of the aggregated document.
@@ -40,8 +40,9 @@ pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer
         ["api", version] => resource_list(&catalog, "", version),
         ["apis", group] => {
             let all = catalog.group_versions();
-            let (group, versions) =
-                all.iter().find(|(g, _)| g == group).ok_or_else(Status::no_such_path)?;
+            let Some((group, versions)) = all.iter().find(|(g, _)| g == group) else {
+                return Ok(page_not_found());
+            };
             let mut document = api_group(group, versions);
             if let Some(map) = document.as_object_mut() {
                 let rest = std::mem::take(map);

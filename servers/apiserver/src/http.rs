@@ -146,6 +146,11 @@ pub(crate) fn json(value: &serde_json::Value) -> Response<Answer> {
     respond(StatusCode::OK, "application/json", text.into())
 }
 
+/// What no handler serves, as Go's mux answers it.
+pub(crate) fn page_not_found() -> Response<Answer> {
+    respond(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n".to_owned().into())
+}
+
 /// Adds `Warning: 299` headers.
 pub(crate) fn warn(response: &mut Response<Answer>, warnings: &[String]) {
     for warning in warnings {

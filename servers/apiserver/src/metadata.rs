@@ -66,7 +66,10 @@ pub(crate) fn check_versions(
 ) -> Result<bool, Status> {
     let meta = object.meta();
     if meta.name.is_empty() {
-        return Err(Status::bad_request("the name of the object must be given"));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            aim.name
+        )));
     }
     if meta.name != aim.name {
         return Err(name_mismatch(&meta.name, aim.name));
@@ -89,10 +92,9 @@ pub(crate) fn check_versions(
         }
         return Ok(false);
     }
-    let parsed: u64 = version.parse().map_err(|_| {
-        let error = FieldError::invalid("metadata.resourceVersion", Value::Str(version.into()), "must be an unsigned integer");
-        invalid(served, aim.name, &[error])
-    })?;
+    let parsed: u64 = version
+        .parse()
+        .map_err(|_| Status::new(500, "", format!("strconv.ParseUint: parsing {version:?}: invalid syntax")))?;
     if parsed != current.mod_revision().0 {
         return Err(Status::modified(aim.target()));
     }

@@ -116,6 +116,12 @@ pub fn accept(headers: &HeaderMap, query: &Query, transforms: Transforms) -> Res
     Err(())
 }
 
+/// Whether the Accept header names any encoding there is.
+pub fn names_known_media(headers: &HeaderMap) -> bool {
+    let header = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    clauses(header).iter().any(|clause| media_of(clause).is_some())
+}
+
 /// What may become of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transforms {

@@ -38,7 +38,7 @@ impl WriteOptions {
             Some("Ignore") => FieldValidation::Ignore,
             Some(other) => {
                 let text = format!(
-                    "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+                    "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
                 );
                 return Err(invalid_options("CreateOptions", "fieldValidation", "FieldValueNotSupported", &text));
             }
@@ -61,7 +61,7 @@ pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool,
             "All" => asked = true,
             "" => {}
             other => {
-                let text = format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"");
+                let text = format!("dryRun: Unsupported value: [{other:?}]: supported values: \"All\"");
                 return Err(invalid_options("CreateOptions", "dryRun", "FieldValueNotSupported", &text));
             }
         }
@@ -107,14 +107,20 @@ impl ListOptions {
     /// From query parameters, validated as upstream does.
     pub(crate) fn parse(query: &Query, watching: bool) -> Result<ListOptions, Status> {
         let text = |name: &str| query.get(name).unwrap_or_default().to_owned();
-        let number = |name: &str| query.get(name).and_then(|v| v.parse::<u64>().ok());
+        let number = |name: &str| match query.get(name).filter(|v| !v.is_empty()) {
+            None => Ok(None),
+            Some(v) => match v.parse::<i64>() {
+                Ok(n) => Ok(Some(n.max(0) as u64)),
+                Err(_) => Err(Status::bad_request(format!("strconv.ParseInt: parsing {v:?}: invalid syntax"))),
+            },
+        };
         let version_match = match query.get("resourceVersionMatch") {
             None | Some("") => Match::Unset,
             Some("Exact") => Match::Exact,
             Some("NotOlderThan") => Match::NotOlderThan,
             Some(other) => {
                 let text = format!(
-                    "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
+                    "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
                 );
                 return Err(invalid_options("ListOptions", "resourceVersionMatch", "FieldValueNotSupported", &text));
             }
@@ -122,11 +128,11 @@ impl ListOptions {
         let options = ListOptions {
             label_selector: text("labelSelector"),
             field_selector: text("fieldSelector"),
-            limit: number("limit").unwrap_or(0) as usize,
+            limit: number("limit")?.unwrap_or(0) as usize,
             continue_token: text("continue"),
             resource_version: text("resourceVersion"),
             version_match,
-            timeout_seconds: number("timeoutSeconds"),
+            timeout_seconds: number("timeoutSeconds")?,
             bookmarks: query.truthy("allowWatchBookmarks"),
             initial_events: query.truthy("sendInitialEvents"),
         };
@@ -173,7 +179,7 @@ impl ListOptions {
             return Ok(0);
         }
         self.resource_version.parse().map_err(|_| {
-            let text = format!("resourceVersion: Invalid value: {:?}: strconv.ParseUint: parsing {:?}: invalid syntax", self.resource_version, self.resource_version);
+            let text = format!("invalid resource version: resourceVersion: Invalid value: {:?}: strconv.ParseUint: parsing {:?}: invalid syntax", self.resource_version, self.resource_version);
             Status::bad_request(text)
         })
     }

@@ -43,10 +43,11 @@ impl PatchKind {
             MERGE => Ok(PatchKind::Merge),
             STRATEGIC if !served.is_custom() => Ok(PatchKind::Strategic),
             APPLY => Ok(PatchKind::Apply),
-            given => {
-                let all = [JSON, MERGE, STRATEGIC, APPLY];
-                let known = all.iter().copied().filter(|t| !served.is_custom() || *t != STRATEGIC).collect::<Vec<_>>();
-                Err(Status::unsupported_media(&known, given))
+            STRATEGIC => Err(Status::unsupported_media(&[JSON, MERGE, APPLY], STRATEGIC)),
+            _ => {
+                let mut status = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+                status.details = Some(Box::default());
+                Err(status)
             }
         }
     }

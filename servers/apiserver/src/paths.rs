@@ -9,7 +9,7 @@ use serde_json::json;
 use corten_client::Status;
 
 use crate::body::Answer;
-use crate::http::{Call, json, respond};
+use crate::http::{Call, json, page_not_found, respond};
 use crate::server::Server;
 use crate::{discovery, openapi};
 
@@ -24,7 +24,7 @@ pub(crate) async fn serve(
     let path = call.info.path.clone();
     let method = request.method();
     if method != Method::GET && method != Method::HEAD {
-        return Err(if known(&path) { Status::method_not_allowed() } else { Status::no_such_path() });
+        return if known(&path) { Err(Status::method_not_allowed()) } else { Ok(page_not_found()) };
     }
     let trimmed = path.trim_end_matches('/');
     match trimmed {
@@ -54,7 +54,7 @@ fn version() -> serde_json::Value {
         "major": "1", "minor": "36",
         "emulationMajor": "1", "emulationMinor": "36",
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
-        "gitVersion": VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "gitVersion": VERSION, "gitCommit": "", "gitTreeState": "",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc",
         "platform": format!("linux/{}", match std::env::consts::ARCH { "x86_64" => "amd64", "aarch64" => "arm64", other => other }),
     })
@@ -133,7 +133,7 @@ fn check(server: &Server, path: &str) -> Result<Response<Answer>, Status> {
             });
         }
     }
-    Err(Status::no_such_path())
+    Ok(page_not_found())
 }
 
 fn metrics(server: &Server) -> Response<Answer> {

@@ -130,19 +130,19 @@ fn resume(
     served: &Served,
     options: &ListOptions,
 ) -> Result<(Snapshot, Option<String>, usize), Status> {
-    if !matches!(options.resource_version.as_str(), "" | "0") {
-        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
-    }
     let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let bytes = URL_SAFE_NO_PAD
         .decode(options.continue_token.trim_end_matches('='))
         .map_err(|e| bad(&e.to_string()))?;
-    let token: ContinueToken = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
+    let token: ContinueToken = serde_json::from_slice(&bytes).map_err(|e| bad(&go_syntax(&bytes, &e)))?;
     if token.v != TOKEN_VERSION {
         return Err(bad(&format!("server does not recognize this encoded version {:?}", token.v)));
     }
     if token.start.is_empty() || token.rv == 0 {
         return Err(bad("incorrect encoded start resourceVersion"));
+    }
+    if !matches!(options.resource_version.as_str(), "" | "0") {
+        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
     }
     if token.rv < 0 {
         return Ok((server.store.snapshot(&served.storage), Some(token.start), options.limit));
@@ -150,6 +150,16 @@ fn resume(
     match server.store.snapshot_at(&served.storage, Revision(token.rv as u64)) {
         Ok(snapshot) => Ok((snapshot, Some(token.start), options.limit)),
         Err(_) => Err(expired_token(&token.start)),
+    }
+}
+
+/// A syntax error of a token in Go's words, where that is easy.
+fn go_syntax(bytes: &[u8], error: &serde_json::Error) -> String {
+    match bytes.first() {
+        Some(first) if *first != b'{' => {
+            format!("invalid character {:?} looking for beginning of value", char::from(*first))
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -179,7 +189,7 @@ pub(crate) async fn wait_fresh(server: &Server, revision: Revision) -> Result<()
 
 /// 504: the revision has not happened yet.
 fn too_new(asked: Revision, current: Revision) -> Status {
-    let mut status = Status::timeout(format!("Too large resource version: {asked}, current: {current}"));
+    let mut status = Status::timeout(format!("Timeout: Too large resource version: {asked}, current: {current}"));
     status.details = Some(Box::new(Details {
         causes: vec![Cause {
             reason: "ResourceVersionTooLarge".into(),

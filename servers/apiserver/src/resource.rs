@@ -29,12 +29,15 @@ pub(crate) async fn serve(
 ) -> Result<Response<Answer>, Status> {
     let catalog = server.catalog();
     let info = &call.info;
-    let served = catalog
-        .find(&info.group, &info.version, &info.resource)
-        .ok_or_else(Status::no_such_path)?
-        .clone();
-    if served.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch") && served.is_stored() {
-        return Err(Status::no_such_path());
+    let Some(served) = catalog.find(&info.group, &info.version, &info.resource).cloned() else {
+        let version = catalog.in_version(&info.group, &info.version).next();
+        return if version.is_some() { Err(Status::no_such_path()) } else { Ok(http::page_not_found()) };
+    };
+    let collection = matches!(info.verb.as_str(), "list" | "watch");
+    let nowhere = served.namespaced && info.namespace.is_empty() && !collection && served.is_stored();
+    let nameless = info.name.is_empty() && matches!(info.verb.as_str(), "update" | "patch");
+    if nowhere || nameless || request.method() == hyper::Method::HEAD {
+        return Err(Status::method_not_allowed());
     }
     if !info.subresource.is_empty() || !served.is_stored() {
         return subresource::serve(server, &served, call, request).await;
@@ -57,7 +60,23 @@ pub(crate) async fn serve(
 /// What the client accepts for objects of a resource.
 pub(crate) fn accepted(call: &Call, served: &Served) -> Result<Accepted, Status> {
     let transforms = if served.is_custom() { Transforms::JsonOnly } else { Transforms::All };
-    negotiate::accept(&call.headers, &call.query, transforms).map_err(|()| Status::not_acceptable(&MEDIA))
+    negotiate::accept(&call.headers, &call.query, transforms).map_err(|()| unacceptable(call))
+}
+
+/// 406, worded as upstream's router does for media types nobody makes, and as its serializers do for shapes.
+fn unacceptable(call: &Call) -> Status {
+    if negotiate::names_known_media(&call.headers) {
+        return Status::not_acceptable(&MEDIA);
+    }
+    let mut status = Status::new(
+        406,
+        "NotAcceptable",
+        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+         application/vnd.kubernetes.protobuf, application/json;stream=watch, \
+         application/vnd.kubernetes.protobuf;stream=watch",
+    );
+    status.details = Some(Box::default());
+    status
 }
 
 /// The encoding of a request's body.

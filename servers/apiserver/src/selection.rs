@@ -17,16 +17,17 @@ impl Selection {
     /// Parses both selectors and refuses fields the kind does not know.
     pub(crate) fn parse(served: &Served, options: &ListOptions) -> Result<Selection, Status> {
         let labels = Selector::parse(&options.label_selector)
-            .map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
+            .map_err(|e| Status::bad_request(e.to_string()))?;
         let fields = FieldSelector::parse(&options.field_selector)
-            .map_err(|e| Status::bad_request(format!("invalid field selector: {e}")))?;
+            .map_err(|e| Status::bad_request(e.to_string()))?;
         let known = served.field_labels();
         for field in fields.fields() {
             if !matches!(field, "metadata.name" | "metadata.namespace") && !known.contains(&field) {
-                let text = match served.is_custom() {
-                    true => format!("field label not supported: {field}"),
-                    false => format!("Unable to find {:?} that match label selector {:?}, field selector {:?}: field label not supported: {field}",
-                        served.group_version_resource().to_string(), options.label_selector, options.field_selector),
+                let text = match known.is_empty() && !served.is_custom() {
+                    true => format!(
+                        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    ),
+                    false => format!("field label not supported: {field}"),
                 };
                 return Err(Status::bad_request(text));
             }

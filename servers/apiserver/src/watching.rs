@@ -64,7 +64,11 @@ pub(crate) async fn open(
 ) -> Result<Watching, Status> {
     let selection = Selection::parse(served, options)?;
     let scope = selection.scope(namespace);
-    let asked = Revision(options.revision()?);
+    let asked = Revision(options.revision().map_err(|status| {
+        // Watches word it as a failure of the server.
+        let text = status.message.trim_start_matches("invalid resource version: ").to_owned();
+        Status::new(500, "", text)
+    })?);
     let from_now = matches!(options.resource_version.as_str(), "" | "0") || options.initial_events;
     let mut first = VecDeque::new();
     let mut initial_end = None;
@@ -99,11 +103,17 @@ pub(crate) async fn open(
         events: VecDeque::new(),
         source,
         bookmarks: options.bookmarks,
-        next_bookmark: now + BOOKMARK_EVERY,
+        next_bookmark: first_bookmark(now, seconds),
         deadline: now + Duration::from_secs(seconds),
         seen: start,
         ended: false,
     })
+}
+
+/// A bookmark a minute, the first one at the latest shortly before the end.
+fn first_bookmark(now: Instant, seconds: u64) -> Instant {
+    let before_end = Duration::from_secs(seconds.saturating_sub(2));
+    now + if before_end.is_zero() { BOOKMARK_EVERY } else { BOOKMARK_EVERY.min(before_end) }
 }
 
 impl Watching {
@@ -136,12 +146,7 @@ impl Watching {
                         return Some(Shown::Error(Status::expired(text)));
                     }
                 },
-                () = tokio::time::sleep_until(self.deadline) => {
-                    self.ended = true;
-                    if self.bookmarks {
-                        return Some(Shown::Bookmark { revision: self.progress(), initial: false });
-                    }
-                }
+                () = tokio::time::sleep_until(self.deadline) => self.ended = true,
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
                     return Some(Shown::Bookmark { revision: self.progress(), initial: false });

@@ -27,7 +27,15 @@ pub(super) fn bytes(served: &Served, form: &Form, object: &Object) -> Result<Byt
             let meta = ListMeta { resource_version: object.meta().resource_version.clone(), ..ListMeta::default() };
             table(served, form, std::iter::once(object), &meta)
         }
-        Shape::PartialList => Err(Status::not_acceptable(&["application/json"])),
+        Shape::PartialList => Err(Status::new(
+            406,
+            "NotAcceptable",
+            format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{}.{})",
+                package(served),
+                served.kind
+            ),
+        )),
         _ => {
             let partial = partial(object);
             Ok(match form.media {
@@ -60,9 +68,27 @@ pub(super) fn many(served: &Served, form: &Form, objects: &[Arc<Object>], meta: 
                 _ => json::encode_message(MsgRef::new(&list)).into(),
             }
         }
-        _ => return Err(Status::not_acceptable(&["application/json"])),
+        _ => {
+            return Err(Status::new(
+                406,
+                "NotAcceptable",
+                format!(
+                    "you requested PartialObjectMetadata, but the requested object is a list (*{}.{}List)",
+                    package(served),
+                    served.kind
+                ),
+            ));
+        }
     };
     Ok(text(form, bytes))
+}
+
+/// Go's name of the package of the internal types.
+fn package(served: &Served) -> &str {
+    match served.group.split('.').next().unwrap_or_default() {
+        "" => "core",
+        first => first,
+    }
 }
 
 fn partial(object: &Object) -> PartialObjectMetadata {

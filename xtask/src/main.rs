@@ -12,6 +12,8 @@ mod tools;
 mod up;
 mod workspace;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -53,8 +55,17 @@ enum Chore {
     },
 }
 
-fn main() -> Result<()> {
-    let chore = Xtask::parse().chore;
+fn main() -> ExitCode {
+    match run(Xtask::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<()> {
     let workspace = Workspace::find()?;
     match chore {
         Chore::Up(up) => up::run(&workspace, &up),

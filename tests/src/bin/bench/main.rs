@@ -9,6 +9,8 @@ mod pinned;
 mod pod;
 mod start;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -31,8 +33,18 @@ enum Name {
     Create(create::Create),
 }
 
-fn main() -> Result<()> {
-    match Bench::parse().name {
+fn main() -> ExitCode {
+    match run(Bench::parse().name) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(name: Name) -> Result<()> {
+    match name {
         Name::Idle(idle) => idle.run(),
         Name::Start(start) => start.run(),
         Name::Pod(pod) => pod.run(),

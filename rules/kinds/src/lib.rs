@@ -164,6 +164,21 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
 #[rustfmt::skip]
 static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     // core
+    ("", "ConfigMap", &core::configmap::ConfigMaps),
+    ("", "Endpoints", &core::endpoints::EndpointsOfServices),
+    ("", "Event", &core::event::Events),
+    ("", "LimitRange", &core::limitrange::LimitRanges),
+    ("", "Namespace", &core::namespace::Namespaces),
+    ("", "Node", &core::node::Nodes),
+    ("", "PersistentVolume", &core::volume::PersistentVolumes),
+    ("", "PersistentVolumeClaim", &core::claim::PersistentVolumeClaims),
+    ("", "Pod", &core::pod::Pods),
+    ("", "PodTemplate", &core::podtemplate::PodTemplates),
+    ("", "ReplicationController", &core::replicationcontroller::ReplicationControllers),
+    ("", "ResourceQuota", &core::quota::ResourceQuotas),
+    ("", "Secret", &core::secret::Secrets),
+    ("", "Service", &core::service::Services),
+    ("", "ServiceAccount", &core::serviceaccount::ServiceAccounts),
     // apps
     // batch
     // autoscaling

@@ -12,6 +12,10 @@ use crate::{Cidr, Protocol, parse_ip};
 
 /// The label of an EndpointSlice that names its Service.
 pub const LABEL_SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The label of a Service that another proxy takes care of.
+const LABEL_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+/// The label of a Service that no proxy takes care of.
+const LABEL_HEADLESS: &str = "service.kubernetes.io/headless";
 /// Seconds that session affinity lasts if the Service does not say.
 const AFFINITY_SECONDS_DEFAULT: u32 = 10_800;
 
@@ -80,9 +84,16 @@ pub struct EndpointInfo {
 }
 
 impl ServiceInfo {
-    /// Reads a Service. `None` if nothing can be sent to it: headless, without an address yet, or an external name.
+    /// Reads a Service. `None` if nothing can be sent to it: headless, without an address yet, an external name, or
+    /// marked as another proxy's or nobody's.
     pub fn read(service: &Service) -> Option<Self> {
         let spec = &service.spec;
+        if [LABEL_PROXY_NAME, LABEL_HEADLESS]
+            .iter()
+            .any(|label| service.metadata.labels.contains_key(label))
+        {
+            return None;
+        }
         if spec.cluster_ip.is_empty() || spec.cluster_ip == "None" || spec.type_ == "ExternalName" {
             return None;
         }

@@ -8,18 +8,17 @@ mod cache;
 mod convert;
 mod forward;
 mod resolv;
+mod source;
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_meta::Snapshot;
 use corten_netplan::dns::Records;
 use parking_lot::RwLock;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -27,6 +26,7 @@ use answer::{Responder, Step};
 use forward::{Forwarder, Transport};
 
 pub use resolv::name_servers;
+pub use source::{Source, follow, watched};
 
 /// How long an unused connection is kept.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -34,25 +34,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const CONNECTIONS_MAX: usize = 512;
 const REQUEST_MAX: usize = 4_096;
 const PORTS_TRIED_MAX: usize = 32;
-
-/// Where the server sees the cluster: Services, EndpointSlices and Namespaces.
-pub trait Source: Send {
-    /// The present state; `None` until all of it was seen once.
-    fn snapshot(&self) -> Option<Snapshot>;
-
-    /// Waits for a state that `snapshot` has not given yet. `false` when none will come any more.
-    fn changed(&mut self) -> impl Future<Output = bool> + Send;
-}
-
-impl Source for watch::Receiver<Option<Snapshot>> {
-    fn snapshot(&self) -> Option<Snapshot> {
-        self.borrow().clone()
-    }
-
-    async fn changed(&mut self) -> bool {
-        watch::Receiver::changed(self).await.is_ok()
-    }
-}
 
 /// What a server is to do, and where.
 #[derive(Debug, Clone)]

@@ -5,43 +5,24 @@
 
 mod health;
 mod kernel;
+mod source;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use corten_dataplane::Netns;
 use corten_meta::Snapshot;
 use corten_netplan::proxy::{Node, ProxyConfig, ProxyPlanner};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use health::HealthChecks;
 use kernel::Kernel;
 
 pub use health::ProxyHealth;
+pub use source::{Source, follow, watched};
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
-
-/// Where the proxy sees the cluster: Services, EndpointSlices, its own Node and ServiceCIDRs.
-pub trait Source: Send {
-    /// The present state; `None` until all of it was seen once.
-    fn snapshot(&self) -> Option<Snapshot>;
-
-    /// Waits for a state that `snapshot` has not given yet. `false` when none will come any more.
-    fn changed(&mut self) -> impl Future<Output = bool> + Send;
-}
-
-impl Source for watch::Receiver<Option<Snapshot>> {
-    fn snapshot(&self) -> Option<Snapshot> {
-        self.borrow().clone()
-    }
-
-    async fn changed(&mut self) -> bool {
-        watch::Receiver::changed(self).await.is_ok()
-    }
-}
 
 /// What a proxy is to do, and where.
 #[derive(Debug, Clone)]

@@ -325,6 +325,17 @@ fn headless_and_external_names_add_nothing() {
     );
 }
 
+#[test]
+fn services_of_other_proxies_add_nothing() {
+    for label in ["service-proxy-name: other", "headless: ''"] {
+        let labelled = format!("name: web, labels: {{service.kubernetes.io/{label}}}");
+        check(
+            service(CLUSTER_IP).replace("name: web", &labelled),
+            expect![[""]],
+        );
+    }
+}
+
 const BALANCED: &str = "type: LoadBalancer, clusterIP: 10.96.0.5, externalIPs: [192.0.2.9], \
     ports: [{port: 80, nodePort: 30080, protocol: TCP}]";
 const INGRESS: &str = "status: {loadBalancer: {ingress: [{ip: 203.0.113.4}, {ip: 203.0.113.5, ipMode: Proxy}, {hostname: x}]}}";

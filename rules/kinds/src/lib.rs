@@ -2,11 +2,21 @@
 //! Invariant: everything here is pure; time, randomness and the cluster come in through `Context`.
 //! Leaves out what spans kinds: admission and quota (access), addresses of services (the API server).
 
+pub mod apiextensions;
+pub mod apps;
+pub mod batch;
 pub mod cells;
+pub mod coordination;
+pub mod discovery;
 pub mod error;
 pub mod generic;
 pub mod metadata;
 pub mod names;
+pub mod plain_table;
+pub mod rbac;
+pub mod scheduling;
+pub mod selectors;
+pub mod workload;
 
 mod bootstrap;
 mod convert;
@@ -180,10 +190,26 @@ static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "Service", &core::service::Services),
     ("", "ServiceAccount", &core::serviceaccount::ServiceAccounts),
     // apps
+    ("apps", "ControllerRevision", &apps::ControllerRevisions),
+    ("apps", "DaemonSet", &apps::DaemonSets),
+    ("apps", "Deployment", &apps::Deployments),
+    ("apps", "ReplicaSet", &apps::ReplicaSets),
+    ("apps", "StatefulSet", &apps::StatefulSets),
     // batch
+    ("batch", "CronJob", &batch::CronJobs),
+    ("batch", "Job", &batch::Jobs),
     // autoscaling
     // networking
     // policy, scheduling, node, storage, coordination, discovery
+    ("coordination.k8s.io", "Lease", &coordination::Leases),
+    ("discovery.k8s.io", "EndpointSlice", &discovery::EndpointSlices),
+    ("scheduling.k8s.io", "PriorityClass", &scheduling::PriorityClasses),
     // rbac, certificates, authentication, authorization
+    ("rbac.authorization.k8s.io", "ClusterRole", &rbac::ClusterRoles),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding", &rbac::ClusterRoleBindings),
+    ("rbac.authorization.k8s.io", "Role", &rbac::Roles),
+    ("rbac.authorization.k8s.io", "RoleBinding", &rbac::RoleBindings),
     // admissionregistration, apiextensions, apiregistration, flowcontrol, events, resource
+    ("apiextensions.k8s.io", "CustomResourceDefinition", &apiextensions::CustomResourceDefinitions),
+    ("events.k8s.io", "Event", &core::event::Events),
 ];

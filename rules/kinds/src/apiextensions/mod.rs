@@ -1,0 +1,5 @@
+//! CustomResourceDefinitions.
+
+mod definition;
+
+pub use definition::CustomResourceDefinitions;

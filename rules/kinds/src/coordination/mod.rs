@@ -1,0 +1,6 @@
+//! Leases.
+
+mod columns;
+mod lease;
+
+pub use lease::Leases;

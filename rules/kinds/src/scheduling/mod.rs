@@ -1,0 +1,6 @@
+//! PriorityClasses.
+
+mod columns;
+mod priority_class;
+
+pub use priority_class::PriorityClasses;

@@ -37,7 +37,7 @@ pub enum Command {
     Shim {
         /// Passed on as they are.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<std::ffi::OsString>,
+        args: Vec<String>,
     },
 }
 

@@ -1,2 +1,49 @@
-//! The one binary: subcommands, flags and wiring.
-fn main() {}
+//! The one binary: subcommands, flags and wiring. Everything that decides or acts is elsewhere; here are only names,
+//! ports, paths and the order in which things are started and stopped.
+
+mod apiserver;
+mod cli;
+mod control_plane;
+mod image;
+mod instance;
+mod telemetry;
+
+use anyhow::Result;
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Shim { args } = cli.command {
+        // Before any thread exists: a shim forks.
+        corten_runtime::shim_main(args)
+    }
+    telemetry::start(&cli.log);
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corten: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    // The only TLS provider; nothing else in the process chooses one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Apiserver(flags) => apiserver::run(flags).await,
+            Command::Image(command) => image::run(command).await,
+            Command::Down(data) => instance::stop(&data.data_dir).await,
+            Command::Status(data) => instance::status(&data.data_dir).await,
+            Command::Up(_) | Command::Reset(_) => anyhow::bail!("this build runs the API server only"),
+            Command::Shim { .. } => Ok(()),
+        }
+    })
+}

@@ -30,8 +30,8 @@ pub use error::{Error, Result};
 pub use events::{ContainerExit, Event, EventStream};
 pub use shim::shim_main;
 pub use status::{
-    ContainerId, ContainerState, ContainerStatus, CpuStats, MemoryStats, SandboxId, SandboxState,
-    SandboxStatus, Stats,
+    ContainerId, ContainerState, ContainerStatus, CpuStats, InterfaceStats, MemoryStats, SandboxId,
+    SandboxState, SandboxStatus, Stats,
 };
 
 mod cgroup;

@@ -150,6 +150,16 @@ pub struct MemoryStats {
     pub limit: Option<u64>,
 }
 
+/// Traffic of one network interface since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceStats {
+    pub name: String,
+    pub received_bytes: u64,
+    pub received_errors: u64,
+    pub sent_bytes: u64,
+    pub sent_errors: u64,
+}
+
 /// Statistics of one cgroup at one moment.
 #[derive(Clone, Debug)]
 pub struct Stats {
@@ -158,6 +168,8 @@ pub struct Stats {
     pub memory: MemoryStats,
     /// Processes and threads.
     pub pids: u64,
+    /// Interfaces of the pod's own network besides loopback; empty for containers.
+    pub network: Vec<InterfaceStats>,
     /// The container's writable layer, for disk accounting; `None` for sandboxes.
     pub writable_layer: Option<PathBuf>,
 }

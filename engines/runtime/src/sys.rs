@@ -5,7 +5,6 @@ use std::ffi::CString;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Turns a system call's return value into a result.
@@ -15,12 +14,6 @@ fn check(value: i64) -> io::Result<i64> {
     } else {
         Ok(value)
     }
-}
-
-/// A path as a C string; an inner NUL byte is an invalid argument.
-pub fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "path contains a NUL byte"))
 }
 
 #[repr(C)]

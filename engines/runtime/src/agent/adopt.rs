@@ -78,7 +78,7 @@ impl Core {
 
     pub(super) fn unmount(&self) -> Result<()> {
         let private = records::private_mount(&self.options.run);
-        let _ = unmount(&self.executable(), UnmountFlags::DETACH);
+        let _ = unmount(self.executable(), UnmountFlags::DETACH);
         unmount(&private, UnmountFlags::DETACH)
             .map_err(|e| Error::io("unmount", &private)(e.into()))
     }

@@ -64,6 +64,7 @@ impl Core {
             Err(why) => Err(Error::CreateSandbox { pod, why }),
         };
         if let Err(error) = started {
+            self.clone().bury(id.clone()).await; // what it made before it failed
             let _ = self.clone().remove_sandbox(id).await;
             return Err(error);
         }
@@ -94,6 +95,13 @@ impl Core {
 
     /// Subscribes to a shim, takes over its state, and follows it.
     pub(super) async fn connect_shim(self: &Arc<Self>, id: &str) -> Result<()> {
+        let link = self.subscribe_to(id).await?;
+        let watcher = tokio::spawn(self.clone().follow(id.to_owned(), link));
+        self.state().sandbox(id)?.watcher = Some(watcher);
+        Ok(())
+    }
+
+    async fn subscribe_to(&self, id: &str) -> Result<Link> {
         let socket = self.state().sandbox(id)?.places.socket();
         let fail = |why: String| Error::Shim {
             sandbox: id.to_owned(),
@@ -108,31 +116,43 @@ impl Core {
         let Reply::State(shim) = reply else {
             return Err(fail(format!("unexpected {reply:?}")));
         };
-        let mut state = self.state();
-        state.merge(id, shim);
-        let watcher = tokio::spawn(self.clone().follow(id.to_owned(), link));
-        state.sandbox(id)?.watcher = Some(watcher);
-        Ok(())
-    }
-
-    /// Reads a shim's events until it ends.
-    async fn follow(self: Arc<Self>, id: String, link: Link) {
-        while let Ok(Some((event, _))) = link.receive().await {
-            match event {
-                Reply::Started { container, at } => self.mark_started(&container, at),
-                Reply::Exited { container, exit } => self.mark_exited(&container, exit),
-                _ => {}
+        self.state().merge(id, &shim);
+        for facts in shim.containers {
+            if let Some(at) = facts.started_at {
+                self.mark_started(&facts.id, at);
+            }
+            if let Some(exit) = facts.exit {
+                self.mark_exited(&facts.id, exit);
             }
         }
-        let expected = self
-            .state()
-            .sandboxes
-            .get(&id)
-            .is_none_or(|sandbox| sandbox.stopping);
-        if !expected {
-            tracing::error!(sandbox = id, "the shim died; its containers are killed");
-            self.bury(id).await;
+        Ok(link)
+    }
+
+    /// Reads a shim's events until it ends. One that hung up because nobody read may still live.
+    async fn follow(self: Arc<Self>, id: String, mut link: Link) {
+        loop {
+            while let Ok(Some((event, _))) = link.receive().await {
+                match event {
+                    Reply::Started { container, at } => self.mark_started(&container, at),
+                    Reply::Exited { container, exit } => self.mark_exited(&container, exit),
+                    _ => {}
+                }
+            }
+            if self
+                .state()
+                .sandboxes
+                .get(&id)
+                .is_none_or(|sandbox| sandbox.stopping)
+            {
+                return; // expected
+            }
+            match self.subscribe_to(&id).await {
+                Ok(again) => link = again,
+                Err(_) => break,
+            }
         }
+        tracing::error!(sandbox = id, "the shim died; its containers are killed");
+        self.bury(id).await;
     }
 
     /// A container's program runs.

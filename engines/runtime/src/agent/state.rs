@@ -163,22 +163,17 @@ impl State {
             .collect()
     }
 
-    /// Takes over what a shim says.
-    pub fn merge(&mut self, sandbox: &str, shim: ShimState) {
+    /// Takes over what a shim says of processes and users; starts and ends are events for the caller to mark.
+    pub fn merge(&mut self, sandbox: &str, shim: &ShimState) {
         if let Some(sandbox) = self.sandboxes.get_mut(sandbox) {
             sandbox.shim = Some(shim.pid);
         }
-        for facts in shim.containers {
+        for facts in &shim.containers {
             let Some(container) = self.containers.get_mut(&facts.id) else {
                 continue;
             };
             container.pid = Some(facts.pid);
-            container.user = facts.user.or(container.user.take());
-            container.started_at = facts.started_at;
-            if let Some(exit) = facts.exit {
-                container.exit = Some(exit);
-                container.ended.send_replace(true);
-            }
+            container.user = facts.user.clone().or(container.user.take());
         }
     }
 }

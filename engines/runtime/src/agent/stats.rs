@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use super::{Core, blocking};
 use crate::cgroup::Group;
-use crate::config::Resources;
+use crate::config::{NamespaceMode, Resources};
 use crate::error::{Error, Result};
 use crate::records;
-use crate::status::{ContainerId, ContainerState, Stats};
+use crate::status::{ContainerId, ContainerState, InterfaceStats, Stats};
 
 fn read(group: &Group, writable_layer: Option<PathBuf>) -> Stats {
     let (cpu, memory, pids) = group.stats();
@@ -19,8 +19,33 @@ fn read(group: &Group, writable_layer: Option<PathBuf>) -> Stats {
         cpu,
         memory,
         pids,
+        network: Vec::new(),
         writable_layer,
     }
+}
+
+/// Interfaces in the text of /proc/<pid>/net/dev: after the name, received bytes, packets, errors and five more,
+/// then the same sent.
+fn interfaces(text: &str) -> Vec<InterfaceStats> {
+    let parse = |line: &str| {
+        let (name, numbers) = line.split_once(':')?;
+        let numbers: Vec<u64> = numbers
+            .split_whitespace()
+            .filter_map(|n| n.parse().ok())
+            .collect();
+        let at = |index: usize| numbers.get(index).copied();
+        Some(InterfaceStats {
+            name: name.trim().to_owned(),
+            received_bytes: at(0)?,
+            received_errors: at(2)?,
+            sent_bytes: at(8)?,
+            sent_errors: at(10)?,
+        })
+    };
+    text.lines()
+        .filter_map(parse)
+        .filter(|interface| interface.name != "lo")
+        .collect()
 }
 
 impl Core {
@@ -31,8 +56,24 @@ impl Core {
     }
 
     pub(super) async fn sandbox_stats(&self, id: &str) -> Result<Stats> {
-        let group = self.cgroups.group(&self.state().sandbox(id)?.record.cgroup);
-        Ok(blocking(move || read(&group, None)).await)
+        let (group, shim) = {
+            let mut state = self.state();
+            let sandbox = state.sandbox(id)?;
+            let own = sandbox.record.config.network == NamespaceMode::Pod;
+            (
+                self.cgroups.group(&sandbox.record.cgroup),
+                sandbox.shim.filter(|_| own),
+            )
+        };
+        Ok(blocking(move || {
+            let mut stats = read(&group, None);
+            if let Some(pid) = shim {
+                let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev"));
+                stats.network = interfaces(&text.unwrap_or_default());
+            }
+            stats
+        })
+        .await)
     }
 
     pub(super) async fn list_stats(&self) -> Result<BTreeMap<ContainerId, Stats>> {
@@ -130,4 +171,23 @@ fn merge(old: &mut Resources, new: &Resources) {
     }
     old.hugepage_limits.extend(new.hugepage_limits.clone());
     old.unified.extend(new.unified.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traffic_is_read() {
+        let text = "Inter-|   Receive  |  Transmit\n face |bytes packets errs drop fifo frame compressed multicast|bytes\n\
+            lo:  1 1 0 0 0 0 0 0  1 1 0 0 0 0 0 0\n  eth0: 100 2 3 0 0 0 0 0 200 4 5 0 0 0 0 0\n";
+        let expected = InterfaceStats {
+            name: "eth0".into(),
+            received_bytes: 100,
+            received_errors: 3,
+            sent_bytes: 200,
+            sent_errors: 5,
+        };
+        assert_eq!(interfaces(text), [expected]);
+    }
 }

@@ -82,7 +82,6 @@ struct Instruction {
 const MOV_IMM: u8 = 0xb7;
 const MOV_REG: u8 = 0xbf;
 const AND_IMM32: u8 = 0x54;
-const AND_REG32: u8 = 0x5c;
 const RSH_IMM32: u8 = 0x74;
 const MOV_REG32: u8 = 0xbc;
 const LOAD_WORD: u8 = 0x61;
@@ -217,7 +216,6 @@ mod tests {
                 MOV_REG => r[dst] = r[src],
                 MOV_REG32 => r[dst] = u64::from(r[src] as u32),
                 AND_IMM32 => r[dst] = u64::from(r[dst] as u32 & step.immediate as u32),
-                AND_REG32 => r[dst] = u64::from(r[dst] as u32 & r[src] as u32),
                 RSH_IMM32 => r[dst] = u64::from(r[dst] as u32 >> step.immediate),
                 JNE_IMM if r[dst] != step.immediate as u64 => at += step.offset as usize,
                 JNE_REG if r[dst] != r[src] => at += step.offset as usize,

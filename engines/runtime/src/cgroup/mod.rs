@@ -124,11 +124,6 @@ impl Group {
         }
     }
 
-    /// Whether the group exists.
-    pub fn exists(&self) -> bool {
-        self.directories().first().is_some_and(|d| d.is_dir())
-    }
-
     /// Writes the limits that are set.
     pub fn apply(&self, resources: &Resources) -> io::Result<()> {
         match &self.cgroups {
@@ -403,6 +398,50 @@ mod tests {
         assert_eq!(group.oom_kills(), 0);
         group.kill().unwrap();
         parent.remove().unwrap();
-        assert!(!parent.exists());
+        assert!(
+            parent
+                .directories()
+                .iter()
+                .all(|directory| !directory.exists())
+        );
+    }
+
+    /// Even on hybrid nodes the unified tree takes processes and device filters, if not limits.
+    #[test]
+    fn on_v2_processes_are_born_inside_filtered_and_killed() {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = table.lines().find(|line| line.contains(" - cgroup2 "));
+        let Some(mount) = line.and_then(|line| line.split(' ').nth(4)) else {
+            return;
+        };
+        let cgroups = Cgroups::V2(mount.into());
+        let parent = cgroups.group(&format!("corten-v2-test-{}", std::process::id()));
+        let group = parent.child("container");
+        group.ensure().unwrap();
+        group.restrict_devices(&devices::default_rules()).unwrap();
+        let birthplace = group.birthplace().unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let open = |path: &std::ffi::CStr| {
+            // SAFETY: the child makes system calls only.
+            unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) }
+        };
+        // SAFETY: as above; other threads of the test do not matter to it.
+        let child =
+            unsafe { crate::sys::fork(0, birthplace.as_ref().map(std::os::fd::AsFd::as_fd)) };
+        let Some(child) = child.unwrap() else {
+            let as_wanted = open(c"/dev/zero") >= 0 && open(c"/dev/kmsg") < 0;
+            let _ = rustix::io::write(&writer, &[u8::from(as_wanted)]);
+            crate::sys::pause()
+        };
+        let mut answer = [9u8];
+        rustix::io::read(&reader, &mut answer).unwrap();
+        assert_eq!(answer, [1], "the child sees /dev/zero and not /dev/kmsg");
+        assert_eq!(group.processes(), [child.pid]);
+        group.kill().unwrap();
+        let mut status = 0;
+        // SAFETY: waits for the own child.
+        unsafe { libc::waitpid(child.pid, &mut status, 0) };
+        assert!(libc::WIFSIGNALED(status));
+        parent.remove().unwrap();
     }
 }

@@ -135,11 +135,7 @@ pub fn mask(paths: &[String]) -> Step<()> {
         };
         let facts = rustix::fs::fstat(&place).map_err(at(words()))?;
         if rustix::fs::FileType::from_raw_mode(facts.st_mode).is_dir() {
-            let empty = file_system(
-                "tmpfs",
-                &[("nr_blocks", "1"), ("nr_inodes", "1")],
-                MountAttrFlags::MOUNT_ATTR_RDONLY,
-            )?;
+            let empty = file_system("tmpfs", &[("ro", "")], MountAttrFlags::MOUNT_ATTR_RDONLY)?;
             place_on(&empty, &place).map_err(at(words()))?;
             continue;
         }

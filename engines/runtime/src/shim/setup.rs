@@ -36,16 +36,39 @@ pub fn start(root: &Path, run: &Path, id: &str) -> Step<Option<Server>> {
     enter_namespaces(config)?;
     mount_pod(config, &places)?;
     let listener = seqpacket::listen(&places.socket()).map_err(at("listen"))?;
+    let (ours, theirs) = seqpacket::pair().map_err(at("make socket pair"))?;
     // SAFETY: main has just begun; there is one thread.
     if unsafe { sys::fork(0, None) }.map_err(at("fork"))?.is_some() {
-        return Ok(None);
+        drop(theirs);
+        return match seqpacket::receive::<Result<(), String>>(ours.as_fd()) {
+            Ok(Some((Ok(()), _))) => Ok(None),
+            Ok(Some((Err(why), _))) => Err(why),
+            _ => Err("the shim died before it was ready".to_owned()),
+        };
     }
+    drop(ours);
+    let server = serve(record, places, cgroups, listener);
+    let ready = server.as_ref().map(drop).map_err(Clone::clone);
+    seqpacket::send(theirs.as_fd(), &ready, &[]).map_err(at("report"))?;
+    server.map(Some)
+}
+
+/// In the daemon: everything up to the event loop.
+fn serve(
+    record: SandboxRecord,
+    places: Places,
+    cgroups: Cgroups,
+    listener: OwnedFd,
+) -> Step<Server> {
     become_daemon(&places)?;
-    let init = match config.pid {
-        PidMode::Pod => Some(start_init(&pod.child(id), &places)?),
+    let init = match record.config.pid {
+        PidMode::Pod => {
+            let group = cgroups.group(&record.cgroup).child(&record.id);
+            Some(start_init(&group, &places)?)
+        }
         PidMode::Container | PidMode::Node => None,
     };
-    Server::new(record, places, cgroups, listener, init).map(Some)
+    Server::new(record, places, cgroups, listener, init)
 }
 
 fn enter_namespaces(config: &SandboxConfig) -> Step<()> {

@@ -225,13 +225,24 @@ impl Drop for Node {
             return;
         }
         let place = self.directory.path().to_str().unwrap_or_default();
+        let run = |program: &str, arguments: &[&str]| {
+            let _ = Command::new(program).args(arguments).status();
+        };
         for shim in processes(place) {
-            let _ = Command::new("kill").args(["-9", &shim]).status();
+            run("kill", &["-9", &shim]);
+        }
+        for hierarchy in cgroup_mounts() {
+            let own = hierarchy.join(self.cgroup.trim_start_matches('/'));
+            let own = own.to_str().unwrap_or_default();
+            let script = "find $0 -name cgroup.procs -exec cat {} + | xargs -r kill -9; sleep 0.1
+                find $0 -depth -type d -exec rmdir {} +";
+            run("sh", &["-c", script, own]);
         }
         for line in mounts(place).iter().rev() {
-            let _ = Command::new("umount")
-                .args(["-l", line.split(' ').nth(4).unwrap_or_default()])
-                .status();
+            run(
+                "umount",
+                &["-l", line.split(' ').nth(4).unwrap_or_default()],
+            );
         }
     }
 }

@@ -229,23 +229,7 @@ impl Core {
                 (streams, Some(Box::new(terminal) as Box<dyn Resize>))
             }
         };
-        let (waiter, container, sandbox) = (link.clone(), id.to_owned(), self.sandbox_of(id));
-        let exit = Box::pin(async move {
-            match waiter.receive().await {
-                Ok(Some((Reply::ExecExited { code }, _))) => Ok(code),
-                Ok(None) => Err(Error::NotRunning(container)),
-                Ok(Some((other, _))) => Err(Error::Shim {
-                    sandbox,
-                    attempt: "finish exec",
-                    why: format!("{other:?}"),
-                }),
-                Err(e) => Err(Error::Shim {
-                    sandbox,
-                    attempt: "finish exec",
-                    why: e.to_string(),
-                }),
-            }
-        });
+        let exit = Box::pin(ended(link.clone(), id.to_owned(), self.sandbox_of(id)));
         Ok((
             ExecSession {
                 streams,
@@ -409,6 +393,21 @@ fn terminal_streams(terminal: &Terminal, wanted: StreamSet) -> Streams {
             .then(|| Box::new(terminal.share()) as ByteReader),
         stderr: None,
     }
+}
+
+/// Waits for the exit code of the exec on a connection.
+async fn ended(link: Arc<Link>, container: String, sandbox: String) -> Result<i32> {
+    let why = match link.receive().await {
+        Ok(Some((Reply::ExecExited { code }, _))) => return Ok(code),
+        Ok(None) => return Err(Error::NotRunning(container)),
+        Ok(Some((other, _))) => format!("unexpected answer {other:?}"),
+        Err(error) => error.to_string(),
+    };
+    Err(Error::Shim {
+        sandbox,
+        attempt: "finish exec",
+        why,
+    })
 }
 
 /// Reads to the end, keeping at most [`OUTPUT_MAX`] bytes.

@@ -283,3 +283,33 @@ async fn many_lines_arrive_whole_and_in_order() {
     assert_eq!((lines[20_000].len(), lines[20_003]), (40_000, "y"));
     node.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_pods_live_at_once() {
+    let node = std::sync::Arc::new(Node::new().await);
+    let mut tasks = Vec::new();
+    for number in 0..20 {
+        let node = node.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut config = node.sandbox_config();
+            config.cgroup = format!("burstable/pod{number}");
+            let sandbox = node.runtime.run_pod_sandbox(config).await.unwrap();
+            for name in ["a", "b", "c"] {
+                let config =
+                    node.script(&format!("{name}{number}"), &format!("echo {name}{number}"));
+                assert_eq!(
+                    node.output(&sandbox, config).await,
+                    format!("{name}{number}\n")
+                );
+            }
+            node.runtime.remove_pod_sandbox(&sandbox).await.unwrap();
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    std::sync::Arc::into_inner(node)
+        .expect("all tasks are done")
+        .finish()
+        .await;
+}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use corten_runtime::{ContainerId, Resources, Runtime};
+use corten_runtime::{ContainerId, Resources, Runtime, SandboxId};
 
 use crate::node::{Node, cgroup_mounts, logged};
 
@@ -25,53 +25,56 @@ fn read(node: &Node, container: &ContainerId, names: &[&str]) -> String {
     std::fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn limits_are_set_changed_and_measured() {
-    let node = Node::new().await;
-    let mut config = node.sandbox_config();
-    config.resources = Resources {
-        memory_limit: Some(256 << 20),
-        cpu_shares: Some(512),
+fn memory(limit: i64) -> Resources {
+    Resources {
+        memory_limit: Some(limit),
         ..Resources::default()
-    };
+    }
+}
+
+/// A pod of 256 MiB with a container of 64 MiB that has used some CPU time.
+async fn limited(node: &Node) -> (SandboxId, ContainerId) {
+    let mut config = node.sandbox_config();
+    config.resources = memory(256 << 20);
     let sandbox = node.runtime.run_pod_sandbox(config).await.unwrap();
-    let mut config = node.script(
-        "one",
-        "i=0; while test $i -lt 3000; do i=$((i+1)); done; echo ready; sleep 1000 & sleep 1000",
-    );
+    let script =
+        "i=0; while test $i -lt 3000; do i=$((i+1)); done; echo ready; sleep 1000 & sleep 1000";
+    let mut config = node.script("one", script);
     config.resources = Resources {
         cpu_shares: Some(1024),
         cpu_quota: Some(50_000),
         cpu_period: Some(100_000),
-        memory_limit: Some(64 << 20),
         pids_limit: Some(50),
         cpuset_cpus: "0".into(),
-        ..Resources::default()
+        ..memory(64 << 20)
     };
     config.oom_score_adj = Some(700);
     let container = node.start(&sandbox, config).await;
     logged(&node.path("one.log"), "ready").await;
+    (sandbox, container)
+}
+
+const MEMORY: &[&str] = &["memory.limit_in_bytes", "memory.max"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_set_and_measured() {
+    let node = Node::new().await;
+    let (sandbox, container) = limited(&node).await;
+    let read = |names: &[&str]| read(&node, &container, names);
+    assert_eq!(read(MEMORY), (64 << 20).to_string());
     assert_eq!(
-        read(&node, &container, &["memory.limit_in_bytes", "memory.max"]),
-        (64 << 20).to_string()
+        (read(&["pids.max"]), read(&["cpuset.cpus"])),
+        ("50".into(), "0".into())
     );
-    assert_eq!(read(&node, &container, &["pids.max"]), "50");
-    assert_eq!(read(&node, &container, &["cpuset.cpus"]), "0");
-    assert!(
-        ["1024", "100"].contains(&read(&node, &container, &["cpu.shares", "cpu.weight"]).as_str())
-    );
-    assert!(
-        ["50000", "50000 100000"]
-            .contains(&read(&node, &container, &["cpu.cfs_quota_us", "cpu.max"]).as_str())
-    );
-    assert_eq!(
-        node.exec(
+    assert!(["1024", "100"].contains(&read(&["cpu.shares", "cpu.weight"]).as_str()));
+    assert!(["50000", "50000 100000"].contains(&read(&["cpu.cfs_quota_us", "cpu.max"]).as_str()));
+    let scores = node
+        .exec(
             &container,
-            "cat /proc/1/oom_score_adj /proc/self/oom_score_adj"
+            "cat /proc/1/oom_score_adj /proc/self/oom_score_adj",
         )
-        .await,
-        "700\n700\n"
-    );
+        .await;
+    assert_eq!(scores, "700\n700\n");
     let stats = node.runtime.container_stats(&container).await.unwrap();
     assert!(
         stats.cpu.usage_nanos > 0 && stats.memory.usage > 0 && stats.pids >= 2,
@@ -82,59 +85,47 @@ async fn limits_are_set_changed_and_measured() {
     let pod = node.runtime.sandbox_stats(&sandbox).await.unwrap();
     assert!(pod.memory.limit == Some(256 << 20) && pod.cpu.usage_nanos >= stats.cpu.usage_nanos);
     assert_eq!(node.runtime.list_container_stats().await.unwrap().len(), 1);
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_change_while_containers_run() {
+    let node = Node::new().await;
+    let (sandbox, container) = limited(&node).await;
     let change = Resources {
-        memory_limit: Some(128 << 20),
         cpu_quota: Some(-1),
-        ..Resources::default()
+        ..memory(128 << 20)
     };
     node.runtime
         .update_resources(&container, &change)
         .await
         .unwrap();
-    assert_eq!(
-        read(&node, &container, &["memory.limit_in_bytes", "memory.max"]),
-        (128 << 20).to_string()
-    );
+    assert_eq!(read(&node, &container, MEMORY), (128 << 20).to_string());
     let now = node
         .runtime
         .container_status(&container)
         .await
         .unwrap()
         .resources;
-    assert_eq!(
-        (now.memory_limit, now.cpu_quota, now.cpu_shares),
-        (Some(128 << 20), Some(-1), Some(1024))
-    );
-    let less = Resources {
-        memory_limit: Some(200 << 20),
+    let expected = (Some(128 << 20), Some(-1), Some(1024));
+    assert_eq!((now.memory_limit, now.cpu_quota, now.cpu_shares), expected);
+    node.runtime
+        .update_sandbox_resources(&sandbox, &memory(200 << 20))
+        .await
+        .unwrap();
+    let stats = node.runtime.sandbox_stats(&sandbox).await.unwrap();
+    assert_eq!(stats.memory.limit, Some(200 << 20));
+    let class = Resources {
+        cpu_shares: Some(2),
         ..Resources::default()
     };
     node.runtime
-        .update_sandbox_resources(&sandbox, &less)
-        .await
-        .unwrap();
-    assert_eq!(
-        node.runtime
-            .sandbox_stats(&sandbox)
-            .await
-            .unwrap()
-            .memory
-            .limit,
-        Some(200 << 20)
-    );
-    node.runtime
-        .set_group_resources(
-            "besteffort",
-            &Resources {
-                cpu_shares: Some(2),
-                ..Resources::default()
-            },
-        )
+        .set_group_resources("besteffort", &class)
         .await
         .unwrap();
     assert!(
         node.runtime
-            .set_group_resources("../x", &Resources::default())
+            .set_group_resources("../x", &class)
             .await
             .is_err()
     );

@@ -75,60 +75,67 @@ async fn volumes_are_bound_with_their_access() {
     node.finish().await;
 }
 
+fn mount(args: &[&str]) {
+    let status = Command::new("mount").args(args).status();
+    assert!(status.unwrap().success(), "{args:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn mounts_travel_as_asked() {
+async fn propagation_needs_a_shared_source() {
     let node = Node::new().await;
     let sandbox = node.sandbox().await;
-    let shared = node.path("shared");
-    fs::create_dir_all(&shared).unwrap();
-    let run = |args: &[&str]| {
-        assert!(
-            Command::new("mount").args(args).status().unwrap().success(),
-            "{args:?}"
-        )
-    };
-    let path = shared.to_str().unwrap();
-    let mut config = node.script("refused", "true");
-    config.mounts = vec![Mount {
-        propagation: Propagation::Bidirectional,
-        ..bind(node.path("image"), "/v")
-    }];
-    if !fs::read_to_string("/proc/self/mountinfo")
-        .unwrap()
-        .lines()
-        .any(|l| l.contains(" / / ") && l.contains("shared:"))
-    {
+    let private = node.path("private");
+    fs::create_dir_all(&private).unwrap();
+    let path = private.to_str().unwrap();
+    mount(&["-t", "tmpfs", "x", path]);
+    mount(&["--make-private", path]);
+    for propagation in [Propagation::Bidirectional, Propagation::HostToContainer] {
+        let mut config = node.script("refused", "true");
+        config.mounts = vec![Mount {
+            propagation,
+            ..bind(&private, "/v")
+        }];
         let error = node
             .runtime
             .create_container(&sandbox, config)
             .await
             .unwrap_err();
         assert!(
-            error.to_string().contains("is not a shared mount"),
+            error.to_string().contains("but it is not a shared"),
             "{error}"
         );
     }
-    run(&["-t", "tmpfs", "x", path]);
-    run(&["--make-shared", path]);
+    assert!(Command::new("umount").arg(path).status().unwrap().success());
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mounts_travel_as_asked() {
+    let node = Node::new().await;
+    let sandbox = node.sandbox().await;
+    let shared = node.path("shared");
+    fs::create_dir_all(&shared).unwrap();
+    let path = shared.to_str().unwrap();
+    mount(&["-t", "tmpfs", "x", path]);
+    mount(&["--make-shared", path]);
     for name in ["from-node", "from-container", "hidden"] {
         fs::create_dir_all(shared.join(name)).unwrap();
     }
     let mut config = node.script(
         "one",
         "mount -t tmpfs c /both/from-container; touch /both/from-container/c; mount -t tmpfs c /slave/hidden
-        echo ready; while ! test -e /slave/from-node/n; do sleep 0.02; done; ls /slave/from-container /both/from-node /private/from-node; echo seen; sleep 1000",
+        echo ready; while ! test -e /slave/from-node/n; do sleep 0.02; done
+        ls /slave/from-container /both/from-node /private/from-node; echo seen; sleep 1000",
     );
     config.security.privileged = true;
+    let with = |propagation, target| Mount {
+        propagation,
+        ..bind(&shared, target)
+    };
     config.mounts = vec![
-        Mount {
-            propagation: Propagation::Bidirectional,
-            ..bind(&shared, "/both")
-        },
-        Mount {
-            propagation: Propagation::HostToContainer,
-            ..bind(&shared, "/slave")
-        },
-        bind(&shared, "/private"),
+        with(Propagation::Bidirectional, "/both"),
+        with(Propagation::HostToContainer, "/slave"),
+        with(Propagation::Private, "/private"),
     ];
     let container = node.start(&sandbox, config).await;
     logged(&node.path("one.log"), "ready").await;
@@ -136,7 +143,7 @@ async fn mounts_travel_as_asked() {
         shared.join("from-container/c").exists(),
         "a mount reaches the node"
     );
-    run(&[
+    mount(&[
         "-t",
         "tmpfs",
         "n",
@@ -145,11 +152,12 @@ async fn mounts_travel_as_asked() {
     fs::write(shared.join("from-node/n"), "").unwrap();
     logged(&node.path("one.log"), "seen").await;
     let text = crate::node::log_text(&node.path("one.log"));
-    assert!(
-        text.contains("/slave/from-container:\nc\n") && text.contains("/both/from-node:\nn\n"),
-        "{text}"
-    );
-    assert!(text.contains("/private/from-node:\n\n/slave"), "{text}");
+    let seen = [
+        "/slave/from-container:\nc\n",
+        "/both/from-node:\nn\n",
+        "/private/from-node:\n\n/slave",
+    ];
+    assert!(seen.iter().all(|wanted| text.contains(wanted)), "{text}");
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(
         !table.contains("/shared/hidden"),

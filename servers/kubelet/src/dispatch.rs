@@ -1,0 +1,148 @@
+//! Brings changes of pods and events of the runtime to the supervisors, and starts one for each new pod.
+
+use crate::labels;
+use crate::pod::context::{Context, Message};
+use crate::pod::instance::instance;
+use crate::pod::{Known, supervise};
+use corten_api::core::v1::Pod;
+use corten_core::Str;
+use corten_meta::{GroupResource, GroupVersionResource};
+use corten_podplan::Input;
+use corten_runtime::{ContainerStatus, Event, SandboxStatus};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::broadcast::error::RecvError;
+
+/// What the runtime had when the agent was started, by pod UID.
+pub(crate) type Found = HashMap<String, (Vec<SandboxStatus>, Vec<ContainerStatus>)>;
+
+/// Everything that the runtime knows, by pod UID.
+pub(crate) async fn find(context: &Context) -> Result<Found, corten_runtime::Error> {
+    let mut found = Found::new();
+    let runtime = &context.engines.runtime;
+    for sandbox in runtime.list_pod_sandboxes().await? {
+        if let Some(uid) = sandbox.labels.get(labels::POD_UID).cloned() {
+            found.entry(uid).or_default().0.push(sandbox);
+        }
+    }
+    for container in runtime.list_containers().await? {
+        if let Some(uid) = container.labels.get(labels::POD_UID).cloned() {
+            found.entry(uid).or_default().1.push(container);
+        }
+    }
+    Ok(found)
+}
+
+fn known(context: &Context, found: &mut Found, uid: &str) -> Known {
+    let Some((mut sandboxes, mut containers)) = found.remove(uid) else { return Known::default() };
+    sandboxes.sort_by_key(|s| s.attempt);
+    containers.sort_by_key(|c| c.attempt);
+    let sandbox = sandboxes.pop().map(|sandbox| {
+        let network = context.engines.network.as_ref();
+        let address = network.and_then(|network| network.address(sandbox.id.as_str()));
+        let ips = address.map(|address| vec![address.ip.to_string()]).unwrap_or_default();
+        (sandbox, ips)
+    });
+    Known { sandbox, instances: containers.iter().filter_map(|c| instance(context, c)).collect() }
+}
+
+/// Follows the pods of this node for ever. Pods that the runtime has and the API does not are handed to `orphan`.
+pub(crate) async fn follow_pods(context: Arc<Context>, mut found: Found) {
+    let mut changes = context.mirror.changes();
+    look_at_all(&context, &mut found);
+    crate::start::remove_orphans(&context, std::mem::take(&mut found)).await;
+    let pods = GroupVersionResource::of::<Pod>();
+    loop {
+        match changes.recv().await {
+            Ok(change) if change.resource == pods => {
+                let new = change.new.as_ref().and_then(|o| o.downcast_ref::<Pod>());
+                let old = change.old.as_ref().and_then(|o| o.downcast_ref::<Pod>());
+                if let Some(old) = old
+                    && new.is_none_or(|new| new.metadata.uid != old.metadata.uid)
+                {
+                    send(&context, &old.metadata.uid, Input::Removed);
+                }
+                if let Some(new) = new {
+                    seen(&context, new, &mut found);
+                }
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => look_at_all(&context, &mut found),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn look_at_all(context: &Arc<Context>, found: &mut Found) {
+    let snapshot = context.mirror.snapshot();
+    let mut present = std::collections::HashSet::new();
+    let table = snapshot.table(&GroupResource::of::<Pod>()).cloned().unwrap_or_default();
+    for (_, object) in &table {
+        if let Some(pod) = object.downcast_ref::<Pod>() {
+            present.insert(pod.metadata.uid.clone());
+            seen(context, pod, found);
+        }
+    }
+    let gone: Vec<Str> = context.pods.lock().keys().filter(|uid| !present.contains(*uid)).cloned().collect();
+    for uid in gone {
+        send(context, &uid, Input::Removed);
+    }
+}
+
+fn send(context: &Context, uid: &str, input: Input) {
+    if let Some(handle) = context.pods.lock().get(uid) {
+        let _ = handle.inbox.send(Message::Input(input));
+    }
+}
+
+fn seen(context: &Arc<Context>, pod: &Pod, found: &mut Found) {
+    let uid = &pod.metadata.uid;
+    let pod = Arc::new(pod.clone());
+    if context.pods.lock().contains_key(uid) {
+        send(context, uid, Input::Pod(pod));
+        return;
+    }
+    let known = known(context, found, uid);
+    let uid = uid.clone();
+    let handle = supervise(context, pod.clone(), known);
+    // A pod may be finished before it is entered here: what comes later finds no supervisor and changes nothing.
+    context.pods.lock().insert(uid.clone(), handle);
+    send(context, &uid, Input::Pod(pod));
+}
+
+/// Follows the runtime's events for ever.
+pub(crate) async fn follow_runtime(context: Arc<Context>) {
+    let mut events = context.engines.runtime.subscribe();
+    while let Some(event) = events.next().await {
+        match event {
+            Event::ContainerExited { container, .. } => {
+                if let Ok(status) = context.engines.runtime.container_status(&container).await {
+                    observed(&context, &status);
+                }
+            }
+            Event::SandboxStopped { sandbox } => died(&context, sandbox.as_str()),
+            Event::Lost => {
+                for status in context.engines.runtime.list_containers().await.unwrap_or_default() {
+                    observed(&context, &status);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn observed(context: &Context, status: &ContainerStatus) {
+    let Some(uid) = status.labels.get(labels::POD_UID) else { return };
+    if let Some((name, instance)) = instance(context, status) {
+        send(context, uid, Input::Instance(name, instance));
+    }
+}
+
+fn died(context: &Context, sandbox: &str) {
+    let pods = context.pods.lock();
+    for handle in pods.values() {
+        if handle.work.sandbox().is_some_and(|id| id.as_str() == sandbox) {
+            let _ = handle.inbox.send(Message::Input(Input::SandboxDied(sandbox.into())));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Which pods a node refuses although they were assigned to it.
+
+use crate::pod::context::Context;
+use corten_api::core::v1::Pod;
+use corten_podplan::Rejection;
+use corten_podplan::resources::{Side, pod_total};
+
+/// Why the pod cannot run here, if it cannot.
+pub(crate) fn refusal(context: &Context, pod: &Pod) -> Option<Rejection> {
+    if pod.metadata.deletion_timestamp.is_some() || matches!(pod.status.phase.as_str(), "Failed" | "Succeeded") {
+        return None;
+    }
+    // A pod that ran before the agent was restarted stays.
+    if pod.status.container_statuses.iter().any(|s| s.state.running.is_some()) {
+        return None;
+    }
+    let others: Vec<_> = {
+        let pods = context.pods.lock();
+        let others = pods.values().map(|handle| handle.work.pod());
+        others.filter(|other| other.metadata.uid != pod.metadata.uid && counts(other)).collect()
+    };
+    for (name, quantity) in context.facts.allocatable.iter() {
+        if name.as_str() == "pods" {
+            let most = quantity.value();
+            let used = others.len() as i64;
+            if used + 1 > most {
+                return Some(out_of(name, 1, used, most));
+            }
+            continue;
+        }
+        let measure = |pod: &Pod| {
+            pod_total(&pod.spec, Side::Requests, name).map_or(0, |q| match name.as_str() {
+                "cpu" => q.milli_value(),
+                _ => q.value(),
+            })
+        };
+        let most = if name.as_str() == "cpu" { quantity.milli_value() } else { quantity.value() };
+        let asked = measure(pod);
+        let used: i64 = others.iter().map(|other| measure(other)).sum();
+        if asked > 0 && used + asked > most {
+            return Some(out_of(name, asked, used, most));
+        }
+    }
+    selector(context, pod)
+}
+
+fn counts(pod: &Pod) -> bool {
+    !matches!(pod.status.phase.as_str(), "Failed" | "Succeeded")
+}
+
+fn out_of(name: &str, asked: i64, used: i64, capacity: i64) -> Rejection {
+    Rejection {
+        reason: format!("OutOf{name}").into(),
+        message: format!(
+            "Pod was rejected: Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"
+        ),
+    }
+}
+
+fn selector(context: &Context, pod: &Pod) -> Option<Rejection> {
+    let snapshot = context.mirror.snapshot();
+    let node = snapshot.get::<corten_api::core::v1::Node>("", &context.options.node_name)?;
+    let fits = pod.spec.node_selector.iter().all(|(key, value)| node.metadata.labels.get(key) == Some(value));
+    (!fits).then(|| Rejection {
+        reason: "NodeAffinity".into(),
+        message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+            .to_owned(),
+    })
+}

@@ -38,8 +38,8 @@ fn conflict_text(conflicts: &[Conflict]) -> String {
                 if i > 0 {
                     text.push('\n');
                 }
-                text.push_str(&group[0].message);
-                text.push(':');
+                let who = group[0].message.trim_start_matches("conflict");
+                text.push_str(&format!("conflicts{who}:"));
                 for conflict in group {
                     text.push_str("\n- ");
                     text.push_str(&conflict.field);

@@ -2,16 +2,20 @@
 //! Invariant: pure functions of their arguments on the dynamic tree; results and error texts are upstream's.
 //! Leaves out decoding of patches, defaults and validation of results, and HTTP: those are the API server's.
 
-mod apply;
 mod error;
+mod fields;
 mod go_text;
 mod json;
+mod managed;
 mod merge;
+mod schema;
 mod strategic;
+mod typed;
 
-pub use apply::{apply, track};
 pub use error::{Conflict, PatchError};
+pub use fields::fields_text;
 pub use json::json;
+pub use managed::{apply, managers_from_scale, managers_of_scale, track};
 pub use merge::merge;
 pub use strategic::strategic;
 

@@ -1,0 +1,63 @@
+//! managedFields after writes that are not an apply.
+
+use super::entries::Entries;
+use super::{Request, settled};
+use crate::Track;
+use corten_core::{Value, ValueMap};
+
+/// managedFields after a create, update or patch that was not an apply: a list, or null when there are none.
+///
+/// A client that sets the list itself is believed, except through subresources; `[{}]` removes all entries. An object that
+/// exists without entries stays without. An object that does not fit its schema loses them.
+pub fn track(t: &Track) -> Value {
+    let new = t.new;
+    let request = Request {
+        schema: t.schema,
+        api_version: new.str_at(&["apiVersion"]),
+        kind: new.str_at(&["kind"]),
+        subresource: t.subresource,
+        manager: t.manager,
+        now: *t.now,
+    };
+    let empty = request.empty();
+    let live = t.live.unwrap_or(&empty);
+    let mut entries = starting(live, new, t.subresource);
+    let exists = !live.str_at(&["metadata", "uid"]).is_empty();
+    if entries.is_empty() && exists {
+        return Value::Null;
+    }
+    let (bare_live, bare_new) = (without_entries(live), without_entries(new));
+    match request.update(&bare_live, &bare_new, &mut entries, t.manager) {
+        Ok(()) => settled(new, live, entries.to_value()),
+        Err(_) => Value::Null,
+    }
+}
+
+/// The entries that the write starts from.
+fn starting(live: &Value, new: &Value, subresource: &str) -> Entries {
+    let of = |object: &Value| Entries::parse(&object["metadata"]["managedFields"]);
+    if !subresource.is_empty() {
+        return of(live).unwrap_or_default();
+    }
+    let sent = new["metadata"]["managedFields"].as_list();
+    let reset = match sent {
+        Some([]) => true,
+        Some([one]) => one.as_map().is_some_and(ValueMap::is_empty),
+        _ => false,
+    };
+    if reset {
+        return Entries::default();
+    }
+    match of(new) {
+        Ok(entries) if !entries.is_empty() => entries,
+        _ => of(live).unwrap_or_default(),
+    }
+}
+
+fn without_entries(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_map_mut) {
+        meta.remove("managedFields");
+    }
+    object
+}

@@ -2,20 +2,32 @@
 //! Invariant: everything here is pure; time, randomness and the cluster come in through `Context`.
 //! Leaves out what spans kinds: admission and quota (access), addresses of services (the API server).
 
+pub mod admissionregistration;
 pub mod apiextensions;
+pub mod apiregistration;
 pub mod apps;
+pub mod autoscaling;
 pub mod batch;
 pub mod cells;
+pub mod certificates;
+pub mod checks;
 pub mod coordination;
 pub mod discovery;
 pub mod error;
+pub mod events;
+pub mod flowcontrol;
 pub mod generic;
 pub mod metadata;
 pub mod names;
+pub mod networking;
+pub mod node;
 pub mod plain_table;
+pub mod policy;
 pub mod rbac;
+pub mod resource;
 pub mod scheduling;
 pub mod selectors;
+pub mod storage;
 pub mod workload;
 
 mod bootstrap;
@@ -199,17 +211,45 @@ static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("batch", "CronJob", &batch::CronJobs),
     ("batch", "Job", &batch::Jobs),
     // autoscaling
+    ("autoscaling", "HorizontalPodAutoscaler", &autoscaling::HorizontalPodAutoscalers),
     // networking
+    ("networking.k8s.io", "IPAddress", &networking::IpAddresses),
+    ("networking.k8s.io", "Ingress", &networking::Ingresses),
+    ("networking.k8s.io", "IngressClass", &networking::IngressClasses),
+    ("networking.k8s.io", "NetworkPolicy", &networking::NetworkPolicies),
+    ("networking.k8s.io", "ServiceCIDR", &networking::ServiceCidrs),
     // policy, scheduling, node, storage, coordination, discovery
+    ("node.k8s.io", "RuntimeClass", &node::RuntimeClasses),
+    ("policy", "PodDisruptionBudget", &policy::PodDisruptionBudgets),
+    ("storage.k8s.io", "CSIDriver", &storage::CsiDrivers),
+    ("storage.k8s.io", "CSINode", &storage::CsiNodes),
+    ("storage.k8s.io", "CSIStorageCapacity", &storage::CsiStorageCapacities),
+    ("storage.k8s.io", "StorageClass", &storage::StorageClasses),
+    ("storage.k8s.io", "VolumeAttachment", &storage::VolumeAttachments),
+    ("storage.k8s.io", "VolumeAttributesClass", &storage::VolumeAttributesClasses),
     ("coordination.k8s.io", "Lease", &coordination::Leases),
     ("discovery.k8s.io", "EndpointSlice", &discovery::EndpointSlices),
     ("scheduling.k8s.io", "PriorityClass", &scheduling::PriorityClasses),
     // rbac, certificates, authentication, authorization
+    ("certificates.k8s.io", "CertificateSigningRequest", &certificates::CertificateSigningRequests),
     ("rbac.authorization.k8s.io", "ClusterRole", &rbac::ClusterRoles),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding", &rbac::ClusterRoleBindings),
     ("rbac.authorization.k8s.io", "Role", &rbac::Roles),
     ("rbac.authorization.k8s.io", "RoleBinding", &rbac::RoleBindings),
     // admissionregistration, apiextensions, apiregistration, flowcontrol, events, resource
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy", &admissionregistration::MutatingAdmissionPolicies),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", &admissionregistration::MutatingAdmissionPolicyBindings),
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", &admissionregistration::MutatingWebhookConfigurations),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", &admissionregistration::ValidatingAdmissionPolicies),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", &admissionregistration::ValidatingAdmissionPolicyBindings),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", &admissionregistration::ValidatingWebhookConfigurations),
+    ("apiregistration.k8s.io", "APIService", &apiregistration::ApiServices),
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema", &flowcontrol::FlowSchemas),
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", &flowcontrol::PriorityLevelConfigurations),
+    ("resource.k8s.io", "DeviceClass", &resource::DeviceClasses),
+    ("resource.k8s.io", "ResourceClaim", &resource::ResourceClaims),
+    ("resource.k8s.io", "ResourceClaimTemplate", &resource::ResourceClaimTemplates),
+    ("resource.k8s.io", "ResourceSlice", &resource::ResourceSlices),
     ("apiextensions.k8s.io", "CustomResourceDefinition", &apiextensions::CustomResourceDefinitions),
     ("events.k8s.io", "Event", &core::event::Events),
 ];

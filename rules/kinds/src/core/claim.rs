@@ -3,13 +3,15 @@
 use super::columns;
 use super::pod::default_resources;
 use super::volume::{CLASS_ANNOTATION, access_modes, or_unset};
+use crate::checks::{Errors, dns_subdomain, known, required};
+use crate::metadata::{SelectorValues, validate_annotations, validate_labels, validate_selector};
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells};
 use corten_api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, TypedLocalObjectReference,
-    TypedObjectReference,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate,
+    TypedLocalObjectReference, TypedObjectReference,
 };
-use corten_core::{Str, Time, Value};
+use corten_core::{Path, Str, Time, Value};
 
 /// The strategy of PersistentVolumeClaims.
 pub struct PersistentVolumeClaims;
@@ -19,6 +21,103 @@ pub fn default_claim_spec(spec: &mut PersistentVolumeClaimSpec) {
     spec.volume_mode.get_or_insert("Filesystem".into());
     default_resources(&mut spec.resources.limits);
     default_resources(&mut spec.resources.requests);
+}
+
+/// A claim inside another object, at `path`.
+pub fn validate_claim_template(
+    template: &PersistentVolumeClaimTemplate,
+    path: &Path,
+) -> Vec<FieldError> {
+    let mut errors = validate_labels(&template.metadata.labels, &path.f("metadata").f("labels"));
+    errors.extend(validate_annotations(
+        &template.metadata.annotations,
+        &path.f("metadata").f("annotations"),
+    ));
+    errors.extend(validate_claim_spec(&template.spec, &path.f("spec")));
+    errors
+}
+
+/// The specification of a claim at `path`.
+pub fn validate_claim_spec(spec: &PersistentVolumeClaimSpec, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let at = path.f("accessModes");
+    if spec.access_modes.is_empty() {
+        errors.push(FieldError::required(
+            &at,
+            "at least 1 access mode is required",
+        ));
+    }
+    if let Some(selector) = &spec.selector {
+        errors.extend(validate_selector(
+            selector,
+            SelectorValues::Checked,
+            &path.f("selector"),
+        ));
+    }
+    access_mode_list(&mut errors, &at, &spec.access_modes);
+    let at = path.f("resources");
+    match spec.resources.requests.get("storage") {
+        None => errors.push(FieldError::required(at.k("storage"), "")),
+        Some(amount) if amount.sign() <= 0 => {
+            errors.push(FieldError::invalid(
+                at.k("storage"),
+                amount.to_string(),
+                "must be greater than zero",
+            ));
+        }
+        Some(_) => {}
+    }
+    if let Some(class) = spec.storage_class_name.as_ref().filter(|c| !c.is_empty()) {
+        dns_subdomain(&mut errors, &path.f("storageClassName"), class);
+    }
+    if let Some(mode) = &spec.volume_mode {
+        known(
+            &mut errors,
+            &path.f("volumeMode"),
+            mode,
+            &["Block", "Filesystem"],
+        );
+    }
+    if let Some(source) = &spec.data_source {
+        let at = path.f("dataSource");
+        required(&mut errors, &at.f("name"), &source.name);
+        required(&mut errors, &at.f("kind"), &source.kind);
+    }
+    if let Some(source) = &spec.data_source_ref {
+        let at = path.f("dataSourceRef");
+        required(&mut errors, &at.f("name"), &source.name);
+        required(&mut errors, &at.f("kind"), &source.kind);
+    }
+    if let Some(class) = spec
+        .volume_attributes_class_name
+        .as_ref()
+        .filter(|c| !c.is_empty())
+    {
+        dns_subdomain(&mut errors, &path.f("volumeAttributesClassName"), class);
+    }
+    errors
+}
+
+/// Each mode known, and `ReadWriteOncePod` alone.
+pub(super) fn access_mode_list(errors: &mut Errors, path: &Path, modes: &[Str]) {
+    for mode in modes {
+        known(
+            errors,
+            path,
+            mode,
+            &[
+                "ReadOnlyMany",
+                "ReadWriteMany",
+                "ReadWriteOnce",
+                "ReadWriteOncePod",
+            ],
+        );
+    }
+    let alone = "ReadWriteOncePod";
+    if modes.iter().any(|m| m == alone) && modes.iter().any(|m| m != alone) {
+        let text = "may not use ReadWriteOncePod with other access modes";
+        errors.push(FieldError::forbidden(path, text));
+    }
 }
 
 /// dataSource and dataSourceRef say the same where both can.

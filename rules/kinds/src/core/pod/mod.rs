@@ -4,12 +4,14 @@ mod cells;
 mod defaults;
 mod prepare;
 mod resources;
+pub(crate) mod validate;
 
 pub use defaults::{
     default_pod, default_pod_spec, default_pod_template, default_resources, default_volume,
     pull_policy,
 };
 pub use resources::{aggregate, is_sidecar, qos_class};
+pub use validate::validate_pod_template;
 
 use super::columns;
 use crate::rules::{Rules, with_status};
@@ -51,8 +53,17 @@ impl Rules for Pods {
             wrong.join(" ")
         )]
     }
-    fn validate_create(&self, _cx: &Context, _new: &Pod) -> Vec<FieldError> {
-        vec![]
+    fn validate_create(&self, _cx: &Context, new: &Pod) -> Vec<FieldError> {
+        validate::pod_create(new)
+    }
+    fn validate_update(&self, _cx: &Context, part: &str, new: &Pod, old: &Pod) -> Vec<FieldError> {
+        match part {
+            "" => validate::pod_update(new, old),
+            "status" => validate::status_update(new, old),
+            "ephemeralcontainers" => validate::ephemeral_update(new, old),
+            "resize" => validate::resize(new, old),
+            _ => vec![],
+        }
     }
     fn columns(&self) -> &'static [Column] {
         &columns::POD

@@ -16,6 +16,11 @@ pub fn convert(obj: Object, to: &GroupVersionKind) -> Result<Object, String> {
     {
         return Ok(obj);
     }
+    match (from.group, from.kind) {
+        ("autoscaling", "HorizontalPodAutoscaler") => return crate::autoscaling::convert(obj, to),
+        ("" | "events.k8s.io", "Event") => return crate::events::convert(obj, to),
+        _ => {}
+    }
     let text = |e: corten_core::ConvertError| {
         format!("cannot convert {from} to {}: {e}", to.api_version())
     };

@@ -45,3 +45,29 @@ pub fn is_empty(selector: &LabelSelector) -> bool {
 pub fn is_wrong(selector: &LabelSelector) -> bool {
     !validate_selector(selector, SelectorValues::Checked, &Path::Root).is_empty()
 }
+
+/// A selector as Go prints its struct.
+pub fn go_text(selector: &LabelSelector) -> String {
+    let labels: Vec<String> = selector
+        .match_labels
+        .iter()
+        .map(|(k, v)| format!("{k}: {v},"))
+        .collect();
+    let expressions: Vec<String> = selector
+        .match_expressions
+        .iter()
+        .map(|e| {
+            format!(
+                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
+                e.key,
+                e.operator,
+                e.values.join(" ")
+            )
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{}}},MatchExpressions:[]LabelSelectorRequirement{{{}}},}}",
+        labels.join(""),
+        expressions.join("")
+    )
+}

@@ -1,0 +1,6 @@
+//! PodDisruptionBudgets.
+
+mod budget;
+mod columns;
+
+pub use budget::PodDisruptionBudgets;

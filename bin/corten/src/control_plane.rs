@@ -25,7 +25,7 @@ pub fn user_of(identity: &Identity) -> UserInfo {
 }
 
 /// The user that a token of a service account in kube-system would authenticate as.
-fn service_account(name: &str) -> UserInfo {
+pub fn service_account(name: &str) -> UserInfo {
     let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"];
     UserInfo {
         name: format!("system:serviceaccount:kube-system:{name}"),

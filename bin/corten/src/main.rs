@@ -4,9 +4,14 @@
 mod apiserver;
 mod cli;
 mod control_plane;
+mod demo;
 mod image;
 mod instance;
+mod layout;
+mod node;
+mod reset;
 mod telemetry;
+mod up;
 
 use anyhow::Result;
 use clap::Parser;
@@ -42,7 +47,8 @@ fn run(command: Command) -> Result<()> {
             Command::Image(command) => image::run(command).await,
             Command::Down(data) => instance::stop(&data.data_dir).await,
             Command::Status(data) => instance::status(&data.data_dir).await,
-            Command::Up(_) | Command::Reset(_) => anyhow::bail!("this build runs the API server only"),
+            Command::Up(flags) => up::run(flags).await,
+            Command::Reset(flags) => reset::run(flags).await,
             Command::Shim { .. } => Ok(()),
         }
     })

@@ -3,7 +3,7 @@
 use corten_access::UserInfo;
 use corten_access::admission::{self, Denial, Operation, Outcome, Review};
 use corten_api::Object;
-use corten_client::{Status, Target};
+use corten_client::{Cause, Status, Target};
 use corten_core::Time;
 use corten_kinds::Context;
 use corten_meta::{GroupVersionKind, GroupVersionResource};
@@ -53,7 +53,12 @@ impl<'a> Admission<'a> {
 
     /// What strategies may look at.
     pub(crate) fn context(&self) -> Context<'a> {
-        Context { snapshot: &self.view.snapshot, now: self.now, user: &self.user.name, random: self.random }
+        Context {
+            snapshot: &self.view.snapshot,
+            now: self.now,
+            user: &self.user.name,
+            random: self.random,
+        }
     }
 
     fn review(&self) -> Review<'_> {
@@ -77,12 +82,32 @@ impl<'a> Admission<'a> {
     fn refuse(&self, denial: Denial) -> Status {
         let target: Target<'_> = self.aim.target();
         if denial.code == 403 {
-            return Status::forbidden(target, &denial.message);
+            let mut status = Status::forbidden(target, &denial.message);
+            if denial.message.ends_with("because it is being terminated")
+                && let Some(details) = &mut status.details
+            {
+                details.causes.push(Cause {
+                    reason: "NamespaceTerminating".into(),
+                    message: format!("namespace {} is being terminated", self.aim.namespace),
+                    field: "metadata.namespace".into(),
+                });
+            }
+            return status;
         }
         let mut status = Status::new(denial.code, denial.reason, denial.message);
-        if denial.code == 404 || denial.code == 409 {
-            status.details = Status::not_found(target).details;
-        }
+        status.details = match denial.code {
+            // What admission does not find is the namespace.
+            404 => {
+                Status::not_found(Target {
+                    group: "",
+                    resource: "namespaces",
+                    name: self.aim.namespace,
+                })
+                .details
+            }
+            409 => Status::not_found(target).details,
+            _ => None,
+        };
         status
     }
 }

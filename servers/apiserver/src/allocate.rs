@@ -47,7 +47,10 @@ pub(crate) async fn for_create<'a>(
     }
     let held = server.allocation.lock().await;
     let ops = assign(server, served, object, None, dry_run)?;
-    Ok(Allocation { ops, _held: Some(held) })
+    Ok(Allocation {
+        ops,
+        _held: Some(held),
+    })
 }
 
 /// Fills in what an update asks for and gives back what it no longer needs.
@@ -65,22 +68,35 @@ pub(crate) async fn for_update<'a>(
     let held = server.allocation.lock().await;
     carry(object, before);
     let mut ops = assign(server, served, object, Some(before), dry_run)?;
-    let kept = object.downcast_ref::<Service>().map(addresses).unwrap_or_default();
+    let kept = object
+        .downcast_ref::<Service>()
+        .map(addresses)
+        .unwrap_or_default();
     for address in addresses(before).into_iter().filter(|a| !kept.contains(a)) {
         ops.extend(release(server, &address));
     }
-    Ok(Allocation { ops, _held: Some(held) })
+    Ok(Allocation {
+        ops,
+        _held: Some(held),
+    })
 }
 
 /// What goes away with a deleted service.
 pub(crate) fn for_delete(server: &Server, _served: &Served, object: &Object) -> Vec<Op> {
-    let Some(service) = object.downcast_ref::<Service>() else { return Vec::new() };
-    addresses(service).iter().flat_map(|a| release(server, a)).collect()
+    let Some(service) = object.downcast_ref::<Service>() else {
+        return Vec::new();
+    };
+    addresses(service)
+        .iter()
+        .flat_map(|a| release(server, a))
+        .collect()
 }
 
 /// Keeps addresses and ports that an update leaves out.
 fn carry(object: &mut Object, before: &Service) {
-    let Some(service) = object.downcast_mut::<Service>() else { return };
+    let Some(service) = object.downcast_mut::<Service>() else {
+        return;
+    };
     let external = |s: &Service| s.spec.type_ == "ExternalName";
     if external(service) || external(before) {
         return;
@@ -92,7 +108,11 @@ fn carry(object: &mut Object, before: &Service) {
     let needs = |s: &Service| matches!(s.spec.type_.as_str(), "NodePort" | "LoadBalancer");
     if needs(service) && needs(before) {
         for port in service.spec.ports.iter_mut().filter(|p| p.node_port == 0) {
-            let same = before.spec.ports.iter().find(|b| b.port == port.port && b.protocol == port.protocol);
+            let same = before
+                .spec
+                .ports
+                .iter()
+                .find(|b| b.port == port.port && b.protocol == port.protocol);
             if let Some(same) = same {
                 port.node_port = same.node_port;
             }
@@ -111,13 +131,19 @@ fn assign(
     dry_run: bool,
 ) -> Result<Vec<Op>, Status> {
     let view = server.typed.view();
-    let Some(service) = object.downcast_mut::<Service>() else { return Ok(Vec::new()) };
+    let Some(service) = object.downcast_mut::<Service>() else {
+        return Ok(Vec::new());
+    };
     let name = service.metadata.name.to_string();
     let own_uid = service.metadata.uid.clone();
     let refuse = |error: FieldError| metadata::invalid(served, &name, &[error]);
     let mut used_ports = HashSet::new();
     let mut used_ips = HashSet::new();
-    for other in view.snapshot.list::<Service>().filter(|s| s.metadata.uid != own_uid) {
+    for other in view
+        .snapshot
+        .list::<Service>()
+        .filter(|s| s.metadata.uid != own_uid)
+    {
         used_ips.extend(addresses(other));
         used_ports.extend(ports(other));
     }
@@ -127,14 +153,24 @@ fn assign(
         return Ok(Vec::new());
     }
     let had = before.map(addresses).unwrap_or_default();
-    let new: Vec<String> = addresses(service).into_iter().filter(|a| !had.contains(a)).collect();
+    let new: Vec<String> = addresses(service)
+        .into_iter()
+        .filter(|a| !had.contains(a))
+        .collect();
     let service = service.clone();
-    new.iter().map(|address| claim(server, &service, address)).collect()
+    new.iter()
+        .map(|address| claim(server, &service, address))
+        .collect()
 }
 
 /// The cluster IPs of a service.
 fn addresses(service: &Service) -> Vec<String> {
-    let mut all: Vec<String> = service.spec.cluster_ips.iter().map(|a| a.to_string()).collect();
+    let mut all: Vec<String> = service
+        .spec
+        .cluster_ips
+        .iter()
+        .map(|a| a.to_string())
+        .collect();
     if all.is_empty() {
         all.push(service.spec.cluster_ip.to_string());
     }
@@ -143,12 +179,20 @@ fn addresses(service: &Service) -> Vec<String> {
 }
 
 fn ports(service: &Service) -> Vec<(u16, String)> {
-    let listed = service.spec.ports.iter().map(|p| (p.node_port as u16, p.protocol.to_string()));
+    let listed = service
+        .spec
+        .ports
+        .iter()
+        .map(|p| (p.node_port as u16, p.protocol.to_string()));
     let health = (service.spec.health_check_node_port as u16, "TCP".to_owned());
     listed.chain([health]).filter(|(p, _)| *p != 0).collect()
 }
 
-fn assign_addresses(server: &Server, service: &mut Service, used: &HashSet<String>) -> Result<(), FieldError> {
+fn assign_addresses(
+    server: &Server,
+    service: &mut Service,
+    used: &HashSet<String>,
+) -> Result<(), FieldError> {
     if service.spec.type_ == "ExternalName" || service.spec.cluster_ip == "None" {
         if service.spec.cluster_ip == "None" && service.spec.cluster_ips.is_empty() {
             service.spec.cluster_ips.push("None");
@@ -157,34 +201,36 @@ fn assign_addresses(server: &Server, service: &mut Service, used: &HashSet<Strin
         return Ok(());
     }
     for asked in addresses(service) {
-        if used.contains(&asked) {
-            return Err(FieldError::invalid(
-                "spec.clusterIPs",
-                Value::List(vec![Value::from(asked.as_str())]),
-                format!("failed to allocate IP {asked}: provided IP is already allocated"),
-            ));
-        }
-        let inside = asked.parse().is_ok_and(|ip: IpAddr| server.config.ranges.services.iter().any(|r| contains(*r, ip)));
-        if !inside {
-            return Err(FieldError::invalid(
-                "spec.clusterIPs",
-                Value::List(vec![Value::from(asked.as_str())]),
-                format!("failed to allocate IP {asked}: the provided IP is not in the valid range"),
-            ));
-        }
+        check_asked(server, &asked, used)?;
     }
     if service.spec.cluster_ip.is_empty() && service.spec.cluster_ips.is_empty() {
         let families = wanted_families(service, &server.config.ranges);
         for family in families {
-            let range = server.config.ranges.services.iter().find(|(ip, _)| family_of(*ip) == family);
-            let chosen = range.and_then(|r| choose(*r, used, server.random())).ok_or_else(|| {
-                FieldError::invalid("spec.clusterIPs", Value::Null, "failed to allocate a serviceIP: range is full")
-            })?;
+            let range = server
+                .config
+                .ranges
+                .services
+                .iter()
+                .find(|(ip, _)| family_of(*ip) == family);
+            let chosen = range
+                .and_then(|r| choose(*r, used, server.random()))
+                .ok_or_else(|| {
+                    FieldError::invalid(
+                        "spec.clusterIPs",
+                        Value::Null,
+                        "failed to allocate a serviceIP: range is full",
+                    )
+                })?;
             service.spec.cluster_ips.push(chosen.to_string().as_str());
         }
     }
     if service.spec.cluster_ip.is_empty() {
-        service.spec.cluster_ip = service.spec.cluster_ips.first().cloned().unwrap_or_default();
+        service.spec.cluster_ip = service
+            .spec
+            .cluster_ips
+            .first()
+            .cloned()
+            .unwrap_or_default();
     } else if service.spec.cluster_ips.is_empty() {
         let ip = service.spec.cluster_ip.clone();
         service.spec.cluster_ips.push(ip);
@@ -193,21 +239,59 @@ fn assign_addresses(server: &Server, service: &mut Service, used: &HashSet<Strin
     Ok(())
 }
 
+/// Whether an address that is asked for can be given.
+fn check_asked(server: &Server, asked: &str, used: &HashSet<String>) -> Result<(), FieldError> {
+    let refuse = |why: &str| {
+        let value = Value::List(vec![Value::from(asked)]);
+        let text = format!("failed to allocate IP {asked}: {why}");
+        Err(FieldError::invalid("spec.clusterIPs", value, text))
+    };
+    if used.contains(asked) {
+        return refuse("provided IP is already allocated");
+    }
+    let ranges = &server.config.ranges.services;
+    let inside = |ip: IpAddr| ranges.iter().any(|r| contains(*r, ip));
+    if !asked.parse().is_ok_and(inside) {
+        return refuse("the provided network does not match the current range");
+    }
+    Ok(())
+}
+
 fn family_of(ip: IpAddr) -> &'static str {
     if ip.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 fn wanted_families(service: &Service, ranges: &Ranges) -> Vec<&'static str> {
-    let available: Vec<&'static str> = ranges.services.iter().map(|(ip, _)| family_of(*ip)).collect();
-    let policy = service.spec.ip_family_policy.as_deref().unwrap_or("SingleStack");
-    let count = if policy == "SingleStack" { 1 } else { available.len() };
+    let available: Vec<&'static str> = ranges
+        .services
+        .iter()
+        .map(|(ip, _)| family_of(*ip))
+        .collect();
+    let policy = service
+        .spec
+        .ip_family_policy
+        .as_deref()
+        .unwrap_or("SingleStack");
+    let count = if policy == "SingleStack" {
+        1
+    } else {
+        available.len()
+    };
     let mut families: Vec<&'static str> = available
         .iter()
         .copied()
-        .filter(|f| service.spec.ip_families.is_empty() || service.spec.ip_families.iter().any(|w| w == *f))
+        .filter(|f| {
+            service.spec.ip_families.is_empty() || service.spec.ip_families.iter().any(|w| w == *f)
+        })
         .collect();
     if policy != "SingleStack" {
-        families.extend(available.iter().filter(|f| !families.contains(f)).copied().collect::<Vec<_>>());
+        families.extend(
+            available
+                .iter()
+                .filter(|f| !families.contains(f))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
     }
     families.truncate(count.max(1));
     families
@@ -226,7 +310,11 @@ fn set_families(service: &mut Service, ranges: &Ranges) {
     }
     let families: Vec<&'static str> = match service.spec.cluster_ip.as_str() {
         "None" => wanted_families(service, ranges),
-        _ => addresses(service).iter().filter_map(|a| a.parse().ok()).map(family_of).collect(),
+        _ => addresses(service)
+            .iter()
+            .filter_map(|a| a.parse().ok())
+            .map(family_of)
+            .collect(),
     };
     service.spec.ip_families = families.into_iter().collect();
 }
@@ -254,7 +342,11 @@ fn choose(range: (IpAddr, u8), used: &HashSet<String>, random: u64) -> Option<Ip
     let size = 1u64 << bits;
     let base = number(range.0);
     // Network and (for IPv4) broadcast addresses are not given out.
-    let last = if range.0.is_ipv4() { size.saturating_sub(2) } else { size - 1 };
+    let last = if range.0.is_ipv4() {
+        size.saturating_sub(2)
+    } else {
+        size - 1
+    };
     let reserved = (size / 16).clamp(16, 256).min(last);
     let make = |offset: u64| match range.0 {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from((base as u32).wrapping_add(offset as u32))),
@@ -262,7 +354,10 @@ fn choose(range: (IpAddr, u8), used: &HashSet<String>, random: u64) -> Option<Ip
     };
     let span = last.saturating_sub(reserved);
     let upper = (0..span).map(|i| reserved + 1 + (random % span.max(1) + i) % span);
-    upper.chain(1..=reserved).map(make).find(|ip| !used.contains(&ip.to_string()))
+    upper
+        .chain(1..=reserved)
+        .map(make)
+        .find(|ip| !used.contains(&ip.to_string()))
 }
 
 fn assign_ports(
@@ -273,7 +368,10 @@ fn assign_ports(
 ) -> Result<(), FieldError> {
     let wants = match service.spec.type_.as_str() {
         "NodePort" => true,
-        "LoadBalancer" => service.spec.allocate_load_balancer_node_ports.unwrap_or(true),
+        "LoadBalancer" => service
+            .spec
+            .allocate_load_balancer_node_ports
+            .unwrap_or(true),
         _ => false,
     };
     let mut taken = used.clone();
@@ -292,7 +390,11 @@ fn assign_ports(
             return Err(FieldError::invalid(
                 format!("spec.ports[{index}].nodePort"),
                 Value::Int(i64::from(asked.0)),
-                format!("provided port is not in the valid range. The range of valid ports is {}-{}", range.start(), range.end()),
+                format!(
+                    "provided port is not in the valid range. The range of valid ports is {}-{}",
+                    range.start(),
+                    range.end()
+                ),
             ));
         }
         if asked.0 != 0 {
@@ -308,21 +410,32 @@ fn assign_ports(
         taken.insert((chosen, protocol));
         port.node_port = i32::from(chosen);
     }
-    let local = service.spec.external_traffic_policy == "Local" && service.spec.type_ == "LoadBalancer";
+    let local =
+        service.spec.external_traffic_policy == "Local" && service.spec.type_ == "LoadBalancer";
     if local && service.spec.health_check_node_port == 0 {
         service.spec.health_check_node_port = i32::from(choose_port(server, &taken, "TCP")?);
     }
     Ok(())
 }
 
-fn choose_port(server: &Server, taken: &HashSet<(u16, String)>, protocol: &str) -> Result<u16, FieldError> {
+fn choose_port(
+    server: &Server,
+    taken: &HashSet<(u16, String)>,
+    protocol: &str,
+) -> Result<u16, FieldError> {
     let range = &server.config.ranges.node_ports;
     let size = u64::from(range.end() - range.start()) + 1;
     let random = server.random() % size;
     (0..size)
         .map(|i| range.start() + ((random + i) % size) as u16)
         .find(|p| !taken.contains(&(*p, protocol.to_owned())))
-        .ok_or_else(|| FieldError::invalid("spec.ports[0].nodePort", Value::Int(0), "failed to allocate a nodePort: range is full"))
+        .ok_or_else(|| {
+            FieldError::invalid(
+                "spec.ports[0].nodePort",
+                Value::Int(0),
+                "failed to allocate a nodePort: range is full",
+            )
+        })
 }
 
 /// The IPAddress object that stands for a cluster IP; it must not exist yet.
@@ -334,9 +447,19 @@ fn claim(server: &Server, service: &Service, address: &str) -> Result<Op, Status
     let mut object = IPAddress::named(address);
     object.metadata.uid = server.uid().into();
     object.metadata.creation_timestamp = server.now();
-    object.metadata.labels.insert("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
-    let family = if address.contains(':') { "IPv6" } else { "IPv4" };
-    object.metadata.labels.insert("ipaddress.kubernetes.io/ip-family", family);
+    object
+        .metadata
+        .labels
+        .insert("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
+    let family = if address.contains(':') {
+        "IPv6"
+    } else {
+        "IPv4"
+    };
+    object
+        .metadata
+        .labels
+        .insert("ipaddress.kubernetes.io/ip-family", family);
     object.spec.parent_ref = Some(Box::new(ParentReference {
         resource: "services".into(),
         namespace: service.metadata.namespace.clone(),
@@ -344,10 +467,17 @@ fn claim(server: &Server, service: &Service, address: &str) -> Result<Op, Status
         ..ParentReference::default()
     }));
     let key = Key::cluster(&served.storage, address);
-    Ok(Op::Put(commit::put(&served, key, object.into())?.when(Precondition::Any)))
+    Ok(Op::Put(
+        commit::put(&served, key, object.into())?.when(Precondition::Any),
+    ))
 }
 
 fn release(server: &Server, address: &str) -> Option<Op> {
-    let served = server.catalog().stored_kind(IPAddress::GROUP, IPAddress::KIND)?;
-    Some(Op::Delete(Key::cluster(&served.storage, address), Precondition::Any))
+    let served = server
+        .catalog()
+        .stored_kind(IPAddress::GROUP, IPAddress::KIND)?;
+    Some(Op::Delete(
+        Key::cluster(&served.storage, address),
+        Precondition::Any,
+    ))
 }

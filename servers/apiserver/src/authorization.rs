@@ -31,7 +31,9 @@ pub(crate) fn authorize(
     };
     match server.authorize(&attributes) {
         Decision::Allow(_) => Ok(()),
-        Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(&attributes, &reason)),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => {
+            Err(forbidden(&attributes, &reason))
+        }
     }
 }
 
@@ -39,7 +41,11 @@ pub(crate) fn authorize(
 pub(crate) fn forbidden(a: &Attributes<'_>, reason: &str) -> Status {
     if !a.resource_request {
         let why = format!("User {:?} cannot {} path {:?}", a.user.name, a.verb, a.path);
-        let target = Target { group: "", resource: "", name: "" };
+        let target = Target {
+            group: "",
+            resource: "",
+            name: "",
+        };
         return Status::forbidden(target, &with_reason(why, reason));
     }
     let mut resource = a.resource.to_owned();
@@ -54,10 +60,18 @@ pub(crate) fn forbidden(a: &Attributes<'_>, reason: &str) -> Status {
         "" => why.push_str(" at the cluster scope"),
         namespace => why.push_str(&format!(" in the namespace {namespace:?}")),
     }
-    let target = Target { group: a.group, resource: a.resource, name: a.name };
+    let target = Target {
+        group: a.group,
+        resource: a.resource,
+        name: a.name,
+    };
     Status::forbidden(target, &with_reason(why, reason))
 }
 
 fn with_reason(text: String, reason: &str) -> String {
-    if reason.is_empty() { text } else { format!("{text}: {reason}") }
+    if reason.is_empty() {
+        text
+    } else {
+        format!("{text}: {reason}")
+    }
 }

@@ -77,12 +77,17 @@ impl Body for Answer {
             Answer::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Answer::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Answer::Pieces { pieces, left } => {
-                let Some(first) = pieces.pop_front() else { return Poll::Ready(None) };
+                let Some(first) = pieces.pop_front() else {
+                    return Poll::Ready(None);
+                };
                 let next = join(first, pieces);
                 *left -= next.len() as u64;
                 Poll::Ready(Some(Ok(Frame::data(next))))
             }
-            Answer::Stream(stream) => stream.as_mut().poll_next(cx).map(|chunk| chunk.map(|b| Ok(Frame::data(b)))),
+            Answer::Stream(stream) => stream
+                .as_mut()
+                .poll_next(cx)
+                .map(|chunk| chunk.map(|b| Ok(Frame::data(b)))),
         }
     }
 

@@ -24,36 +24,66 @@ pub(crate) fn loopback() -> UserInfo {
     }
 }
 
-/// Brings a cluster's fixed objects up to date.
+/// Brings a cluster's fixed objects up to date. One that is refused does not keep the server from starting: it is
+/// logged, and the server does not report itself ready.
 pub(crate) async fn run(server: &Server) -> Result<(), Status> {
+    let mut refused = 0;
     for object in corten_kinds::bootstrap_objects() {
-        ensure(server, object).await?;
+        refused += report(ensure(server, object).await);
     }
     for wanted in corten_access::bootstrap_objects() {
-        ensure_policy(server, wanted).await?;
+        refused += report(ensure_policy(server, wanted).await);
     }
     ensure(server, service(server)?.into()).await?;
     ensure(server, endpoints(server).into()).await?;
-    server.set_bootstrapped();
+    if refused == 0 {
+        server.set_bootstrapped();
+    }
     Ok(())
+}
+
+fn report(result: Result<(), Status>) -> usize {
+    match result {
+        Ok(()) => 0,
+        Err(status) => {
+            tracing::error!(%status, "write one of the cluster's first objects");
+            1
+        }
+    }
 }
 
 fn served_for(server: &Server, object: &Object) -> Result<Arc<Served>, Status> {
     let gvk = object.gvk();
     let catalog = server.catalog();
-    let found = catalog.all().iter().find(|s| s.group == gvk.group && s.version == gvk.version && s.kind == gvk.kind);
-    found.cloned().ok_or_else(|| Status::internal(format!("{gvk} is not served")))
+    let found = catalog
+        .all()
+        .iter()
+        .find(|s| s.group == gvk.group && s.version == gvk.version && s.kind == gvk.kind);
+    found
+        .cloned()
+        .ok_or_else(|| Status::internal(format!("{gvk} is not served")))
 }
 
 fn options() -> WriteOptions {
-    WriteOptions { manager: "kube-apiserver".into(), ..WriteOptions::default() }
+    WriteOptions {
+        manager: "kube-apiserver".into(),
+        ..WriteOptions::default()
+    }
 }
 
 /// Makes an object unless it is there.
 async fn ensure(server: &Server, object: Object) -> Result<(), Status> {
     let served = served_for(server, &object)?;
-    let (namespace, name) = (object.meta().namespace.to_string(), object.meta().name.to_string());
-    let aim = Aim { served: &served, namespace: &namespace, name: &name, subresource: "" };
+    let (namespace, name) = (
+        object.meta().namespace.to_string(),
+        object.meta().name.to_string(),
+    );
+    let aim = Aim {
+        served: &served,
+        namespace: &namespace,
+        name: &name,
+        subresource: "",
+    };
     if server.store.get(&aim.key()).is_some() {
         return Ok(());
     }
@@ -66,8 +96,16 @@ async fn ensure(server: &Server, object: Object) -> Result<(), Status> {
 /// Makes an RBAC object or adds to it what it lacks.
 async fn ensure_policy(server: &Server, wanted: Object) -> Result<(), Status> {
     let served = served_for(server, &wanted)?;
-    let (namespace, name) = (wanted.meta().namespace.to_string(), wanted.meta().name.to_string());
-    let aim = Aim { served: &served, namespace: &namespace, name: &name, subresource: "" };
+    let (namespace, name) = (
+        wanted.meta().namespace.to_string(),
+        wanted.meta().name.to_string(),
+    );
+    let aim = Aim {
+        served: &served,
+        namespace: &namespace,
+        name: &name,
+        subresource: "",
+    };
     let Some(entry) = server.store.get(&aim.key()) else {
         return ensure(server, wanted).await;
     };
@@ -75,8 +113,17 @@ async fn ensure_policy(server: &Server, wanted: Object) -> Result<(), Status> {
     if corten_access::reconcile(&existing, &wanted).is_none() {
         return Ok(());
     }
-    let change = |old: &Object| Ok(corten_access::reconcile(old, &wanted).unwrap_or_else(|| old.clone()));
-    write::update(server, &loopback(), &aim, Change::Compute(&change), &options()).await.map(|_| ())
+    let change =
+        |old: &Object| Ok(corten_access::reconcile(old, &wanted).unwrap_or_else(|| old.clone()));
+    write::update(
+        server,
+        &loopback(),
+        &aim,
+        Change::Compute(&change),
+        &options(),
+    )
+    .await
+    .map(|_| ())
 }
 
 /// `default/kubernetes`, at the first address of the service network.
@@ -84,11 +131,22 @@ fn service(server: &Server) -> Result<Service, Status> {
     let mut service = Service::namespaced("default", "kubernetes");
     service.metadata.labels.insert("component", "apiserver");
     service.metadata.labels.insert("provider", "kubernetes");
-    let first = server.config.ranges.services.first().map(|(ip, _)| match ip {
-        std::net::IpAddr::V4(ip) => std::net::IpAddr::from(std::net::Ipv4Addr::from(u32::from(*ip) + 1)),
-        std::net::IpAddr::V6(ip) => std::net::IpAddr::from(std::net::Ipv6Addr::from(u128::from(*ip) + 1)),
-    });
-    let first = first.ok_or_else(|| Status::internal("there is no service network"))?.to_string();
+    let first = server
+        .config
+        .ranges
+        .services
+        .first()
+        .map(|(ip, _)| match ip {
+            std::net::IpAddr::V4(ip) => {
+                std::net::IpAddr::from(std::net::Ipv4Addr::from(u32::from(*ip) + 1))
+            }
+            std::net::IpAddr::V6(ip) => {
+                std::net::IpAddr::from(std::net::Ipv6Addr::from(u128::from(*ip) + 1))
+            }
+        });
+    let first = first
+        .ok_or_else(|| Status::internal("there is no service network"))?
+        .to_string();
     service.spec.cluster_ip = first.as_str().into();
     service.spec.cluster_ips.push(first.as_str());
     service.spec.type_ = "ClusterIP".into();
@@ -105,7 +163,10 @@ fn service(server: &Server) -> Result<Service, Status> {
 
 fn endpoints(server: &Server) -> EndpointSlice {
     let mut slice = EndpointSlice::namespaced("default", "kubernetes");
-    slice.metadata.labels.insert("kubernetes.io/service-name", "kubernetes");
+    slice
+        .metadata
+        .labels
+        .insert("kubernetes.io/service-name", "kubernetes");
     let ip = server.config.advertise.ip();
     slice.address_type = if ip.is_ipv4() { "IPv4" } else { "IPv6" }.into();
     let mut endpoint = Endpoint::default();

@@ -62,7 +62,11 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// The built-in resources of stable versions.
     pub(crate) fn built_in() -> Catalog {
-        let served = corten_api::resources().iter().filter(|r| r.default_on() && r.plural != "componentstatuses").filter_map(built_in).collect();
+        let served = corten_api::resources()
+            .iter()
+            .filter(|r| r.default_on() && r.plural != "componentstatuses")
+            .filter_map(built_in)
+            .collect();
         Catalog::of(served)
     }
 
@@ -72,12 +76,22 @@ impl Catalog {
         let mut by_prefix: HashMap<String, Arc<Served>> = HashMap::new();
         let mut groups: Vec<(String, Vec<String>)> = Vec::new();
         for known in corten_api::groups() {
-            groups.push((known.name.to_owned(), known.versions.iter().map(|v| (*v).to_owned()).collect()));
+            groups.push((
+                known.name.to_owned(),
+                known.versions.iter().map(|v| (*v).to_owned()).collect(),
+            ));
         }
         for served in &all {
-            let key = (served.group.clone(), served.version.clone(), served.plural.clone());
+            let key = (
+                served.group.clone(),
+                served.version.clone(),
+                served.plural.clone(),
+            );
             by_resource.insert(key, served.clone());
-            if served.is_stored() && (served.version == served.storage_version && served.group == served.storage_group) {
+            if served.is_stored()
+                && (served.version == served.storage_version
+                    && served.group == served.storage_group)
+            {
                 by_prefix.insert(served.storage.as_str().to_owned(), served.clone());
             }
             match groups.iter_mut().find(|(g, _)| *g == served.group) {
@@ -90,12 +104,19 @@ impl Catalog {
             versions.retain(|v| all.iter().any(|s| s.group == *group && s.version == *v));
         }
         groups.retain(|(_, versions)| !versions.is_empty());
-        Catalog { all, by_resource, by_prefix, groups, documents: Documents::default() }
+        Catalog {
+            all,
+            by_resource,
+            by_prefix,
+            groups,
+            documents: Documents::default(),
+        }
     }
 
     /// A resource as a path names it.
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Served>> {
-        self.by_resource.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+        self.by_resource
+            .get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
     }
 
     /// The resource whose objects are stored under a prefix, in storage version.
@@ -105,7 +126,10 @@ impl Catalog {
 
     /// The stored resource of a kind.
     pub(crate) fn stored_kind(&self, group: &str, kind: &str) -> Option<Arc<Served>> {
-        self.by_prefix.values().find(|s| s.group == group && s.kind == kind).cloned()
+        self.by_prefix
+            .values()
+            .find(|s| s.group == group && s.kind == kind)
+            .cloned()
     }
 
     /// Every stored resource once, in storage version.
@@ -119,8 +143,14 @@ impl Catalog {
     }
 
     /// The resources of one group and version.
-    pub(crate) fn in_version(&self, group: &str, version: &str) -> impl Iterator<Item = &Arc<Served>> {
-        self.all.iter().filter(move |s| s.group == group && s.version == version)
+    pub(crate) fn in_version(
+        &self,
+        group: &str,
+        version: &str,
+    ) -> impl Iterator<Item = &Arc<Served>> {
+        self.all
+            .iter()
+            .filter(move |s| s.group == group && s.version == version)
     }
 
     /// Groups and their versions, preferred first.
@@ -191,7 +221,11 @@ impl Served {
 
     /// `v1` or `apps/v1`.
     pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// The resource as typed snapshots name it.
@@ -200,21 +234,37 @@ impl Served {
     }
 
     pub(crate) fn group_version_kind(&self) -> GroupVersionKind {
-        GroupVersionKind::new(self.group.as_str(), self.version.as_str(), self.kind.as_str())
+        GroupVersionKind::new(
+            self.group.as_str(),
+            self.version.as_str(),
+            self.kind.as_str(),
+        )
     }
 
     /// The same, borrowed.
     pub(crate) fn group_version_kind_ref(&self) -> Gvk<'_> {
-        Gvk { group: &self.group, version: &self.version, kind: &self.kind }
+        Gvk {
+            group: &self.group,
+            version: &self.version,
+            kind: &self.kind,
+        }
     }
 
     pub(crate) fn group_version_resource(&self) -> GroupVersionResource {
-        GroupVersionResource::new(self.group.as_str(), self.version.as_str(), self.plural.as_str())
+        GroupVersionResource::new(
+            self.group.as_str(),
+            self.version.as_str(),
+            self.plural.as_str(),
+        )
     }
 
     /// The kind its objects are stored as.
     pub(crate) fn storage_kind(&self) -> GroupVersionKind {
-        GroupVersionKind::new(self.storage_group.as_str(), self.storage_version.as_str(), self.kind.as_str())
+        GroupVersionKind::new(
+            self.storage_group.as_str(),
+            self.storage_version.as_str(),
+            self.kind.as_str(),
+        )
     }
 
     /// Numbers the versions of a resource: 0 is the storage version.
@@ -223,7 +273,10 @@ impl Served {
             return 0;
         }
         let text = self.api_version();
-        text.bytes().fold(0x811c_9dc5_u32, |hash, b| (hash ^ u32::from(b)).wrapping_mul(0x0100_0193)) >> 5 | 1
+        text.bytes().fold(0x811c_9dc5_u32, |hash, b| {
+            (hash ^ u32::from(b)).wrapping_mul(0x0100_0193)
+        }) >> 5
+            | 1
     }
 
     fn is_storage_version(&self) -> bool {
@@ -239,11 +292,13 @@ impl Served {
     }
 
     /// The object in the version served.
-    pub(crate) fn from_storage(&self, object: &Object) -> Result<Option<Object>, Status> {
+    pub(crate) fn served_version(&self, object: &Object) -> Result<Option<Object>, Status> {
         if self.is_storage_version() {
             return Ok(None);
         }
-        corten_kinds::convert(object.clone(), &self.group_version_kind()).map(Some).map_err(Status::internal)
+        corten_kinds::convert(object.clone(), &self.group_version_kind())
+            .map(Some)
+            .map_err(Status::internal)
     }
 
     /// The kind's strategy.
@@ -264,7 +319,13 @@ impl Served {
         self.strategy.prepare_create(cx, new);
     }
 
-    pub(crate) fn prepare_update(&self, cx: &Context<'_>, part: &str, new: &mut Object, old: &Object) {
+    pub(crate) fn prepare_update(
+        &self,
+        cx: &Context<'_>,
+        part: &str,
+        new: &mut Object,
+        old: &Object,
+    ) {
         self.strategy.prepare_update(cx, part, new, old);
     }
 
@@ -272,11 +333,22 @@ impl Served {
         self.strategy.validate_create(cx, new)
     }
 
-    pub(crate) fn validate_update(&self, cx: &Context<'_>, part: &str, new: &Object, old: &Object) -> Vec<FieldError> {
+    pub(crate) fn validate_update(
+        &self,
+        cx: &Context<'_>,
+        part: &str,
+        new: &Object,
+        old: &Object,
+    ) -> Vec<FieldError> {
         self.strategy.validate_update(cx, part, new, old)
     }
 
-    pub(crate) fn warnings(&self, cx: &Context<'_>, new: &Object, old: Option<&Object>) -> Vec<String> {
+    pub(crate) fn warnings(
+        &self,
+        cx: &Context<'_>,
+        new: &Object,
+        old: Option<&Object>,
+    ) -> Vec<String> {
         self.strategy.warnings(cx, new, old)
     }
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use corten_api::Object;
 use corten_client::Status;
 use corten_store::{
-    AnyObject, CommitError, Committed, Conflict, Entry, Expiry, Header, Key, Op, Precondition, Put, Revision,
-    Transaction,
+    AnyObject, CommitError, Committed, Conflict, Entry, Expiry, Header, Key, Op, Precondition, Put,
+    Revision, Transaction,
 };
 
 use crate::catalog::Served;
@@ -38,7 +38,11 @@ pub(crate) fn put(served: &Served, key: Key, mut object: Object) -> Result<Put, 
         object.meta_mut().resource_version = entry.mod_revision().to_string().into();
         Arc::new(object)
     });
-    Ok(if served.is_event() { put.expiring(Expiry::After(EVENT_TTL)) } else { put })
+    Ok(if served.is_event() {
+        put.expiring(Expiry::After(EVENT_TTL))
+    } else {
+        put
+    })
 }
 
 /// The object a write holds, decoded again.
@@ -49,10 +53,18 @@ pub(crate) fn object_of(served: &Served, put: &Put) -> Result<Object, Status> {
 /// The write of a resource quota whose usage grew, on condition that nobody else wrote it.
 pub(crate) fn charge(server: &Server, object: Object) -> Result<Op, Status> {
     let catalog = server.catalog();
-    let served = catalog.stored_kind("", "ResourceQuota").ok_or_else(|| Status::internal("resource quotas are not served"))?;
+    let served = catalog
+        .stored_kind("", "ResourceQuota")
+        .ok_or_else(|| Status::internal("resource quotas are not served"))?;
     let revision = object.meta().resource_version.parse().unwrap_or(0);
-    let key = Key::new(&served.storage, &object.meta().namespace, &object.meta().name);
-    Ok(Op::Put(put(&served, key, object)?.when(Precondition::ModRevision(Revision(revision)))))
+    let key = Key::new(
+        &served.storage,
+        &object.meta().namespace,
+        &object.meta().name,
+    );
+    Ok(Op::Put(
+        put(&served, key, object)?.when(Precondition::ModRevision(Revision(revision))),
+    ))
 }
 
 /// What selectors, garbage collection and authorization read without decoding.
@@ -76,7 +88,10 @@ pub(crate) fn header(served: &Served, object: &Object) -> Header {
 }
 
 /// Commits; a lost race is an answer, everything else a refusal.
-pub(crate) async fn commit(server: &Server, transaction: Transaction) -> Result<Committing, Status> {
+pub(crate) async fn commit(
+    server: &Server,
+    transaction: Transaction,
+) -> Result<Committing, Status> {
     match server.store.commit(transaction).await {
         Ok(committed) => Ok(Committing::Done(committed)),
         Err(CommitError::Conflict(conflict)) => Ok(Committing::Lost(conflict)),
@@ -86,7 +101,11 @@ pub(crate) async fn commit(server: &Server, transaction: Transaction) -> Result<
 }
 
 /// The header of an object found at open.
-pub(crate) fn describe(catalog: &crate::catalog::Catalog, key: &Key, stored: &Bytes) -> Result<Header, String> {
+pub(crate) fn describe(
+    catalog: &crate::catalog::Catalog,
+    key: &Key,
+    stored: &Bytes,
+) -> Result<Header, String> {
     let served = catalog.stored_under(key.resource());
     let object = crate::decode::stored(served.as_deref(), stored)?;
     Ok(match served {

@@ -26,9 +26,17 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The kubelet of a node.
-    Kubelet { node: String, host: String, port: u16 },
+    Kubelet {
+        node: String,
+        host: String,
+        port: u16,
+    },
     /// A pod's or service's own port.
-    Address { host: String, port: u16, tls: Encryption },
+    Address {
+        host: String,
+        port: u16,
+        tls: Encryption,
+    },
 }
 
 /// Whether the other side speaks TLS.
@@ -53,13 +61,21 @@ pub struct NoNodes;
 #[async_trait]
 impl NodeConnector for NoNodes {
     async fn connect(&self, place: &Place) -> std::io::Result<Box<dyn Io>> {
-        Err(std::io::Error::other(format!("no connector is configured for {place:?}")))
+        Err(std::io::Error::other(format!(
+            "no connector is configured for {place:?}"
+        )))
     }
 }
 
 /// Headers that belong to one connection and are not passed on.
-const HOP: [&str; 6] =
-    ["keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"];
+const HOP: [&str; 6] = [
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+];
 
 /// Sends `request` to `place` under `path` (with query) and answers what comes back; an upgrade is tunnelled.
 pub(crate) async fn forward(
@@ -68,7 +84,10 @@ pub(crate) async fn forward(
     path: &str,
     mut request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
-    let io = connector.connect(place).await.map_err(|e| unreachable(place, &e))?;
+    let io = connector
+        .connect(place)
+        .await
+        .map_err(|e| unreachable(place, &e))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io))
         .await
         .map_err(|e| Status::internal(format!("error dialing backend: {e}")))?;
@@ -77,7 +96,10 @@ pub(crate) async fn forward(
             tracing::debug!(%error, "proxied connection");
         }
     });
-    let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let upgrade = request
+        .headers()
+        .contains_key(UPGRADE)
+        .then(|| hyper::upgrade::on(&mut request));
     let outgoing = outgoing(place, path, request, upgrade.is_some()).await?;
     let mut answer = sender
         .send_request(outgoing)
@@ -104,7 +126,10 @@ pub(crate) async fn forward(
             }
         }
     });
-    Ok(Response::from_parts(parts, Answer::Stream(Box::pin(stream))))
+    Ok(Response::from_parts(
+        parts,
+        Answer::Stream(Box::pin(stream)),
+    ))
 }
 
 async fn outgoing(
@@ -116,22 +141,32 @@ async fn outgoing(
     let (parts, body) = request.into_parts();
     let body = match upgraded {
         true => Bytes::new(),
-        false => body.collect().await.map_err(|e| Status::bad_request(e.to_string()))?.to_bytes(),
+        false => body
+            .collect()
+            .await
+            .map_err(|e| Status::bad_request(e.to_string()))?
+            .to_bytes(),
     };
     let mut outgoing = Request::new(Full::new(body));
     *outgoing.method_mut() = parts.method;
-    *outgoing.uri_mut() =
-        path.parse().map_err(|e| Status::bad_request(format!("the path {path:?} cannot be proxied: {e}")))?;
+    *outgoing.uri_mut() = path
+        .parse()
+        .map_err(|e| Status::bad_request(format!("the path {path:?} cannot be proxied: {e}")))?;
     for (name, value) in &parts.headers {
         let keep_upgrade = upgraded && (name == UPGRADE || name == CONNECTION);
-        let secret = name == http::header::AUTHORIZATION || name.as_str().starts_with("impersonate-");
+        let secret =
+            name == http::header::AUTHORIZATION || name.as_str().starts_with("impersonate-");
         if (keep_upgrade || !is_hop(name)) && !secret && name != http::header::HOST {
             outgoing.headers_mut().append(name, value.clone());
         }
     }
     let host = match place {
         Place::Kubelet { host, port, .. } | Place::Address { host, port, .. } => {
-            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+            if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            }
         }
     };
     if let Ok(host) = host.parse() {
@@ -153,7 +188,9 @@ fn drop_hop_headers(headers: &mut HeaderMap) {
 }
 
 async fn tunnel(client: hyper::upgrade::OnUpgrade, backend: hyper::upgrade::OnUpgrade) {
-    let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
+    let (Ok(client), Ok(backend)) = (client.await, backend.await) else {
+        return;
+    };
     let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
     if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut backend).await {
         tracing::debug!(%error, "tunnel");
@@ -162,9 +199,9 @@ async fn tunnel(client: hyper::upgrade::OnUpgrade, backend: hyper::upgrade::OnUp
 
 fn unreachable(place: &Place, error: &std::io::Error) -> Status {
     match place {
-        Place::Kubelet { host, port, .. } => {
-            Status::internal(format!("error dialing backend: dial tcp {host}:{port}: {error}"))
-        }
+        Place::Kubelet { host, port, .. } => Status::internal(format!(
+            "error dialing backend: dial tcp {host}:{port}: {error}"
+        )),
         Place::Address { host, port, .. } => Status::unavailable(format!(
             "error trying to reach service: dial tcp {host}:{port}: {error}"
         )),

@@ -20,7 +20,13 @@ pub(crate) fn object(
     body: &Bytes,
     validation: FieldValidation,
 ) -> Result<(Object, Vec<String>), Status> {
-    object_of(served.group_version_kind_ref(), served.is_custom(), media, body, validation)
+    object_of(
+        served.group_version_kind_ref(),
+        served.is_custom(),
+        media,
+        body,
+        validation,
+    )
 }
 
 /// The same for a kind that is not a resource of its own (scale, eviction, reviews).
@@ -44,22 +50,30 @@ pub(crate) fn object_of(
         }
         _ => body.clone(),
     };
-    let named = json::peek_kind(&text)
-        .map_err(|e| {
-            let why = format!("couldn't get version/kind; json parse error: {e} ({})", summary(&text));
-            unrecognized(expected, &why)
-        })?;
+    let named = json::peek_kind(&text).map_err(|e| {
+        let why = format!(
+            "couldn't get version/kind; json parse error: {e} ({})",
+            summary(&text)
+        );
+        unrecognized(expected, &why)
+    })?;
     check_kind(expected, &named.api_version, &named.kind)?;
     let mut report = Report::default();
     let made = if custom {
         json::decode_value_strict(&text, &mut report).and_then(|mut value| {
-            value.set(&["apiVersion"], Value::from(expected.api_version().as_str()));
+            value.set(
+                &["apiVersion"],
+                Value::from(expected.api_version().as_str()),
+            );
             value.set(&["kind"], Value::from(expected.kind));
             Object::from_value(&value).map_err(|e| JsonError::Type(e.to_string()))
         })
     } else {
-        let mut object = Object::new_for(expected).ok_or_else(|| Status::internal("a served kind has no type"))?;
-        let message = object.message_mut().ok_or_else(|| Status::internal("a served kind has no table"))?;
+        let mut object = Object::new_for(expected)
+            .ok_or_else(|| Status::internal("a served kind has no type"))?;
+        let message = object
+            .message_mut()
+            .ok_or_else(|| Status::internal("a served kind has no table"))?;
         json::decode_message(&text, message, Some(&mut report)).map(|()| object)
     };
     let object = made.map_err(|e| unhandled(expected, &e.to_string()))?;
@@ -74,9 +88,10 @@ fn judge(
     validation: FieldValidation,
 ) -> Result<(Object, Vec<String>), Status> {
     match validation {
-        FieldValidation::Strict if !problems.is_empty() => {
-            Err(unhandled(expected, &format!("strict decoding error: {}", problems.join(", "))))
-        }
+        FieldValidation::Strict if !problems.is_empty() => Err(unhandled(
+            expected,
+            &format!("strict decoding error: {}", problems.join(", ")),
+        )),
         FieldValidation::Warn => Ok((object, problems)),
         _ => Ok((object, Vec::new())),
     }
@@ -89,11 +104,18 @@ fn protobuf_object(expected: Gvk<'_>, custom: bool, body: &Bytes) -> Result<Obje
             "application/vnd.kubernetes.protobuf",
         ));
     }
-    let envelope = protobuf::open_envelope(body).map_err(|e| unrecognized(expected, &e.to_string()))?;
-    check_kind(expected, &envelope.type_meta.api_version, &envelope.type_meta.kind)?;
-    let mut object = Object::new_for(expected).ok_or_else(|| Status::internal("a served kind has no type"))?;
+    let envelope =
+        protobuf::open_envelope(body).map_err(|e| unrecognized(expected, &e.to_string()))?;
+    check_kind(
+        expected,
+        &envelope.type_meta.api_version,
+        &envelope.type_meta.kind,
+    )?;
+    let mut object =
+        Object::new_for(expected).ok_or_else(|| Status::internal("a served kind has no type"))?;
     if let Some(message) = object.message_mut() {
-        protobuf::decode_message(envelope.raw, message).map_err(|e| unhandled(expected, &e.to_string()))?;
+        protobuf::decode_message(envelope.raw, message)
+            .map_err(|e| unhandled(expected, &e.to_string()))?;
     }
     Ok(object)
 }
@@ -101,7 +123,11 @@ fn protobuf_object(expected: Gvk<'_>, custom: bool, body: &Bytes) -> Result<Obje
 fn check_kind(expected: Gvk<'_>, api_version: &str, kind: &str) -> Result<(), Status> {
     let wanted = expected.api_version();
     if !kind.is_empty() && kind != expected.kind {
-        let given = if api_version.is_empty() { &wanted } else { api_version };
+        let given = if api_version.is_empty() {
+            &wanted
+        } else {
+            api_version
+        };
         return Err(Status::bad_request(format!(
             "{kind} in version {:?} cannot be handled as a {}: {}",
             given.rsplit('/').next().unwrap_or(given),
@@ -128,7 +154,9 @@ fn check_kind(expected: Gvk<'_>, api_version: &str, kind: &str) -> Result<(), St
 }
 
 fn unregistered(api_version: &str, kind: &str) -> String {
-    format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"")
+    format!(
+        "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""
+    )
 }
 
 /// Why an object of another kind is not taken, as Go's conversion words it.
@@ -141,7 +169,10 @@ fn mismatch(expected: Gvk<'_>, api_version: &str, kind: &str) -> String {
         "" => "core",
         first => first,
     };
-    format!("converting ({}.{kind}) to ({package}.{}): unknown conversion", given.version, expected.kind)
+    format!(
+        "converting ({}.{kind}) to ({package}.{}): unknown conversion",
+        given.version, expected.kind
+    )
 }
 
 fn unhandled(expected: Gvk<'_>, why: &str) -> Status {
@@ -160,11 +191,18 @@ fn summary(body: &[u8]) -> String {
         Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
         Some(_) => shown.iter().map(|b| format!("{b:02x}")).collect(),
     };
-    if body.len() > SHOWN_MAX { format!("{text} ...") } else { text }
+    if body.len() > SHOWN_MAX {
+        format!("{text} ...")
+    } else {
+        text
+    }
 }
 
 fn unrecognized(expected: Gvk<'_>, why: &str) -> Status {
-    Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why}", expected.kind))
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {why}",
+        expected.kind
+    ))
 }
 
 /// The object that a patched value is, and its warnings. What does not fit is the patch's fault: 422.
@@ -178,29 +216,48 @@ pub(crate) fn from_value(
     value.set(&["apiVersion"], Value::from(gvk.api_version().as_str()));
     value.set(&["kind"], Value::from(gvk.kind));
     if served.is_custom() {
-        let object = Object::from_value(&value).map_err(|e| bad_patch(&json::encode_value(&value), &e.to_string()))?;
+        let object = Object::from_value(&value)
+            .map_err(|e| bad_patch(&json::encode_value(&value), &e.to_string()))?;
         return Ok((object, Vec::new()));
     }
     let text = json::encode_value(&value);
     let mut report = Report::default();
-    let mut object = Object::new_for(gvk).ok_or_else(|| Status::internal("a served kind has no type"))?;
+    let mut object =
+        Object::new_for(gvk).ok_or_else(|| Status::internal("a served kind has no type"))?;
     if let Some(message) = object.message_mut() {
-        json::decode_message(&text, message, Some(&mut report)).map_err(|e| bad_patch(&text, &e.to_string()))?;
+        json::decode_message(&text, message, Some(&mut report))
+            .map_err(|e| bad_patch(&text, &e.to_string()))?;
     }
     match validation {
-        FieldValidation::Strict if !report.problems.is_empty() => {
-            Err(bad_patch(&text, &format!("strict decoding error: {}", report.problems.join(", "))))
-        }
+        FieldValidation::Strict if !report.problems.is_empty() => Err(bad_patch(
+            &text,
+            &format!("strict decoding error: {}", report.problems.join(", ")),
+        )),
         FieldValidation::Warn => Ok((object, report.problems)),
         _ => Ok((object, Vec::new())),
     }
 }
 
 fn bad_patch(patched: &[u8], why: &str) -> Status {
-    let message = format!("Invalid value: {:?}: {why}", String::from_utf8_lossy(patched));
+    let message = format!(
+        "Invalid value: {:?}: {why}",
+        String::from_utf8_lossy(patched)
+    );
     let text = format!("patch: {message}");
-    let cause = Cause { reason: "FieldValueInvalid".into(), message, field: "patch".into() };
-    let mut status = Status::invalid(Target { group: "", resource: "", name: "" }, vec![cause], &text);
+    let cause = Cause {
+        reason: "FieldValueInvalid".into(),
+        message,
+        field: "patch".into(),
+    };
+    let mut status = Status::invalid(
+        Target {
+            group: "",
+            resource: "",
+            name: "",
+        },
+        vec![cause],
+        &text,
+    );
     status.message = format!(" \"\" is invalid: {text}");
     status
 }
@@ -208,20 +265,25 @@ fn bad_patch(patched: &[u8], why: &str) -> Status {
 /// A patch's document.
 pub(crate) fn patch(kind: PatchKind, body: &Bytes) -> Result<Value, Status> {
     match kind {
-        PatchKind::Apply => {
-            yaml::decode_value(body).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))
-        }
-        _ => json::decode_value(body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}"))),
+        PatchKind::Apply => yaml::decode_value(body)
+            .map_err(|e| Status::bad_request(format!("error decoding YAML: {e}"))),
+        _ => json::decode_value(body)
+            .map_err(|e| Status::bad_request(format!("error decoding patch: {e}"))),
     }
 }
 
 /// A body of DeleteOptions.
 pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions, Status> {
     use corten_api::meta::v1::DeleteOptions as Wire;
-    let gvk = Gvk { group: "", version: "v1", kind: "DeleteOptions" };
+    let gvk = Gvk {
+        group: "",
+        version: "v1",
+        kind: "DeleteOptions",
+    };
     let parsed = match media {
         Media::Protobuf => {
-            let envelope = protobuf::open_envelope(body).map_err(|e| unrecognized(gvk, &e.to_string()))?;
+            let envelope =
+                protobuf::open_envelope(body).map_err(|e| unrecognized(gvk, &e.to_string()))?;
             let mut wire = Wire::default();
             protobuf::decode_message(envelope.raw, corten_core::MsgMut::new(&mut wire))
                 .map_err(|e| unhandled(gvk, &e.to_string()))?;
@@ -229,7 +291,9 @@ pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions
         }
         _ => {
             let value = match media {
-                Media::Yaml => yaml::decode_value(body).map_err(|e| unrecognized(gvk, &e.to_string()))?,
+                Media::Yaml => {
+                    yaml::decode_value(body).map_err(|e| unrecognized(gvk, &e.to_string()))?
+                }
                 _ => json::decode_value(body).map_err(|e| {
                     Status::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
                 })?,
@@ -239,7 +303,9 @@ pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions
     };
     let propagation = match (&parsed.propagation_policy, parsed.orphan_dependents) {
         (Some(_), Some(_)) => {
-            return Err(Status::bad_request("orphanDependents and deletionPropagation cannot be both set"));
+            return Err(Status::bad_request(
+                "orphanDependents and deletionPropagation cannot be both set",
+            ));
         }
         (Some(policy), None) => Some(Propagation::parse(policy)?),
         (None, Some(true)) => Some(Propagation::Orphan),
@@ -250,8 +316,16 @@ pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions
         dry_run: crate::options::dry_run(parsed.dry_run.iter().map(|d| d.as_str()))?,
         grace_seconds: parsed.grace_period_seconds,
         propagation,
-        uid: parsed.preconditions.as_ref().and_then(|p| p.uid.as_ref()).map(|u| u.to_string()),
-        resource_version: parsed.preconditions.as_ref().and_then(|p| p.resource_version.as_ref()).map(|v| v.to_string()),
+        uid: parsed
+            .preconditions
+            .as_ref()
+            .and_then(|p| p.uid.as_ref())
+            .map(|u| u.to_string()),
+        resource_version: parsed
+            .preconditions
+            .as_ref()
+            .and_then(|p| p.resource_version.as_ref())
+            .map(|v| v.to_string()),
     })
 }
 

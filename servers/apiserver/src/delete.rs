@@ -60,51 +60,117 @@ async fn delete_once(
     aim: &Aim<'_>,
     options: &DeleteOptions,
 ) -> Result<Option<Deleted>, Status> {
-    let entry = server.store.get(&aim.key()).ok_or_else(|| Status::not_found(aim.target()))?;
+    let entry = server
+        .store
+        .get(&aim.key())
+        .ok_or_else(|| Status::not_found(aim.target()))?;
     let object = typed::object(&entry)?;
     check_preconditions(aim, &entry, options)?;
     let view = server.typed.fresh(server);
-    let admission = Admission::new(server, &view, user, aim, Operation::Delete, Some(&object), options.dry_run);
+    let admission = Admission::new(
+        server,
+        &view,
+        user,
+        aim,
+        Operation::Delete,
+        Some(&object),
+        options.dry_run,
+    );
     let mut warnings = admit::validate(&admission, None)?.warnings;
     namespaces::refuse_deletion(aim)?;
     let verdict = decide(server, aim, &object, options);
     warnings.sort();
     let precondition = Precondition::ModRevision(entry.mod_revision());
-    let marked = match verdict {
-        Verdict::Leave => {
-            return Ok(Some(Deleted { object, gone: false, warnings }));
-        }
-        Verdict::Remove if options.dry_run => return Ok(Some(Deleted { object, gone: true, warnings })),
-        Verdict::Remove => {
-            let mut transaction = Transaction::delete(aim.key(), precondition);
-            for op in allocate::for_delete(server, aim.served, &object) {
-                transaction = transaction.and(op);
-            }
-            return match commit::commit(server, transaction).await? {
-                Committing::Done(_) => Ok(Some(Deleted { object, gone: true, warnings })),
-                Committing::Lost(_) => Ok(None),
-            };
-        }
-        Verdict::Mark(marked) => marked,
+    let deleted = |object: Arc<Object>, gone: bool| {
+        Some(Deleted {
+            object,
+            gone,
+            warnings,
+        })
     };
-    if options.dry_run {
-        return Ok(Some(Deleted { object: Arc::new(marked), gone: false, warnings }));
+    match verdict {
+        Verdict::Leave => Ok(deleted(object, false)),
+        Verdict::Remove if options.dry_run => Ok(deleted(object, true)),
+        Verdict::Mark(marked) if options.dry_run => Ok(deleted(Arc::new(marked), false)),
+        Verdict::Remove => {
+            let removed = remove(server, aim, &object, precondition).await?;
+            Ok(removed
+                .then(|| shown_gone(server, aim, object, options))
+                .and_then(|o| deleted(o, true)))
+        }
+        Verdict::Mark(marked) => {
+            let object = mark(server, aim, marked, precondition).await?;
+            Ok(object.and_then(|o| deleted(o, false)))
+        }
     }
+}
+
+/// Takes an object away with what goes with it; false when the race was lost.
+async fn remove(
+    server: &Server,
+    aim: &Aim<'_>,
+    object: &Object,
+    precondition: Precondition,
+) -> Result<bool, Status> {
+    let mut transaction = Transaction::delete(aim.key(), precondition);
+    for op in allocate::for_delete(server, aim.served, object) {
+        transaction = transaction.and(op);
+    }
+    Ok(matches!(
+        commit::commit(server, transaction).await?,
+        Committing::Done(_)
+    ))
+}
+
+/// Writes a marked object; none when the race was lost.
+async fn mark(
+    server: &Server,
+    aim: &Aim<'_>,
+    marked: Object,
+    precondition: Precondition,
+) -> Result<Option<Arc<Object>>, Status> {
     let put = commit::put(aim.served, aim.key(), marked)?.when(precondition);
     match commit::commit(server, Transaction::put(put)).await? {
         Committing::Done(committed) => {
-            let entry = committed.entry().cloned().ok_or_else(|| Status::internal("the commit wrote nothing"))?;
-            let object = typed::object(&entry)?;
-            Ok(Some(Deleted { object, gone: false, warnings }))
+            let entry = committed
+                .entry()
+                .ok_or_else(|| Status::internal("the commit wrote nothing"))?;
+            typed::object(entry).map(Some)
         }
         Committing::Lost(_) => Ok(None),
     }
 }
 
-fn check_preconditions(aim: &Aim<'_>, entry: &Entry, options: &DeleteOptions) -> Result<(), Status> {
+/// A gracefully deleted kind shows that its grace is over.
+fn shown_gone(
+    server: &Server,
+    aim: &Aim<'_>,
+    object: Arc<Object>,
+    options: &DeleteOptions,
+) -> Arc<Object> {
+    if aim.served.grace(&object, options.grace_seconds).is_none() {
+        return object;
+    }
+    let mut last = (*object).clone();
+    match object.meta().deletion_timestamp {
+        Some(_) => last.meta_mut().deletion_grace_period_seconds = Some(0),
+        None => metadata::mark_deleted(&mut last, server.now(), 0),
+    }
+    Arc::new(last)
+}
+
+fn check_preconditions(
+    aim: &Aim<'_>,
+    entry: &Entry,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
     let stored = entry.header().uid();
     // Upstream names the kind here, not the resource.
-    let by_kind = Target { group: &aim.served.group, resource: &aim.served.kind, name: aim.name };
+    let by_kind = Target {
+        group: &aim.served.group,
+        resource: &aim.served.kind,
+        name: aim.name,
+    };
     if let Some(uid) = &options.uid
         && uid != stored
     {
@@ -139,7 +205,14 @@ fn decide(server: &Server, aim: &Aim<'_>, object: &Object, options: &DeleteOptio
     let grace = aim.served.grace(object, options.grace_seconds);
     let kept_by_grace = grace.filter(|g| *g > 0);
     if let Some(_deleting) = &meta.deletion_timestamp {
-        return decide_again(server, object, finalizers != before, finalizers, grace, options);
+        return decide_again(
+            server,
+            object,
+            finalizers != before,
+            finalizers,
+            grace,
+            options,
+        );
     }
     if finalizers.is_empty() && kept_by_grace.is_none() {
         return Verdict::Remove;
@@ -174,7 +247,9 @@ fn decide_again(
     let mut marked = object.clone();
     if wanted < running {
         let meta = marked.meta_mut();
-        let started = meta.deletion_timestamp.map_or(server.now(), |t| t.plus_seconds(-running));
+        let started = meta
+            .deletion_timestamp
+            .map_or(server.now(), |t| t.plus_seconds(-running));
         meta.deletion_timestamp = Some(started.plus_seconds(wanted));
         meta.deletion_grace_period_seconds = Some(wanted);
     }
@@ -214,7 +289,11 @@ pub(crate) async fn collection(
     let mut objects = Vec::with_capacity(listed.entries.len());
     for entry in listed.entries {
         let (namespace, name) = (entry.namespace().to_owned(), entry.name().to_owned());
-        let one = Aim { namespace: &namespace, name: &name, ..aim.clone() };
+        let one = Aim {
+            namespace: &namespace,
+            name: &name,
+            ..aim.clone()
+        };
         match delete(server, user, &one, options).await {
             Ok(deleted) => objects.push(deleted.object),
             Err(status) if status.is_not_found() => {}
@@ -226,6 +305,10 @@ pub(crate) async fn collection(
 
 /// The answer to a deletion that leaves nothing to show.
 pub(crate) fn success(aim: &Aim<'_>, uid: &str) -> Status {
-    let target = Target { group: &aim.served.group, resource: &aim.served.plural, name: aim.name };
+    let target = Target {
+        group: &aim.served.group,
+        resource: &aim.served.plural,
+        name: aim.name,
+    };
     Status::success(target, uid)
 }

@@ -21,8 +21,12 @@ pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer
     let path = call.info.path.trim_end_matches('/');
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match parts.as_slice() {
-        ["api"] if wants_aggregated(call) => Ok(aggregated(call, &catalog, |group| group.is_empty())),
-        ["apis"] if wants_aggregated(call) => Ok(aggregated(call, &catalog, |group| !group.is_empty())),
+        ["api"] if wants_aggregated(call) => {
+            Ok(aggregated(call, &catalog, |group| group.is_empty()))
+        }
+        ["apis"] if wants_aggregated(call) => {
+            Ok(aggregated(call, &catalog, |group| !group.is_empty()))
+        }
         ["api"] => Ok(json(&json!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs":
@@ -35,7 +39,9 @@ pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer
                 .filter(|(group, _)| !group.is_empty())
                 .map(|(group, versions)| api_group(group, versions))
                 .collect();
-            Ok(json(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})))
+            Ok(json(
+                &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}),
+            ))
         }
         ["api", version] => resource_list(&catalog, "", version),
         ["apis", group] => {
@@ -66,7 +72,11 @@ fn api_group(group: &str, versions: &[String]) -> Value {
     json!({"name": group, "versions": listed, "preferredVersion": preferred})
 }
 
-fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Result<Response<Answer>, Status> {
+fn resource_list(
+    catalog: &Catalog,
+    group: &str,
+    version: &str,
+) -> Result<Response<Answer>, Status> {
     let mut resources = Vec::new();
     for served in catalog.in_version(group, version) {
         resources.push(main_entry(served));
@@ -75,7 +85,8 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Result<Respon
                 "name": format!("{}/{}", served.plural, sub.name), "singularName": "",
                 "namespaced": served.namespaced,
             });
-            let foreign = (sub.group.as_str(), sub.version.as_str()) != (served.group.as_str(), served.version.as_str());
+            let foreign = (sub.group.as_str(), sub.version.as_str())
+                != (served.group.as_str(), served.version.as_str());
             if foreign {
                 if !sub.group.is_empty() {
                     entry["group"] = sub.group.clone().into();
@@ -91,7 +102,11 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Result<Respon
         return Err(Status::no_such_path());
     }
     resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let group_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     let mut document = json!({"kind": "APIResourceList"});
     if !group.is_empty() {
         document["apiVersion"] = "v1".into();
@@ -119,7 +134,11 @@ fn main_entry(served: &Served) -> Value {
 }
 
 fn wants_aggregated(call: &Call) -> bool {
-    let accept = call.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let accept = call
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     accept.split(',').any(|clause| {
         let has = |part: &str| clause.split(';').any(|p| p.trim() == part);
         has("as=APIGroupDiscoveryList") && has("g=apidiscovery.k8s.io") && has("v=v2")
@@ -132,11 +151,15 @@ fn aggregated(call: &Call, catalog: &Catalog, wanted: impl Fn(&str) -> bool) -> 
         .iter()
         .filter(|(group, _)| wanted(group))
         .map(|(group, versions)| {
-            let versions: Vec<Value> = versions.iter().map(|v| aggregated_version(catalog, group, v)).collect();
-            let mut metadata = json!({"creationTimestamp": null});
-            if !group.is_empty() {
-                metadata = json!({"name": group, "creationTimestamp": null});
-            }
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|v| aggregated_version(catalog, group, v))
+                .collect();
+            let metadata = if group.is_empty() {
+                json!({})
+            } else {
+                json!({"name": group})
+            };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
@@ -147,7 +170,10 @@ fn aggregated(call: &Call, catalog: &Catalog, wanted: impl Fn(&str) -> bool) -> 
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, body.as_bytes());
     let tag: String = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
     let tag = format!("\"{tag}\"");
-    let same = call.headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == tag.as_bytes());
+    let same = call
+        .headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|v| v.as_bytes() == tag.as_bytes());
     let mut response = match same {
         true => respond(StatusCode::NOT_MODIFIED, AGGREGATED, Answer::empty()),
         false => respond(StatusCode::OK, AGGREGATED, body.into()),
@@ -155,8 +181,13 @@ fn aggregated(call: &Call, catalog: &Catalog, wanted: impl Fn(&str) -> bool) -> 
     if let Ok(value) = tag.parse() {
         response.headers_mut().insert(header::ETAG, value);
     }
-    response.headers_mut().insert(header::VARY, header::HeaderValue::from_static("Accept"));
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("public"));
+    response
+        .headers_mut()
+        .insert(header::VARY, header::HeaderValue::from_static("Accept"));
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("public"),
+    );
     response
 }
 
@@ -165,7 +196,8 @@ fn aggregated_version(catalog: &Catalog, group: &str, version: &str) -> Value {
     for served in catalog.in_version(group, version) {
         let mut entry = json!({
             "resource": served.plural,
-            "responseKind": {"group": served.group, "version": served.version, "kind": served.kind},
+            // As upstream has it, the group and version are named only where they are others.
+            "responseKind": {"group": "", "version": "", "kind": served.kind},
             "scope": if served.namespaced { "Namespaced" } else { "Cluster" },
             "singularResource": served.singular,
             "verbs": served.verbs,
@@ -181,9 +213,15 @@ fn aggregated_version(catalog: &Catalog, group: &str, version: &str) -> Value {
                 .subresources
                 .iter()
                 .map(|sub| {
+                    let own = (&sub.group, &sub.version) == (&served.group, &served.version);
+                    let (group, version) = if own {
+                        ("", "")
+                    } else {
+                        (sub.group.as_str(), sub.version.as_str())
+                    };
                     json!({
                         "subresource": sub.name,
-                        "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
+                        "responseKind": {"group": group, "version": version, "kind": sub.kind},
                         "verbs": sub.verbs,
                     })
                 })

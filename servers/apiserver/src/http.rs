@@ -41,13 +41,21 @@ pub(crate) struct Call {
 impl Call {
     /// The client's program name, the default field manager.
     pub(crate) fn agent(&self) -> &str {
-        let agent = self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let agent = self
+            .headers
+            .get(header::USER_AGENT)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         agent.split('/').next().unwrap_or_default()
     }
 }
 
 /// Answers one request; never fails, a refusal is an answer.
-pub(crate) async fn handle(server: Arc<Server>, peer: Peer, request: Request<Incoming>) -> Response<Answer> {
+pub(crate) async fn handle(
+    server: Arc<Server>,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Response<Answer> {
     let started = Instant::now();
     let query = Query::parse(request.uri().query());
     let info = RequestInfo::new(request.method(), request.uri().path(), &query);
@@ -79,7 +87,9 @@ pub(crate) async fn handle(server: Arc<Server>, peer: Peer, request: Request<Inc
     });
     let headers = answer.headers_mut();
     headers.insert("audit-id", header_value(&server.uid()));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-cache, private"));
     answer
 }
 
@@ -91,12 +101,18 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     let user = authentication::authenticate(server, peer, request.headers())?;
-    let user = authentication::impersonate(server, user, request.headers())?;
+    let user = authentication::impersonate(server, user, &info, request.headers())?;
     let field_selector = query.get("fieldSelector").unwrap_or_default();
     let label_selector = query.get("labelSelector").unwrap_or_default();
     authorization::authorize(server, &user, &info, field_selector, label_selector)?;
     let headers = request.headers().clone();
-    let call = Call { user, info, query, headers, warnings: Vec::new() };
+    let call = Call {
+        user,
+        info,
+        query,
+        headers,
+        warnings: Vec::new(),
+    };
     if call.info.is_resource {
         resource::serve(server, call, request).await
     } else {
@@ -108,10 +124,12 @@ async fn answer(
 pub(crate) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Status> {
     match Limited::new(request.into_body(), BODY_MAX).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Status::too_large(format!("Request entity too large: limit is {BODY_MAX}")))
-        }
-        Err(error) => Err(Status::bad_request(format!("unable to read the request's body: {error}"))),
+        Err(error) if error.is::<LengthLimitError>() => Err(Status::too_large(format!(
+            "Request entity too large: limit is {BODY_MAX}"
+        ))),
+        Err(error) => Err(Status::bad_request(format!(
+            "unable to read the request's body: {error}"
+        ))),
     }
 }
 
@@ -123,10 +141,16 @@ pub(crate) fn refuse(status: &Status, media: Media) -> Response<Answer> {
     if let Some(details) = &status.details
         && details.retry_after_seconds > 0
     {
-        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(details.retry_after_seconds));
+        answer.headers_mut().insert(
+            header::RETRY_AFTER,
+            HeaderValue::from(details.retry_after_seconds),
+        );
     }
     if status.code == 401 {
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kubernetes-master\""));
+        answer.headers_mut().insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"kubernetes-master\""),
+        );
     }
     answer
 }
@@ -135,7 +159,9 @@ pub(crate) fn refuse(status: &Status, media: Media) -> Response<Answer> {
 pub(crate) fn respond(code: StatusCode, content_type: &str, body: Answer) -> Response<Answer> {
     let mut response = Response::new(body);
     *response.status_mut() = code;
-    response.headers_mut().insert(header::CONTENT_TYPE, header_value(content_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header_value(content_type));
     response
 }
 
@@ -148,7 +174,11 @@ pub(crate) fn json(value: &serde_json::Value) -> Response<Answer> {
 
 /// What no handler serves, as Go's mux answers it.
 pub(crate) fn page_not_found() -> Response<Answer> {
-    respond(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n".to_owned().into())
+    respond(
+        StatusCode::NOT_FOUND,
+        "text/plain; charset=utf-8",
+        "404 page not found\n".to_owned().into(),
+    )
 }
 
 /// Adds `Warning: 299` headers.
@@ -157,11 +187,18 @@ pub(crate) fn warn(response: &mut Response<Answer>, warnings: &[String]) {
         let text: String = warning
             .chars()
             .filter(|c| !c.is_control())
-            .flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] })
+            .flat_map(|c| {
+                if matches!(c, '"' | '\\') {
+                    vec!['\\', c]
+                } else {
+                    vec![c]
+                }
+            })
             .collect();
-        response
-            .headers_mut()
-            .append(HeaderName::from_static("warning"), header_value(&format!("299 - \"{text}\"")));
+        response.headers_mut().append(
+            HeaderName::from_static("warning"),
+            header_value(&format!("299 - \"{text}\"")),
+        );
     }
 }
 
@@ -178,14 +215,23 @@ pub(crate) fn compress(response: &mut Response<Answer>, gzip: bool) {
         return;
     }
     let body = std::mem::replace(response.body_mut(), Answer::empty());
-    let Some(bytes) = body.into_bytes() else { return };
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 6), flate2::Compression::fast());
+    let Some(bytes) = body.into_bytes() else {
+        return;
+    };
+    let mut encoder = flate2::write::GzEncoder::new(
+        Vec::with_capacity(bytes.len() / 6),
+        flate2::Compression::fast(),
+    );
     let written = encoder.write_all(&bytes).and_then(|()| encoder.finish());
     match written {
         Ok(packed) => {
             *response.body_mut() = packed.into();
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+            response
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+                .headers_mut()
+                .insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         }
         Err(_) => *response.body_mut() = Answer::Whole(bytes),
     }

@@ -34,7 +34,10 @@ pub struct Query(Vec<(String, String)>);
 impl Query {
     /// Parses the part after `?`.
     pub fn parse(text: Option<&str>) -> Query {
-        let pairs = text.unwrap_or_default().split('&').filter(|p| !p.is_empty());
+        let pairs = text
+            .unwrap_or_default()
+            .split('&')
+            .filter(|p| !p.is_empty());
         Query(
             pairs
                 .map(|p| {
@@ -47,17 +50,24 @@ impl Query {
 
     /// The first value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .find(|(k, _)| k == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// All values of a parameter.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(k, _)| k == name).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .filter(move |(k, _)| k == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// A boolean as Go's conversion reads it: present and neither `false` nor `0`.
     pub fn truthy(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|v| !v.eq_ignore_ascii_case("false") && v != "0")
+        self.get(name)
+            .is_some_and(|v| !v.eq_ignore_ascii_case("false") && v != "0")
     }
 }
 
@@ -101,8 +111,11 @@ impl RequestInfo {
             path: path.to_owned(),
             ..RequestInfo::default()
         };
-        let decoded: Vec<String> =
-            path.trim_matches('/').split('/').map(|p| decode(p, Plus::Literal)).collect();
+        let decoded: Vec<String> = path
+            .trim_matches('/')
+            .split('/')
+            .map(|p| decode(p, Plus::Literal))
+            .collect();
         let mut parts: &[String] = &decoded;
         match parts.first().map(String::as_str) {
             Some("api") if parts.len() >= 3 => parts = &parts[1..],
@@ -149,16 +162,22 @@ impl RequestInfo {
     /// A get without a name is a list or a watch; a delete without one is of the collection.
     fn settle_verb(&mut self, query: &Query) {
         if self.name.is_empty() && self.verb == "get" {
-            self.verb = if query.truthy("watch") { "watch" } else { "list" }.into();
+            self.verb = if query.truthy("watch") {
+                "watch"
+            } else {
+                "list"
+            }
+            .into();
         }
         if self.name.is_empty() && self.verb == "delete" {
             self.verb = "deletecollection".into();
         }
         let collection = matches!(self.verb.as_str(), "list" | "watch" | "deletecollection");
-        if collection && self.name.is_empty() {
-            if let Some(name) = query.get("fieldSelector").and_then(name_in_selector) {
-                self.name = name;
-            }
+        if collection
+            && self.name.is_empty()
+            && let Some(name) = query.get("fieldSelector").and_then(name_in_selector)
+        {
+            self.name = name;
         }
     }
 }
@@ -188,28 +207,77 @@ mod tests {
     use super::*;
 
     fn check(method: &str, uri: &str, expected: &str) {
-        let (path, query) = uri.split_once('?').map_or((uri, None), |(p, q)| (p, Some(q)));
+        let (path, query) = uri
+            .split_once('?')
+            .map_or((uri, None), |(p, q)| (p, Some(q)));
         let i = RequestInfo::new(&method.parse().unwrap(), path, &Query::parse(query));
         let got = format!(
             "{} {} {}/{} ns={} {}/{} {}",
-            i.verb, i.is_resource, i.group, i.version, i.namespace, i.resource, i.subresource, i.name
+            i.verb,
+            i.is_resource,
+            i.group,
+            i.version,
+            i.namespace,
+            i.resource,
+            i.subresource,
+            i.name
         );
         assert_eq!(got, expected, "{method} {uri}");
     }
 
     #[test]
     fn resources() {
-        check("GET", "/api/v1/namespaces", "list true /v1 ns= namespaces/ ");
-        check("GET", "/api/v1/namespaces/a", "get true /v1 ns=a namespaces/ a");
-        check("PUT", "/api/v1/namespaces/a/finalize", "update true /v1 ns=a namespaces/finalize a");
-        check("GET", "/api/v1/namespaces/a/pods", "list true /v1 ns=a pods/ ");
-        check("GET", "/api/v1/namespaces/a/pods/b", "get true /v1 ns=a pods/ b");
-        check("GET", "/api/v1/namespaces/a/pods/b/log", "get true /v1 ns=a pods/log b");
-        check("GET", "/api/v1/pods?watch=true", "watch true /v1 ns= pods/ ");
+        check(
+            "GET",
+            "/api/v1/namespaces",
+            "list true /v1 ns= namespaces/ ",
+        );
+        check(
+            "GET",
+            "/api/v1/namespaces/a",
+            "get true /v1 ns=a namespaces/ a",
+        );
+        check(
+            "PUT",
+            "/api/v1/namespaces/a/finalize",
+            "update true /v1 ns=a namespaces/finalize a",
+        );
+        check(
+            "GET",
+            "/api/v1/namespaces/a/pods",
+            "list true /v1 ns=a pods/ ",
+        );
+        check(
+            "GET",
+            "/api/v1/namespaces/a/pods/b",
+            "get true /v1 ns=a pods/ b",
+        );
+        check(
+            "GET",
+            "/api/v1/namespaces/a/pods/b/log",
+            "get true /v1 ns=a pods/log b",
+        );
+        check(
+            "GET",
+            "/api/v1/pods?watch=true",
+            "watch true /v1 ns= pods/ ",
+        );
         check("GET", "/api/v1/watch/pods", "watch true /v1 ns= pods/ ");
-        check("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection true apps/v1 ns=a deployments/ ");
-        check("POST", "/apis/apps/v1/namespaces/a/deployments", "create true apps/v1 ns=a deployments/ ");
-        check("GET", "/api/v1/nodes?fieldSelector=metadata.name%3Dx", "list true /v1 ns= nodes/ x");
+        check(
+            "DELETE",
+            "/apis/apps/v1/namespaces/a/deployments",
+            "deletecollection true apps/v1 ns=a deployments/ ",
+        );
+        check(
+            "POST",
+            "/apis/apps/v1/namespaces/a/deployments",
+            "create true apps/v1 ns=a deployments/ ",
+        );
+        check(
+            "GET",
+            "/api/v1/nodes?fieldSelector=metadata.name%3Dx",
+            "list true /v1 ns= nodes/ x",
+        );
     }
 
     #[test]

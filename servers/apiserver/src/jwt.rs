@@ -3,8 +3,8 @@
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_2048_8192_SHA256,
-    UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
+    RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -27,15 +27,27 @@ pub(crate) struct Claims {
     pub iss: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub jti: String,
-    #[serde(rename = "kubernetes.io", default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "kubernetes.io",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub kubernetes: Option<Bound>,
     #[serde(default)]
     pub nbf: i64,
     #[serde(default)]
     pub sub: String,
-    #[serde(rename = "kubernetes.io/serviceaccount/namespace", default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        rename = "kubernetes.io/serviceaccount/namespace",
+        default,
+        skip_serializing_if = "String::is_empty"
+    )]
     pub legacy_namespace: String,
-    #[serde(rename = "kubernetes.io/serviceaccount/secret.name", default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        rename = "kubernetes.io/serviceaccount/secret.name",
+        default,
+        skip_serializing_if = "String::is_empty"
+    )]
     pub legacy_secret: String,
     #[serde(
         rename = "kubernetes.io/serviceaccount/service-account.name",
@@ -121,32 +133,56 @@ pub(crate) struct TokenKeys {
 impl TokenKeys {
     /// From PEM: the private key to sign with and every public key to accept.
     pub(crate) fn new(private: &str, public: &[String]) -> Result<TokenKeys, Error> {
-        let fail = |what: &str, e: String| Error::Tls(format!("{what} of the service account keys: {e}"));
+        let fail =
+            |what: &str, e: String| Error::Tls(format!("{what} of the service account keys: {e}"));
         let der = PrivateKeyDer::from_pem_slice(private.as_bytes())
             .map_err(|e| fail("parse the private key", e.to_string()))?;
         let signer = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_der())
-            .map_err(|e| fail("use the private key (ECDSA P-256 in PKCS#8 is expected)", e.to_string()))?;
+            .map_err(|e| {
+            fail(
+                "use the private key (ECDSA P-256 in PKCS#8 is expected)",
+                e.to_string(),
+            )
+        })?;
         let mut keys = Vec::new();
         for pem in public {
             let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
                 .map_err(|e| fail("parse a public key", e.to_string()))?;
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
             let id = URL_SAFE_NO_PAD.encode(digest.as_ref());
-            keys.push(PublicKey { id, der: der.to_vec(), pem: pem.clone() });
+            keys.push(PublicKey {
+                id,
+                der: der.to_vec(),
+                pem: pem.clone(),
+            });
         }
         let signer_id = keys.first().map(|k| k.id.clone()).unwrap_or_default();
-        Ok(TokenKeys { signer, signer_id, public: keys, random: SystemRandom::new() })
+        Ok(TokenKeys {
+            signer,
+            signer_id,
+            public: keys,
+            random: SystemRandom::new(),
+        })
     }
 
     /// The signed compact form of claims.
     pub(crate) fn sign(&self, claims: &Claims) -> Result<String, Error> {
         let fail = |e: String| Error::Tls(format!("sign a service account token: {e}"));
-        let header = Header { alg: "ES256".into(), kid: self.signer_id.clone() };
+        let header = Header {
+            alg: "ES256".into(),
+            kid: self.signer_id.clone(),
+        };
         let header = serde_json::to_vec(&header).map_err(|e| fail(e.to_string()))?;
         let body = serde_json::to_vec(claims).map_err(|e| fail(e.to_string()))?;
-        let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(body));
-        let signature =
-            self.signer.sign(&self.random, token.as_bytes()).map_err(|e| fail(e.to_string()))?;
+        let mut token = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(body)
+        );
+        let signature = self
+            .signer
+            .sign(&self.random, token.as_bytes())
+            .map_err(|e| fail(e.to_string()))?;
         token.push('.');
         token.push_str(&URL_SAFE_NO_PAD.encode(signature));
         Ok(token)
@@ -158,16 +194,20 @@ impl TokenKeys {
         let (header, body) = signed.split_once('.')?;
         let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        let valid = self.public.iter().filter(|k| header.kid.is_empty() || k.id == header.kid).any(|k| {
-            let verified = match header.alg.as_str() {
-                "ES256" => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &k.der)
-                    .verify(signed.as_bytes(), &signature),
-                "RS256" => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &k.der)
-                    .verify(signed.as_bytes(), &signature),
-                _ => return false,
-            };
-            verified.is_ok()
-        });
+        let valid = self
+            .public
+            .iter()
+            .filter(|k| header.kid.is_empty() || k.id == header.kid)
+            .any(|k| {
+                let verified = match header.alg.as_str() {
+                    "ES256" => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &k.der)
+                        .verify(signed.as_bytes(), &signature),
+                    "RS256" => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &k.der)
+                        .verify(signed.as_bytes(), &signature),
+                    _ => return false,
+                };
+                verified.is_ok()
+            });
         if !valid {
             return None;
         }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use corten_access::UserInfo;
+use corten_api::Object;
+use corten_api::authentication::v1::TokenRequest;
 use corten_api::core::v1::Binding;
 use corten_api::policy::v1::Eviction;
-use corten_api::authentication::v1::TokenRequest;
-use corten_api::Object;
 use corten_client::{
-    Body, Error, ListAnswer, Options, PatchKind as WirePatch, Propagation as WirePropagation, Request, Status,
-    Transport, Verb, WatchEvent, WatchRequest, WatchStream,
+    Body, Error, ListAnswer, Options, PatchKind as WirePatch, Propagation as WirePropagation,
+    Request, Status, Transport, Verb, WatchEvent, WatchRequest, WatchStream,
 };
 use corten_meta::{GroupVersionResource, Revision};
 
@@ -35,21 +35,46 @@ pub struct Local {
 impl Local {
     pub(crate) fn new(server: Arc<Server>, mut user: UserInfo) -> Local {
         if !user.in_group(crate::authentication::AUTHENTICATED) {
-            user.groups.push(crate::authentication::AUTHENTICATED.into());
+            user.groups
+                .push(crate::authentication::AUTHENTICATED.into());
         }
-        Local { server, user: Arc::new(user) }
+        Local {
+            server,
+            user: Arc::new(user),
+        }
     }
 
     fn served(&self, resource: &GroupVersionResource) -> Result<Arc<Served>, Status> {
         let catalog = self.server.catalog();
-        catalog.find(&resource.group, &resource.version, &resource.resource).cloned().ok_or_else(Status::no_such_path)
+        catalog
+            .find(&resource.group, &resource.version, &resource.resource)
+            .cloned()
+            .ok_or_else(Status::no_such_path)
     }
 
-    fn authorize(&self, info: &RequestInfo, field_selector: &str, label_selector: &str) -> Result<(), Status> {
-        authorization::authorize(&self.server, &self.user, info, field_selector, label_selector)
+    fn authorize(
+        &self,
+        info: &RequestInfo,
+        field_selector: &str,
+        label_selector: &str,
+    ) -> Result<(), Status> {
+        authorization::authorize(
+            &self.server,
+            &self.user,
+            info,
+            field_selector,
+            label_selector,
+        )
     }
 
-    fn info(&self, served: &Served, verb: &str, namespace: &str, name: &str, subresource: &str) -> RequestInfo {
+    fn info(
+        &self,
+        served: &Served,
+        verb: &str,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+    ) -> RequestInfo {
         // As in a path, a namespace lies in itself.
         let own = served.group.is_empty() && served.plural == "namespaces" && !name.is_empty();
         RequestInfo {
@@ -74,10 +99,25 @@ impl Local {
             Verb::Patch => "patch",
             Verb::Delete => "delete",
         };
-        let info = self.info(&served, verb, &request.namespace, &request.name, &request.subresource);
+        let info = self.info(
+            &served,
+            verb,
+            &request.namespace,
+            &request.name,
+            &request.subresource,
+        );
         self.authorize(&info, "", "")?;
-        let namespace = if served.namespaced { request.namespace.as_str() } else { "" };
-        let aim = Aim { served: &served, namespace, name: &request.name, subresource: &request.subresource };
+        let namespace = if served.namespaced {
+            request.namespace.as_str()
+        } else {
+            ""
+        };
+        let aim = Aim {
+            served: &served,
+            namespace,
+            name: &request.name,
+            subresource: &request.subresource,
+        };
         let shown = match (request.verb, &request.body) {
             (Verb::Get, _) => {
                 let entry = read::get(&self.server, &served, aim.namespace, aim.name, "").await?;
@@ -85,30 +125,60 @@ impl Local {
             }
             (Verb::Delete, _) => {
                 let options = delete_options(&request.options);
-                delete::delete(&self.server, &self.user, &aim, &options).await?.object
+                delete::delete(&self.server, &self.user, &aim, &options)
+                    .await?
+                    .object
             }
             (Verb::Patch, Body::Patch(kind, patch)) => {
                 let kind = patch_kind(*kind);
                 let options = write_options(&request.options);
-                patching::patch(&self.server, &self.user, &aim, kind, patch, &options).await?.object
+                patching::patch(&self.server, &self.user, &aim, kind, patch, &options)
+                    .await?
+                    .object
             }
-            (Verb::Create, Body::Object(object)) => return self.create(&aim, object, &request.options).await,
+            (Verb::Create, Body::Object(object)) => {
+                return self.create(&aim, object, &request.options).await;
+            }
             (Verb::Update, Body::Object(object)) => {
-                let mut object = (**object).clone();
-                served.default(&mut object);
-                let change = Change::Replace(served.to_storage(object)?);
-                write::update(&self.server, &self.user, &aim, change, &write_options(&request.options)).await?.object
+                self.update(&aim, object, &request.options).await?
             }
-            _ => return Err(Status::bad_request(format!("a {verb} request lacks its body"))),
+            _ => {
+                return Err(Status::bad_request(format!(
+                    "a {verb} request lacks its body"
+                )));
+            }
         };
-        Ok(served.from_storage(&shown)?.map_or(shown, Arc::new))
+        Ok(served.served_version(&shown)?.map_or(shown, Arc::new))
     }
 
-    async fn create(&self, aim: &Aim<'_>, object: &Arc<Object>, options: &Options) -> Result<Arc<Object>, Status> {
+    async fn update(
+        &self,
+        aim: &Aim<'_>,
+        object: &Arc<Object>,
+        options: &Options,
+    ) -> Result<Arc<Object>, Status> {
+        let mut object = (**object).clone();
+        aim.served.default(&mut object);
+        let change = Change::Replace(aim.served.to_storage(object)?);
+        let options = write_options(options);
+        let written = write::update(&self.server, &self.user, aim, change, &options).await?;
+        Ok(written.object)
+    }
+
+    async fn create(
+        &self,
+        aim: &Aim<'_>,
+        object: &Arc<Object>,
+        options: &Options,
+    ) -> Result<Arc<Object>, Status> {
         let server = &self.server;
         let (namespace, name) = (aim.namespace, aim.name);
         if let Some(binding) = object.downcast_ref::<Binding>() {
-            let name = if name.is_empty() { binding.metadata.name.as_str() } else { name };
+            let name = if name.is_empty() {
+                binding.metadata.name.as_str()
+            } else {
+                name
+            };
             pods::assign(server, namespace, name, binding, options.dry_run).await?;
             return Ok(object.clone());
         }
@@ -117,36 +187,56 @@ impl Local {
             let deletion = DeleteOptions {
                 dry_run: options.dry_run,
                 grace_seconds: asked.and_then(|o| o.grace_period_seconds),
-                uid: asked.and_then(|o| o.preconditions.as_ref()).and_then(|p| p.uid.as_ref()).map(|u| u.to_string()),
+                uid: asked
+                    .and_then(|o| o.preconditions.as_ref())
+                    .and_then(|p| p.uid.as_ref())
+                    .map(|u| u.to_string()),
                 ..DeleteOptions::default()
             };
             pods::evict_pod(server, aim.served, &self.user, namespace, name, &deletion).await?;
             return Ok(object.clone());
         }
         if let Some(request) = object.downcast_ref::<TokenRequest>() {
-            return tokens::sign(server, aim.served, namespace, name, request.clone()).await.map(Arc::new);
+            return tokens::sign(server, aim.served, namespace, name, request.clone())
+                .await
+                .map(Arc::new);
         }
         if !aim.subresource.is_empty() {
             return Err(Status::method_not_allowed());
         }
         if !aim.served.is_stored() {
-            return reviews::review(server, &self.user, namespace, (**object).clone()).map(Arc::new);
+            return reviews::review(server, &self.user, namespace, (**object).clone())
+                .map(Arc::new);
         }
         let mut fresh = (**object).clone();
         if fresh.meta().namespace.is_empty() && aim.served.namespaced {
             fresh.meta_mut().namespace = namespace.into();
         }
         let namespace = fresh.meta().namespace.to_string();
-        let aim = Aim { namespace: if aim.served.namespaced { &namespace } else { "" }, ..aim.clone() };
-        let written = write::create(server, &self.user, &aim, fresh, &write_options(options)).await?;
-        Ok(aim.served.from_storage(&written.object)?.map_or(written.object, Arc::new))
+        let aim = Aim {
+            namespace: if aim.served.namespaced {
+                &namespace
+            } else {
+                ""
+            },
+            ..aim.clone()
+        };
+        let written =
+            write::create(server, &self.user, &aim, fresh, &write_options(options)).await?;
+        Ok(aim
+            .served
+            .served_version(&written.object)?
+            .map_or(written.object, Arc::new))
     }
 
     fn selection(request: &WatchRequest) -> ListOptions {
         ListOptions {
             label_selector: request.label_selector.clone(),
             field_selector: request.field_selector.clone(),
-            resource_version: request.revision.map(|r| r.0.to_string()).unwrap_or_default(),
+            resource_version: request
+                .revision
+                .map(|r| r.0.to_string())
+                .unwrap_or_default(),
             ..ListOptions::default()
         }
     }
@@ -194,13 +284,22 @@ impl Transport for Local {
         let served = self.served(&request.resource)?;
         let info = self.info(&served, "list", &request.namespace, "", "");
         self.authorize(&info, &request.field_selector, &request.label_selector)?;
-        let listed = read::list(&self.server, &served, &request.namespace, &Local::selection(&request)).await?;
+        let listed = read::list(
+            &self.server,
+            &served,
+            &request.namespace,
+            &Local::selection(&request),
+        )
+        .await?;
         let mut items = Vec::with_capacity(listed.entries.len());
         for entry in &listed.entries {
             let object = typed::object(entry)?;
-            items.push(served.from_storage(&object)?.map_or(object, Arc::new));
+            items.push(served.served_version(&object)?.map_or(object, Arc::new));
         }
-        Ok(ListAnswer { revision: Revision(listed.revision.0), items })
+        Ok(ListAnswer {
+            revision: Revision(listed.revision.0),
+            items,
+        })
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream, Error> {
@@ -213,10 +312,14 @@ impl Transport for Local {
             options.resource_version = self.server.store.revision().to_string();
         }
         let watching = watching::open(&self.server, &served, &request.namespace, &options).await?;
-        let stream = futures_util::stream::unfold((watching, served), |(mut watching, served)| async move {
-            let event = watching.next().await.map(|shown| shown_event(&served, shown))?;
-            Some((event, (watching, served)))
-        });
+        let stream =
+            futures_util::stream::unfold((watching, served), |(mut watching, served)| async move {
+                let event = watching
+                    .next()
+                    .await
+                    .map(|shown| shown_event(&served, shown))?;
+                Some((event, (watching, served)))
+            });
         Ok(Box::pin(stream))
     }
 }
@@ -225,9 +328,14 @@ fn shown_event(served: &Served, shown: Shown) -> Result<WatchEvent, Error> {
     match shown {
         Shown::Bookmark { revision, .. } => Ok(WatchEvent::Bookmark(Revision(revision.0))),
         Shown::Error(status) => Err(status.into()),
-        Shown::Entry { kind, entry, revision, .. } => {
+        Shown::Entry {
+            kind,
+            entry,
+            revision,
+            ..
+        } => {
             let object = typed::object(&entry)?;
-            let object = served.from_storage(&object)?.map_or(object, Arc::new);
+            let object = served.served_version(&object)?.map_or(object, Arc::new);
             if kind != EventType::Deleted {
                 return Ok(WatchEvent::Applied(object));
             }

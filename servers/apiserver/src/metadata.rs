@@ -16,7 +16,11 @@ pub(crate) fn fill(server: &Server, object: &mut Object, aim: &Aim<'_>) -> Resul
     check_namespace(object, aim)?;
     let meta = object.meta_mut();
     if !meta.resource_version.is_empty() && meta.resource_version != "0" {
-        return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
+        return Err(Status::new(
+            500,
+            "",
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     meta.resource_version = "".into();
     meta.deletion_timestamp = None;
@@ -37,7 +41,9 @@ pub(crate) fn fill(server: &Server, object: &mut Object, aim: &Aim<'_>) -> Resul
 }
 
 fn name_mismatch(body: &str, url: &str) -> Status {
-    Status::bad_request(format!("the name of the object ({body}) does not match the name on the URL ({url})"))
+    Status::bad_request(format!(
+        "the name of the object ({body}) does not match the name on the URL ({url})"
+    ))
 }
 
 /// Makes the namespace the URL's.
@@ -57,13 +63,13 @@ pub(crate) fn check_namespace(object: &mut Object, aim: &Aim<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Name, uid and resourceVersion of an update against what is stored. True when the object pins a version.
+/// Name, uid and resourceVersion of an update against what is stored.
 pub(crate) fn check_versions(
     served: &Served,
     aim: &Aim<'_>,
     object: &Object,
     current: &Entry,
-) -> Result<bool, Status> {
+) -> Result<(), Status> {
     let meta = object.meta();
     if meta.name.is_empty() {
         return Err(Status::bad_request(format!(
@@ -87,18 +93,26 @@ pub(crate) fn check_versions(
     let version = meta.resource_version.as_str();
     if matches!(version, "" | "0") {
         if aim.subresource.is_empty() && !served.unconditional_update() {
-            let error = FieldError::invalid("metadata.resourceVersion", Value::Int(0), "must be specified for an update");
+            let error = FieldError::invalid(
+                "metadata.resourceVersion",
+                Value::Int(0),
+                "must be specified for an update",
+            );
             return Err(invalid(served, aim.name, &[error]));
         }
-        return Ok(false);
+        return Ok(());
     }
-    let parsed: u64 = version
-        .parse()
-        .map_err(|_| Status::new(500, "", format!("strconv.ParseUint: parsing {version:?}: invalid syntax")))?;
+    let parsed: u64 = version.parse().map_err(|_| {
+        Status::new(
+            500,
+            "",
+            format!("strconv.ParseUint: parsing {version:?}: invalid syntax"),
+        )
+    })?;
     if parsed != current.mod_revision().0 {
         return Err(Status::modified(aim.target()));
     }
-    Ok(true)
+    Ok(())
 }
 
 /// What a client cannot change through an update.
@@ -115,7 +129,7 @@ pub(crate) fn carry_over(object: &mut Object, old: &Object, aim: &Aim<'_>) -> Re
         meta.uid = before.uid.clone();
     }
     if meta.deletion_timestamp.is_none() {
-        meta.deletion_timestamp = before.deletion_timestamp.clone();
+        meta.deletion_timestamp = before.deletion_timestamp;
     }
     if meta.deletion_grace_period_seconds.is_none() {
         meta.deletion_grace_period_seconds = before.deletion_grace_period_seconds;
@@ -142,7 +156,11 @@ pub(crate) fn check_create(
 ) -> Result<(), Status> {
     let mut errors = validate_metadata(object.meta(), served.namespaced, served.strategy());
     errors.extend(found);
-    if errors.is_empty() { Ok(()) } else { Err(invalid(served, aim.name, &dedup(errors))) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(served, aim.name, &dedup(errors)))
+    }
 }
 
 /// The same for an update.
@@ -155,7 +173,11 @@ pub(crate) fn check_update(
 ) -> Result<(), Status> {
     let mut errors = validate_metadata_update(object.meta(), old.meta());
     errors.extend(found);
-    if errors.is_empty() { Ok(()) } else { Err(invalid(served, aim.name, &dedup(errors))) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(served, aim.name, &dedup(errors)))
+    }
 }
 
 fn dedup(errors: Vec<FieldError>) -> Vec<FieldError> {
@@ -172,14 +194,26 @@ fn dedup(errors: Vec<FieldError>) -> Vec<FieldError> {
 pub(crate) fn invalid(served: &Served, name: &str, errors: &[FieldError]) -> Status {
     let causes = errors
         .iter()
-        .map(|e| Cause { reason: e.reason().to_owned(), message: e.body(), field: e.field.clone() })
+        .map(|e| Cause {
+            reason: e.reason().to_owned(),
+            message: e.body(),
+            field: e.field.clone(),
+        })
         .collect();
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let joined = match texts.as_slice() {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
     };
-    Status::invalid(Target { group: &served.group, resource: &served.kind, name }, causes, &joined)
+    Status::invalid(
+        Target {
+            group: &served.group,
+            resource: &served.kind,
+            name,
+        },
+        causes,
+        &joined,
+    )
 }
 
 /// Marks an object as being deleted after `grace` seconds.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 const BUCKETS: [f64; 22] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0,
-    30.0, 60.0,
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
+    10.0, 15.0, 20.0, 30.0, 60.0,
 ];
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,6 @@ struct State {
     durations: BTreeMap<Target, Histogram>,
     inflight: BTreeMap<&'static str, i64>,
     longrunning: BTreeMap<Target, i64>,
-    fences: BTreeMap<&'static str, u64>,
 }
 
 /// The metrics of one API server.
@@ -76,16 +75,27 @@ impl Metrics {
         let target = sample.target();
         let seconds = sample.took.as_secs_f64();
         let mut state = self.state.lock();
-        *state.requests.entry((target.clone(), sample.code)).or_default() += 1;
+        *state
+            .requests
+            .entry((target.clone(), sample.code))
+            .or_default() += 1;
         let histogram = state.durations.entry(target).or_default();
-        let bucket = BUCKETS.iter().position(|b| seconds <= *b).unwrap_or(BUCKETS.len());
+        let bucket = BUCKETS
+            .iter()
+            .position(|b| seconds <= *b)
+            .unwrap_or(BUCKETS.len());
         histogram.counts[bucket] += 1;
         histogram.sum += seconds;
     }
 
     /// Counts a watch or other long request as begun (+1) or ended (-1).
     pub(crate) fn long_running(&self, sample: &Sample<'_>, change: i64) {
-        *self.state.lock().longrunning.entry(sample.target()).or_default() += change;
+        *self
+            .state
+            .lock()
+            .longrunning
+            .entry(sample.target())
+            .or_default() += change;
     }
 
     /// Counts requests being executed: `kind` is `mutating` or `readOnly`.
@@ -93,41 +103,53 @@ impl Metrics {
         *self.state.lock().inflight.entry(kind).or_default() += change;
     }
 
-    /// Adds to a plain counter.
-    pub(crate) fn count(&self, name: &'static str) {
-        *self.state.lock().fences.entry(name).or_default() += 1;
-    }
-
-    /// The text exposition; `objects` is (resource, count), `revision` the store's.
+    /// The text exposition; `objects` is (resource, count).
     pub(crate) fn text(&self, objects: &[(String, usize)]) -> String {
-        let state = self.state.lock();
         let mut out = String::with_capacity(64 * 1024);
-        family(&mut out, "apiserver_request_total", "counter", "Requests by verb, resource and HTTP code.");
-        for ((target, code), count) in &state.requests {
-            let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",{}}} {count}", target.labels());
-        }
-        family(&mut out, "apiserver_request_duration_seconds", "histogram", "Response latency in seconds.");
-        for (target, histogram) in &state.durations {
-            histogram.write(&mut out, "apiserver_request_duration_seconds", &target.labels());
-        }
-        family(&mut out, "apiserver_current_inflight_requests", "gauge", "Requests being executed.");
-        for kind in ["mutating", "readOnly"] {
-            let value = state.inflight.get(kind).copied().unwrap_or(0);
-            let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {value}");
-        }
-        family(&mut out, "apiserver_longrunning_requests", "gauge", "Long running requests by verb and resource.");
-        for (target, value) in &state.longrunning {
-            let _ = writeln!(out, "apiserver_longrunning_requests{{{}}} {value}", target.labels());
-        }
-        family(&mut out, "apiserver_storage_objects", "gauge", "Stored objects by resource.");
+        self.state.lock().write(&mut out);
+        let name = "apiserver_storage_objects";
+        family(&mut out, name, "gauge", "Stored objects by resource.");
         for (resource, count) in objects {
-            let _ = writeln!(out, "apiserver_storage_objects{{resource=\"{resource}\"}} {count}");
-        }
-        for (name, value) in &state.fences {
-            let _ = writeln!(out, "# TYPE {name} counter\n{name} {value}");
+            let _ = writeln!(out, "{name}{{resource=\"{resource}\"}} {count}");
         }
         process(&mut out);
         out
+    }
+}
+
+impl State {
+    fn write(&self, out: &mut String) {
+        let name = "apiserver_request_total";
+        family(
+            out,
+            name,
+            "counter",
+            "Requests by verb, resource and HTTP code.",
+        );
+        for ((target, code), count) in &self.requests {
+            let _ = writeln!(out, "{name}{{code=\"{code}\",{}}} {count}", target.labels());
+        }
+        let name = "apiserver_request_duration_seconds";
+        family(out, name, "histogram", "Response latency in seconds.");
+        for (target, histogram) in &self.durations {
+            histogram.write(out, name, &target.labels());
+        }
+        let name = "apiserver_current_inflight_requests";
+        family(out, name, "gauge", "Requests being executed.");
+        for kind in ["mutating", "readOnly"] {
+            let value = self.inflight.get(kind).copied().unwrap_or(0);
+            let _ = writeln!(out, "{name}{{request_kind=\"{kind}\"}} {value}");
+        }
+        let name = "apiserver_longrunning_requests";
+        family(
+            out,
+            name,
+            "gauge",
+            "Long running requests by verb and resource.",
+        );
+        for (target, value) in &self.longrunning {
+            let _ = writeln!(out, "{name}{{{}}} {value}", target.labels());
+        }
     }
 }
 
@@ -135,7 +157,13 @@ impl Target {
     fn labels(&self) -> String {
         format!(
             "component=\"{}\",group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"",
-            self.component, self.group, self.resource, self.scope, self.subresource, self.verb, self.version
+            self.component,
+            self.group,
+            self.resource,
+            self.scope,
+            self.subresource,
+            self.verb,
+            self.version
         )
     }
 }
@@ -149,7 +177,11 @@ impl Histogram {
         }
         total += self.counts[BUCKETS.len()];
         let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}");
-        let _ = writeln!(out, "{name}_sum{{{labels}}} {}\n{name}_count{{{labels}}} {total}", self.sum);
+        let _ = writeln!(
+            out,
+            "{name}_sum{{{labels}}} {}\n{name}_count{{{labels}}} {total}",
+            self.sum
+        );
     }
 }
 
@@ -159,14 +191,36 @@ fn family(out: &mut String, name: &str, kind: &str, help: &str) {
 
 /// The process' resident memory and CPU time, as client libraries expose them.
 fn process(out: &mut String) {
-    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return };
-    let pages: u64 = statm.split_whitespace().nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
-    family(out, "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.");
+    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else {
+        return;
+    };
+    let pages: u64 = statm
+        .split_whitespace()
+        .nth(1)
+        .and_then(|p| p.parse().ok())
+        .unwrap_or(0);
+    family(
+        out,
+        "process_resident_memory_bytes",
+        "gauge",
+        "Resident memory size in bytes.",
+    );
     let _ = writeln!(out, "process_resident_memory_bytes {}", pages * 4096);
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return };
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else {
+        return;
+    };
     let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 =
-        after.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
-    family(out, "process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.");
+    let ticks: u64 = after
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|t| t.parse::<u64>().ok())
+        .sum();
+    family(
+        out,
+        "process_cpu_seconds_total",
+        "counter",
+        "Total user and system CPU time spent in seconds.",
+    );
     let _ = writeln!(out, "process_cpu_seconds_total {}", ticks as f64 / 100.0);
 }

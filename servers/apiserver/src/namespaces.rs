@@ -14,19 +14,28 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 pub(crate) fn refuse_deletion(aim: &Aim<'_>) -> Result<(), Status> {
     let is_namespace = aim.served.group.is_empty() && aim.served.plural == "namespaces";
     if is_namespace && IMMORTAL.contains(&aim.name) {
-        return Err(Status::forbidden(aim.target(), "this namespace may not be deleted"));
+        return Err(Status::forbidden(
+            aim.target(),
+            "this namespace may not be deleted",
+        ));
     }
     Ok(())
 }
 
 /// Whether a namespace still waits for its content to go.
 pub(crate) fn has_content_finalizers(object: &Object) -> bool {
-    object.downcast_ref::<Namespace>().is_some_and(|n| !n.spec.finalizers.is_empty())
+    object
+        .downcast_ref::<Namespace>()
+        .is_some_and(|n| !n.spec.finalizers.is_empty())
 }
 
 /// For namespaces: `Some(None)` = remove, `Some(Some(None))` = leave, `Some(Some(Some(o)))` = write `o`. `None` for
 /// every other kind.
-pub(crate) fn decide(server: &Server, aim: &Aim<'_>, object: &Object) -> Option<Option<Option<Object>>> {
+pub(crate) fn decide(
+    server: &Server,
+    aim: &Aim<'_>,
+    object: &Object,
+) -> Option<Option<Option<Object>>> {
     let namespace = object.downcast_ref::<Namespace>()?;
     let _ = aim;
     if namespace.metadata.deletion_timestamp.is_none() {

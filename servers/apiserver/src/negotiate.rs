@@ -76,11 +76,21 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
         .filter_map(|text| {
             let mut parts = text.split(';').map(str::trim);
             let (kind, subtype) = parts.next()?.split_once('/')?;
-            let params: Vec<_> =
-                parts.filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim().trim_matches('"'))).collect();
-            let quality =
-                params.iter().find(|(k, _)| *k == "q").and_then(|(_, v)| v.parse().ok()).unwrap_or(1.0);
-            Some(Clause { kind, subtype, params, quality })
+            let params: Vec<_> = parts
+                .filter_map(|p| p.split_once('='))
+                .map(|(k, v)| (k.trim(), v.trim().trim_matches('"')))
+                .collect();
+            let quality = params
+                .iter()
+                .find(|(k, _)| *k == "q")
+                .and_then(|(_, v)| v.parse().ok())
+                .unwrap_or(1.0);
+            Some(Clause {
+                kind,
+                subtype,
+                params,
+                quality,
+            })
         })
         .collect();
     out.sort_by(|a, b| b.quality.total_cmp(&a.quality));
@@ -90,36 +100,73 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
 /// Chooses the answer's form. `transforms` tells whether Table and PartialObjectMetadata can be made of it, `protobuf`
 /// whether the kind has it. `Err` = 406.
 pub fn accept(headers: &HeaderMap, query: &Query, transforms: Transforms) -> Result<Accepted, ()> {
-    let header = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let header = headers
+        .get(ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let gzip = headers
         .get(ACCEPT_ENCODING)
         .and_then(|v| v.to_str().ok())
-        .is_some_and(|v| v.split(',').any(|e| e.split(';').next().is_some_and(|e| e.trim() == "gzip")));
-    let agent = headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        .is_some_and(|v| {
+            v.split(',')
+                .any(|e| e.split(';').next().is_some_and(|e| e.trim() == "gzip"))
+        });
+    let agent = headers
+        .get(http::header::USER_AGENT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let pretty = match query.get("pretty") {
         Some(value) => value != "false" && value != "0",
-        None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|p| agent.starts_with(p)),
+        None => ["curl", "Wget", "Mozilla/5.0"]
+            .iter()
+            .any(|p| agent.starts_with(p)),
     };
-    let list = if header.is_empty() { vec![] } else { clauses(header) };
+    let list = if header.is_empty() {
+        vec![]
+    } else {
+        clauses(header)
+    };
     if list.is_empty() {
-        return Ok(Accepted { media: Media::Json, shape: Shape::Plain, pretty, gzip });
+        return Ok(Accepted {
+            media: Media::Json,
+            shape: Shape::Plain,
+            pretty,
+            gzip,
+        });
     }
     for clause in &list {
-        let Some(media) = media_of(clause) else { continue };
+        let Some(media) = media_of(clause) else {
+            continue;
+        };
         if media == Media::Protobuf && transforms == Transforms::JsonOnly {
             continue;
         }
-        let Some(shape) = shape_of(clause, transforms) else { continue };
-        let explicit = clause.params.iter().any(|(k, v)| *k == "pretty" && *v == "1");
-        return Ok(Accepted { media, shape, pretty: pretty || explicit, gzip });
+        let Some(shape) = shape_of(clause, transforms) else {
+            continue;
+        };
+        let explicit = clause
+            .params
+            .iter()
+            .any(|(k, v)| *k == "pretty" && *v == "1");
+        return Ok(Accepted {
+            media,
+            shape,
+            pretty: pretty || explicit,
+            gzip,
+        });
     }
     Err(())
 }
 
 /// Whether the Accept header names any encoding there is.
 pub fn names_known_media(headers: &HeaderMap) -> bool {
-    let header = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    clauses(header).iter().any(|clause| media_of(clause).is_some())
+    let header = headers
+        .get(ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    clauses(header)
+        .iter()
+        .any(|clause| media_of(clause).is_some())
 }
 
 /// What may become of the answer.
@@ -143,8 +190,16 @@ fn media_of(clause: &Clause<'_>) -> Option<Media> {
 }
 
 fn shape_of(clause: &Clause<'_>, transforms: Transforms) -> Option<Shape> {
-    let get = |name: &str| clause.params.iter().find(|(k, _)| *k == name).map(|(_, v)| *v);
-    let Some(kind) = get("as") else { return Some(Shape::Plain) };
+    let get = |name: &str| {
+        clause
+            .params
+            .iter()
+            .find(|(k, _)| *k == name)
+            .map(|(_, v)| *v)
+    };
+    let Some(kind) = get("as") else {
+        return Some(Shape::Plain);
+    };
     if transforms == Transforms::None || get("g") != Some("meta.k8s.io") || get("v") != Some("v1") {
         return None;
     }
@@ -158,7 +213,10 @@ fn shape_of(clause: &Clause<'_>, transforms: Transforms) -> Option<Shape> {
 
 /// The encoding of a request's body. `Err` = 415 with the given type.
 pub fn body_media(headers: &HeaderMap) -> Result<Media, String> {
-    let header = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let header = headers
+        .get(CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     match header.split(';').next().unwrap_or_default().trim() {
         "" | "application/json" => Ok(Media::Json),
         "application/yaml" => Ok(Media::Yaml),
@@ -189,8 +247,16 @@ mod tests {
     fn protobuf_first() {
         let header = "application/vnd.kubernetes.protobuf,application/json";
         check(header, Transforms::All, Ok((Media::Protobuf, Shape::Plain)));
-        check(header, Transforms::JsonOnly, Ok((Media::Json, Shape::Plain)));
-        check("application/vnd.kubernetes.protobuf", Transforms::JsonOnly, Err(()));
+        check(
+            header,
+            Transforms::JsonOnly,
+            Ok((Media::Json, Shape::Plain)),
+        );
+        check(
+            "application/vnd.kubernetes.protobuf",
+            Transforms::JsonOnly,
+            Err(()),
+        );
         check("text/html", Transforms::All, Err(()));
         check("*/*", Transforms::All, Ok((Media::Json, Shape::Plain)));
     }

@@ -40,10 +40,18 @@ impl WriteOptions {
                 let text = format!(
                     "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
                 );
-                return Err(invalid_options("CreateOptions", "fieldValidation", "FieldValueNotSupported", &text));
+                return Err(invalid_options(
+                    "CreateOptions",
+                    "fieldValidation",
+                    "FieldValueNotSupported",
+                    &text,
+                ));
             }
         };
-        let manager = query.get("fieldManager").filter(|m| !m.is_empty()).unwrap_or(agent);
+        let manager = query
+            .get("fieldManager")
+            .filter(|m| !m.is_empty())
+            .unwrap_or(agent);
         Ok(WriteOptions {
             dry_run: dry_run(query.all("dryRun"))?,
             manager: manager.chars().take(128).collect(),
@@ -61,8 +69,14 @@ pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool,
             "All" => asked = true,
             "" => {}
             other => {
-                let text = format!("dryRun: Unsupported value: [{other:?}]: supported values: \"All\"");
-                return Err(invalid_options("CreateOptions", "dryRun", "FieldValueNotSupported", &text));
+                let text =
+                    format!("dryRun: Unsupported value: [{other:?}]: supported values: \"All\"");
+                return Err(invalid_options(
+                    "CreateOptions",
+                    "dryRun",
+                    "FieldValueNotSupported",
+                    &text,
+                ));
             }
         }
     }
@@ -71,9 +85,20 @@ pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool,
 
 /// 422 about the options themselves.
 pub(crate) fn invalid_options(kind: &str, field: &str, reason: &str, text: &str) -> Status {
-    let target = Target { group: "meta.k8s.io", resource: kind, name: "" };
-    let message = text.strip_prefix(field).map_or(text, |t| t.trim_start_matches(": ")).to_owned();
-    let cause = Cause { reason: reason.to_owned(), message, field: field.to_owned() };
+    let target = Target {
+        group: "meta.k8s.io",
+        resource: kind,
+        name: "",
+    };
+    let message = text
+        .strip_prefix(field)
+        .map_or(text, |t| t.trim_start_matches(": "))
+        .to_owned();
+    let cause = Cause {
+        reason: reason.to_owned(),
+        message,
+        field: field.to_owned(),
+    };
     Status::invalid(target, vec![cause], text)
 }
 
@@ -111,7 +136,9 @@ impl ListOptions {
             None => Ok(None),
             Some(v) => match v.parse::<i64>() {
                 Ok(n) => Ok(Some(n.max(0) as u64)),
-                Err(_) => Err(Status::bad_request(format!("strconv.ParseInt: parsing {v:?}: invalid syntax"))),
+                Err(_) => Err(Status::bad_request(format!(
+                    "strconv.ParseInt: parsing {v:?}: invalid syntax"
+                ))),
             },
         };
         let version_match = match query.get("resourceVersionMatch") {
@@ -122,7 +149,12 @@ impl ListOptions {
                 let text = format!(
                     "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
                 );
-                return Err(invalid_options("ListOptions", "resourceVersionMatch", "FieldValueNotSupported", &text));
+                return Err(invalid_options(
+                    "ListOptions",
+                    "resourceVersionMatch",
+                    "FieldValueNotSupported",
+                    &text,
+                ));
             }
         };
         let options = ListOptions {
@@ -143,32 +175,58 @@ impl ListOptions {
     fn check(&self, watching: bool, initial_said: bool) -> Result<(), Status> {
         let forbid = |field: &str, why: &str| {
             let text = format!("{field}: Forbidden: {why}");
-            Err(invalid_options("ListOptions", field, "FieldValueForbidden", &text))
+            Err(invalid_options(
+                "ListOptions",
+                field,
+                "FieldValueForbidden",
+                &text,
+            ))
         };
         let matched = self.version_match != Match::Unset;
         if watching && initial_said {
             if self.version_match == Match::Unset {
-                return forbid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+                return forbid(
+                    "resourceVersionMatch",
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                );
             }
             if self.version_match != Match::NotOlderThan {
-                return forbid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+                return forbid(
+                    "resourceVersionMatch",
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                );
             }
             return Ok(());
         }
         if !watching && initial_said {
-            return forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+            return forbid(
+                "sendInitialEvents",
+                "sendInitialEvents is forbidden for list",
+            );
         }
         if matched && watching {
-            return forbid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            return forbid(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
         }
         if matched && self.resource_version.is_empty() {
-            return forbid("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            return forbid(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            );
         }
         if matched && !self.continue_token.is_empty() {
-            return forbid("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
+            return forbid(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden when continue is provided",
+            );
         }
         if self.version_match == Match::Exact && self.resource_version == "0" {
-            return forbid("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            return forbid(
+                "resourceVersionMatch",
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            );
         }
         Ok(())
     }
@@ -217,8 +275,11 @@ impl DeleteOptions {
         if let Some(policy) = query.get("propagationPolicy").filter(|p| !p.is_empty()) {
             options.propagation = Some(Propagation::parse(policy)?);
         } else if let Some(orphan) = query.get("orphanDependents") {
-            options.propagation =
-                Some(if orphan == "true" { Propagation::Orphan } else { Propagation::Background });
+            options.propagation = Some(if orphan == "true" {
+                Propagation::Orphan
+            } else {
+                Propagation::Background
+            });
         }
         Ok(options)
     }
@@ -235,7 +296,12 @@ impl Propagation {
                 let text = format!(
                     "propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
                 );
-                Err(invalid_options("DeleteOptions", "propagationPolicy", "FieldValueNotSupported", &text))
+                Err(invalid_options(
+                    "DeleteOptions",
+                    "propagationPolicy",
+                    "FieldValueNotSupported",
+                    &text,
+                ))
             }
         }
     }

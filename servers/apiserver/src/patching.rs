@@ -9,8 +9,9 @@ use hyper::{Request, Response, header};
 
 use corten_api::Object;
 use corten_client::{Cause, Details, Status};
-use corten_core::Value;
+use corten_core::{Time, Value};
 use corten_patch::{Apply, PatchError, Schema};
+use parking_lot::Mutex;
 
 use crate::body::Answer;
 use crate::catalog::Served;
@@ -45,7 +46,8 @@ impl PatchKind {
             APPLY => Ok(PatchKind::Apply),
             STRATEGIC => Err(Status::unsupported_media(&[JSON, MERGE, APPLY], STRATEGIC)),
             _ => {
-                let mut status = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+                let mut status =
+                    Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
                 status.details = Some(Box::default());
                 Err(status)
             }
@@ -60,7 +62,11 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     let accepted = accepted(&call, served)?;
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let content_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let kind = PatchKind::of(content_type, served)?;
     let options = WriteOptions::parse(&call.query, call.agent())?;
     if kind == PatchKind::Apply && call.query.get("fieldManager").is_none_or(str::is_empty) {
@@ -77,6 +83,60 @@ pub(crate) async fn serve(
     answer_written(server, served, accepted, &call, written)
 }
 
+/// One patch, ready to be computed on whatever is stored.
+struct Patching<'a> {
+    served: &'a Served,
+    kind: PatchKind,
+    patch: Value,
+    options: &'a WriteOptions,
+    subresource: &'a str,
+    now: Time,
+    /// Warnings of the last computation.
+    problems: Mutex<Vec<String>>,
+}
+
+impl Patching<'_> {
+    /// The patched object in storage version.
+    fn compute(&self, old: &Object) -> Result<Object, Status> {
+        let shown = self.served.served_version(old)?;
+        let live = shown
+            .as_ref()
+            .unwrap_or(old)
+            .to_value()
+            .map_err(Status::internal)?;
+        let new = match (self.kind, self.served.msg) {
+            (PatchKind::Apply, _) => return self.apply(Some(&live)),
+            (PatchKind::Json, _) => corten_patch::json(live, &self.patch),
+            (PatchKind::Strategic, Some(msg)) => {
+                corten_patch::strategic(live, &self.patch, msg, &self.served.group_version_kind())
+            }
+            _ => corten_patch::merge(live, &self.patch),
+        };
+        self.rebuild(&new.map_err(refuse)?)
+    }
+
+    /// The applied object in storage version; `live` is none when there is no object yet.
+    fn apply(&self, live: Option<&Value>) -> Result<Object, Status> {
+        let applied = corten_patch::apply(&Apply {
+            live,
+            patch: &self.patch,
+            schema: self.served.msg.map_or(Schema::Free, Schema::Table),
+            manager: &self.options.manager,
+            subresource: self.subresource,
+            force: self.options.force,
+            now: &self.now,
+        });
+        self.rebuild(&applied.map_err(refuse)?)
+    }
+
+    fn rebuild(&self, value: &Value) -> Result<Object, Status> {
+        let (mut object, found) = decode::from_value(self.served, value, self.options.validation)?;
+        *self.problems.lock() = found;
+        self.served.default(&mut object);
+        self.served.to_storage(object)
+    }
+}
+
 /// Patches an object; an apply makes it when it is missing.
 pub(crate) async fn patch(
     server: &Server,
@@ -86,91 +146,74 @@ pub(crate) async fn patch(
     body: &Bytes,
     options: &WriteOptions,
 ) -> Result<Written, Status> {
-    let served = aim.served;
-    let patch = decode::patch(kind, body)?;
-    let now = server.now();
-    let schema = || served.msg.map_or(Schema::Free, Schema::Table);
-    let problems = parking_lot::Mutex::new(Vec::new());
-    let rebuild = |value: &Value| -> Result<Object, Status> {
-        let (mut object, found) = decode::from_value(served, value, options.validation)?;
-        *problems.lock() = found;
-        served.default(&mut object);
-        served.to_storage(object)
-    };
-    if kind == PatchKind::Apply && aim.subresource.is_empty() && server.store.get(&aim.key()).is_none() {
-        let applied = corten_patch::apply(&Apply {
-            live: None,
-            patch: &patch,
-            schema: schema(),
-            manager: &options.manager,
-            subresource: aim.subresource,
-            force: options.force,
-            now: &now,
-        })
-        .map_err(|e| refuse(aim, e))?;
-        let mut object = rebuild(&applied)?;
-        object.meta_mut().uid = "".into();
-        let mut options = options.clone();
-        options.manager.clear();
-        let mut written = write::create(server, user, aim, object, &options).await?;
-        written.warnings.extend(problems.into_inner());
-        return Ok(written);
-    }
-    let compute = |old: &Object| -> Result<Object, Status> {
-        let shown = served.from_storage(old)?;
-        let old = shown.as_ref().unwrap_or(old);
-        let live = old.to_value().map_err(Status::internal)?;
-        let new = match kind {
-            PatchKind::Json => corten_patch::json(live, &patch),
-            PatchKind::Merge => corten_patch::merge(live, &patch),
-            PatchKind::Strategic => match served.msg {
-                Some(msg) => corten_patch::strategic(live, &patch, msg, &served.group_version_kind()),
-                None => corten_patch::merge(live, &patch),
-            },
-            PatchKind::Apply => corten_patch::apply(&Apply {
-                live: Some(&live),
-                patch: &patch,
-                schema: schema(),
-                manager: &options.manager,
-                subresource: aim.subresource,
-                force: options.force,
-                now: &now,
-            }),
-        };
-        rebuild(&new.map_err(|e| refuse(aim, e))?)
+    let patching = Patching {
+        served: aim.served,
+        kind,
+        patch: decode::patch(kind, body)?,
+        options,
+        subresource: aim.subresource,
+        now: server.now(),
+        problems: Mutex::default(),
     };
     let mut ladder_options = options.clone();
     if kind == PatchKind::Apply {
-        // The apply itself has kept managedFields.
+        // The apply itself keeps managedFields.
         ladder_options.manager.clear();
     }
-    let mut written = write::update(server, user, aim, Change::Compute(&compute), &ladder_options).await?;
-    written.warnings.extend(problems.into_inner());
+    let missing = aim.subresource.is_empty() && server.store.get(&aim.key()).is_none();
+    let mut written = if kind == PatchKind::Apply && missing {
+        let mut object = patching.apply(None)?;
+        object.meta_mut().uid = "".into();
+        write::create(server, user, aim, object, &ladder_options).await?
+    } else {
+        let compute = |old: &Object| patching.compute(old);
+        write::update(
+            server,
+            user,
+            aim,
+            Change::Compute(&compute),
+            &ladder_options,
+        )
+        .await?
+    };
+    written.warnings.extend(patching.problems.into_inner());
     Ok(written)
 }
 
-fn refuse(aim: &Aim<'_>, error: PatchError) -> Status {
+fn refuse(error: PatchError) -> Status {
     match error {
         PatchError::Bad(text) => Status::bad_request(text),
         PatchError::Invalid(text) => Status::new(422, "Invalid", text),
         PatchError::Conflict(conflicts) => {
             let many = conflicts.len();
-            let texts: Vec<String> = conflicts.iter().map(|c| format!("{}: {}", c.message, c.field)).collect();
+            let texts: Vec<String> = conflicts
+                .iter()
+                .map(|c| format!("{}: {}", c.message, c.field))
+                .collect();
             let noun = if many == 1 { "conflict" } else { "conflicts" };
             let message = match texts.as_slice() {
                 [one] => format!("Apply failed with 1 {noun}: {one}"),
                 more => {
                     let lines: Vec<String> = more.iter().map(|t| format!("\n- {t}")).collect();
-                    format!("Apply failed with {many} {noun}: {}", lines.join("").trim_start_matches('\n'))
+                    format!(
+                        "Apply failed with {many} {noun}: {}",
+                        lines.join("").trim_start_matches('\n')
+                    )
                 }
             };
             let causes = conflicts
                 .into_iter()
-                .map(|c| Cause { reason: "FieldManagerConflict".into(), message: c.message, field: c.field })
+                .map(|c| Cause {
+                    reason: "FieldManagerConflict".into(),
+                    message: c.message,
+                    field: c.field,
+                })
                 .collect();
             let mut status = Status::new(409, "Conflict", message);
-            let _ = aim;
-            status.details = Some(Box::new(Details { causes, ..Details::default() }));
+            status.details = Some(Box::new(Details {
+                causes,
+                ..Details::default()
+            }));
             status
         }
     }

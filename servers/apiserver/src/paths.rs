@@ -24,7 +24,11 @@ pub(crate) async fn serve(
     let path = call.info.path.clone();
     let method = request.method();
     if method != Method::GET && method != Method::HEAD {
-        return if known(&path) { Err(Status::method_not_allowed()) } else { Ok(page_not_found()) };
+        return if known(&path) {
+            Err(Status::method_not_allowed())
+        } else {
+            Ok(page_not_found())
+        };
     }
     let trimmed = path.trim_end_matches('/');
     match trimmed {
@@ -34,7 +38,11 @@ pub(crate) async fn serve(
         "" => Ok(json(&json!({"paths": root_paths(server)}))),
         "/openid/v1/jwks" => {
             let body = server.token_keys.key_set().to_string();
-            Ok(respond(StatusCode::OK, "application/jwk-set+json", body.into()))
+            Ok(respond(
+                StatusCode::OK,
+                "application/jwk-set+json",
+                body.into(),
+            ))
         }
         "/.well-known/openid-configuration" => Ok(json(&issuer(server))),
         _ if trimmed.starts_with("/openapi") => openapi::serve(server, &call),
@@ -46,7 +54,11 @@ pub(crate) async fn serve(
 }
 
 fn known(path: &str) -> bool {
-    ["/healthz", "/livez", "/readyz", "/version", "/metrics", "/api", "/openapi"].iter().any(|p| path.starts_with(p))
+    [
+        "/healthz", "/livez", "/readyz", "/version", "/metrics", "/api", "/openapi",
+    ]
+    .iter()
+    .any(|p| path.starts_with(p))
 }
 
 fn version() -> serde_json::Value {
@@ -77,8 +89,14 @@ fn checks(server: &Server, endpoint: &str) -> Vec<(&'static str, bool)> {
         ("ping", true),
         ("log", true),
         ("etcd", server.store_is_open()),
-        ("poststarthook/rbac/bootstrap-roles", server.is_bootstrapped()),
-        ("poststarthook/start-system-namespaces-controller", server.is_bootstrapped()),
+        (
+            "poststarthook/rbac/bootstrap-roles",
+            server.is_bootstrapped(),
+        ),
+        (
+            "poststarthook/start-system-namespaces-controller",
+            server.is_bootstrapped(),
+        ),
     ];
     if endpoint == "/readyz" {
         list.push(("shutdown", !server.is_stopping()));
@@ -120,8 +138,12 @@ fn health(server: &Server, call: &Call, endpoint: &str) -> Response<Answer> {
 /// `/livez/ping` and so on.
 fn check(server: &Server, path: &str) -> Result<Response<Answer>, Status> {
     for endpoint in ["/healthz", "/livez", "/readyz"] {
-        if let Some(name) = path.strip_prefix(endpoint).and_then(|rest| rest.strip_prefix('/'))
-            && let Some((_, well)) = checks(server, endpoint).into_iter().find(|(check, _)| *check == name)
+        if let Some(name) = path
+            .strip_prefix(endpoint)
+            .and_then(|rest| rest.strip_prefix('/'))
+            && let Some((_, well)) = checks(server, endpoint)
+                .into_iter()
+                .find(|(check, _)| *check == name)
         {
             const PLAIN: &str = "text/plain; charset=utf-8";
             return Ok(match well {
@@ -138,11 +160,20 @@ fn check(server: &Server, path: &str) -> Result<Response<Answer>, Status> {
 
 fn metrics(server: &Server) -> Response<Answer> {
     let text = server.metrics.text(&server.object_counts());
-    respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into())
+    respond(
+        StatusCode::OK,
+        "text/plain; version=0.0.4; charset=utf-8",
+        text.into(),
+    )
 }
 
 fn root_paths(server: &Server) -> Vec<String> {
-    let mut paths: Vec<String> = vec!["/.well-known/openid-configuration".into(), "/api".into(), "/api/v1".into(), "/apis".into()];
+    let mut paths: Vec<String> = vec![
+        "/.well-known/openid-configuration".into(),
+        "/api".into(),
+        "/api/v1".into(),
+        "/apis".into(),
+    ];
     for (group, versions) in server.catalog().group_versions() {
         if group.is_empty() {
             continue;
@@ -152,9 +183,22 @@ fn root_paths(server: &Server) -> Vec<String> {
     }
     for endpoint in ["/healthz", "/livez", "/readyz"] {
         paths.push(endpoint.into());
-        paths.extend(checks(server, endpoint).iter().map(|(name, _)| format!("{endpoint}/{name}")));
+        paths.extend(
+            checks(server, endpoint)
+                .iter()
+                .map(|(name, _)| format!("{endpoint}/{name}")),
+        );
     }
-    paths.extend(["/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/version"].map(str::to_owned));
+    paths.extend(
+        [
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/version",
+        ]
+        .map(str::to_owned),
+    );
     paths.sort();
     paths
 }

@@ -33,13 +33,19 @@ pub(crate) async fn rewrite(
     change: impl Fn(&mut Object) -> Result<(), Status>,
 ) -> Result<Arc<Object>, Status> {
     for _ in 0..RETRIES_MAX {
-        let entry = server.store.get(&aim.key()).ok_or_else(|| Status::not_found(aim.target()))?;
+        let entry = server
+            .store
+            .get(&aim.key())
+            .ok_or_else(|| Status::not_found(aim.target()))?;
         let mut object = (*typed::object(&entry)?).clone();
         change(&mut object)?;
-        let put = commit::put(aim.served, aim.key(), object)?.when(Precondition::ModRevision(entry.mod_revision()));
+        let put = commit::put(aim.served, aim.key(), object)?
+            .when(Precondition::ModRevision(entry.mod_revision()));
         match commit::commit(server, Transaction::put(put)).await? {
             Committing::Done(committed) => {
-                let entry = committed.entry().ok_or_else(|| Status::internal("the commit wrote nothing"))?;
+                let entry = committed
+                    .entry()
+                    .ok_or_else(|| Status::internal("the commit wrote nothing"))?;
                 return typed::object(entry);
             }
             Committing::Lost(_) => {}
@@ -49,15 +55,26 @@ pub(crate) async fn rewrite(
 }
 
 fn pods_of(server: &Server) -> Result<Arc<Served>, Status> {
-    server.catalog().find("", "v1", "pods").cloned().ok_or_else(|| Status::internal("pods are not served"))
+    server
+        .catalog()
+        .find("", "v1", "pods")
+        .cloned()
+        .ok_or_else(|| Status::internal("pods are not served"))
 }
 
 /// 201 with a plain success.
 fn created(call: &Call) -> Response<Answer> {
     let media = negotiate::accept(&call.headers, &call.query, negotiate::Transforms::None)
         .map_or(negotiate::Media::Json, |a| a.media);
-    let status = Status { code: 201, ..Status::new(201, "", "") };
-    http::respond(StatusCode::CREATED, media.content_type(), encode::status(&status, media).into())
+    let status = Status {
+        code: 201,
+        ..Status::new(201, "", "")
+    };
+    http::respond(
+        StatusCode::CREATED,
+        media.content_type(),
+        encode::status(&status, media).into(),
+    )
 }
 
 /// `pods/binding` and `bindings`: assigns a pod to a node.
@@ -70,11 +87,29 @@ pub(crate) async fn bind(
     let options = WriteOptions::parse(&call.query, call.agent())?;
     let media = body_media(request.headers())?;
     let body = http::read_body(request).await?;
-    let gvk = Gvk { group: "", version: "v1", kind: "Binding" };
+    let gvk = Gvk {
+        group: "",
+        version: "v1",
+        kind: "Binding",
+    };
     let (object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
-    let binding = object.downcast_ref::<Binding>().cloned().unwrap_or_default();
-    let name = if call.info.name.is_empty() { binding.metadata.name.to_string() } else { call.info.name.clone() };
-    assign(server, &call.info.namespace, &name, &binding, options.dry_run).await?;
+    let binding = object
+        .downcast_ref::<Binding>()
+        .cloned()
+        .unwrap_or_default();
+    let name = if call.info.name.is_empty() {
+        binding.metadata.name.to_string()
+    } else {
+        call.info.name.clone()
+    };
+    assign(
+        server,
+        &call.info.namespace,
+        &name,
+        &binding,
+        options.dry_run,
+    )
+    .await?;
     Ok(created(&call))
 }
 
@@ -87,37 +122,27 @@ pub(crate) async fn assign(
     dry_run: bool,
 ) -> Result<(), Status> {
     let served = pods_of(server)?;
-    let aim = Aim { served: &served, namespace, name, subresource: "binding" };
-    let binding_target = Target { group: "", resource: "pods/binding", name };
+    let aim = Aim {
+        served: &served,
+        namespace,
+        name,
+        subresource: "binding",
+    };
+    let binding_target = Target {
+        group: "",
+        resource: "pods/binding",
+        name,
+    };
     if !matches!(binding.target.kind.as_str(), "" | "Node") || binding.target.name.is_empty() {
-        let cause = Cause {
-            reason: "FieldValueRequired".into(),
-            message: "Required value".into(),
-            field: "target.name".into(),
-        };
-        let kind = Target { group: "", resource: "Binding", name };
-        return Err(Status::invalid(kind, vec![cause], "target.name: Required value"));
+        return Err(Status::new(500, "", "target.name: Required value"));
     }
     let now = server.now();
     let change = |object: &mut Object| -> Result<(), Status> {
-        let pod = object.downcast_mut::<Pod>().ok_or_else(|| Status::internal("the stored pod is no pod"))?;
-        if !binding.metadata.uid.is_empty() && binding.metadata.uid != pod.metadata.uid {
-            let why = format!(
-                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
-                binding.metadata.uid, pod.metadata.uid
-            );
+        let pod = object
+            .downcast_mut::<Pod>()
+            .ok_or_else(|| Status::internal("the stored pod is no pod"))?;
+        if let Some(why) = unassignable(pod, binding) {
             return Err(Status::conflict(binding_target, &why));
-        }
-        if pod.metadata.deletion_timestamp.is_some() {
-            let why = format!("pod {name} is being deleted, cannot be assigned to a host");
-            return Err(Status::conflict(binding_target, &why));
-        }
-        if !pod.spec.node_name.is_empty() {
-            let why = format!("pod {name} is already assigned to node {:?}", pod.spec.node_name.as_str());
-            return Err(Status::conflict(binding_target, &why));
-        }
-        if !pod.spec.scheduling_gates.is_empty() {
-            return Err(Status::conflict(binding_target, &format!("pod {name} has non-empty .spec.schedulingGates")));
         }
         pod.spec.node_name = binding.target.name.clone();
         pod.status.nominated_node_name = "".into();
@@ -129,16 +154,44 @@ pub(crate) async fn assign(
             type_: "PodScheduled".into(),
             status: "True".into(),
             last_transition_time: now,
-            observed_generation: pod.metadata.generation,
             ..PodCondition::default()
         });
         Ok(())
     };
     if dry_run {
-        let entry = server.store.get(&aim.key()).ok_or_else(|| Status::not_found(aim.target()))?;
+        let entry = server
+            .store
+            .get(&aim.key())
+            .ok_or_else(|| Status::not_found(aim.target()))?;
         return change(&mut (*typed::object(&entry)?).clone());
     }
     rewrite(server, &aim, change).await.map(|_| ())
+}
+
+/// Why a pod cannot be assigned to a node.
+fn unassignable(pod: &Pod, binding: &Binding) -> Option<String> {
+    let meta = &pod.metadata;
+    if !binding.metadata.uid.is_empty() && binding.metadata.uid != meta.uid {
+        return Some(format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            binding.metadata.uid, meta.uid
+        ));
+    }
+    if meta.deletion_timestamp.is_some() {
+        return Some(format!(
+            "pod {} is being deleted, cannot be assigned to a host",
+            meta.name
+        ));
+    }
+    if !pod.spec.node_name.is_empty() {
+        return Some(format!(
+            "pod {} is already assigned to node {:?}",
+            meta.name,
+            pod.spec.node_name.as_str()
+        ));
+    }
+    let gated = !pod.spec.scheduling_gates.is_empty();
+    gated.then(|| format!("pod {} has non-empty .spec.schedulingGates", meta.name))
 }
 
 /// `pods/eviction`: deletes a pod if its disruption budgets allow.
@@ -150,23 +203,47 @@ pub(crate) async fn evict(
 ) -> Result<Response<Answer>, Status> {
     let media = body_media(request.headers())?;
     let body = http::read_body(request).await?;
-    let gvk = Gvk { group: "policy", version: "v1", kind: "Eviction" };
+    let gvk = Gvk {
+        group: "policy",
+        version: "v1",
+        kind: "Eviction",
+    };
     let (object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
-    let eviction = object.downcast_ref::<Eviction>().cloned().unwrap_or_default();
+    let eviction = object
+        .downcast_ref::<Eviction>()
+        .cloned()
+        .unwrap_or_default();
     if !eviction.metadata.name.is_empty() && eviction.metadata.name != call.info.name {
-        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+        return Err(Status::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
     }
     let asked = eviction.delete_options.as_deref();
     let mut options = DeleteOptions::default();
     if let Some(asked) = asked {
         options.dry_run = crate::options::dry_run(asked.dry_run.iter().map(|d| d.as_str()))?;
         options.grace_seconds = asked.grace_period_seconds;
-        options.uid = asked.preconditions.as_ref().and_then(|p| p.uid.as_ref()).map(|u| u.to_string());
-        options.resource_version =
-            asked.preconditions.as_ref().and_then(|p| p.resource_version.as_ref()).map(|v| v.to_string());
+        options.uid = asked
+            .preconditions
+            .as_ref()
+            .and_then(|p| p.uid.as_ref())
+            .map(|u| u.to_string());
+        options.resource_version = asked
+            .preconditions
+            .as_ref()
+            .and_then(|p| p.resource_version.as_ref())
+            .map(|v| v.to_string());
     }
     options.dry_run |= crate::options::dry_run(call.query.all("dryRun"))?;
-    evict_pod(server, served, &call.user, &call.info.namespace, &call.info.name, &options).await?;
+    evict_pod(
+        server,
+        served,
+        &call.user,
+        &call.info.namespace,
+        &call.info.name,
+        &options,
+    )
+    .await?;
     Ok(created(&call))
 }
 
@@ -179,20 +256,31 @@ pub(crate) async fn evict_pod(
     name: &str,
     options: &DeleteOptions,
 ) -> Result<(), Status> {
-    let aim = Aim { served, namespace, name, subresource: "" };
+    let aim = Aim {
+        served,
+        namespace,
+        name,
+        subresource: "",
+    };
     let entry = read::get(server, served, namespace, name, "").await?;
     let object = typed::object(&entry)?;
-    let pod = object.downcast_ref::<Pod>().ok_or_else(|| Status::internal("the stored pod is no pod"))?;
+    let pod = object
+        .downcast_ref::<Pod>()
+        .ok_or_else(|| Status::internal("the stored pod is no pod"))?;
     if needs_budget(pod) {
         charge_budget(server, pod, options.dry_run).await?;
     }
-    delete::delete(server, user, &aim, options).await.map(|_| ())
+    delete::delete(server, user, &aim, options)
+        .await
+        .map(|_| ())
 }
 
 /// Pods that are over, pending or on their way out disrupt nothing.
 fn needs_budget(pod: &Pod) -> bool {
-    !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed" | "Pending")
-        && pod.metadata.deletion_timestamp.is_none()
+    !matches!(
+        pod.status.phase.as_str(),
+        "Succeeded" | "Failed" | "Pending"
+    ) && pod.metadata.deletion_timestamp.is_none()
 }
 
 async fn charge_budget(server: &Server, pod: &Pod, dry_run: bool) -> Result<(), Status> {
@@ -209,7 +297,9 @@ async fn charge_budget(server: &Server, pod: &Pod, dry_run: bool) -> Result<(), 
     let [name] = matching.as_slice() else {
         return match matching.len() {
             0 => Ok(()),
-            _ => Err(Status::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+            _ => Err(Status::internal(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            )),
         };
     };
     let served = server
@@ -235,13 +325,23 @@ async fn charge_budget(server: &Server, pod: &Pod, dry_run: bool) -> Result<(), 
                 "The disruption budget {name} needs {} healthy pods and has {} currently",
                 budget.status.desired_healthy, budget.status.current_healthy
             );
-            return Err(refuse_eviction(name, "Cannot evict pod as it would violate the pod's disruption budget.", &why, 0));
+            return Err(refuse_eviction(
+                name,
+                "Cannot evict pod as it would violate the pod's disruption budget.",
+                &why,
+                0,
+            ));
         }
         budget.status.disruptions_allowed -= 1;
         budget.status.disrupted_pods.insert(pod_name.clone(), now);
         Ok(())
     };
-    let aim = Aim { served: &served, namespace, name, subresource: "status" };
+    let aim = Aim {
+        served: &served,
+        namespace,
+        name,
+        subresource: "status",
+    };
     if dry_run {
         let entry = read::get(server, &served, namespace, name, "").await?;
         return charge(&mut (*typed::object(&entry)?).clone());
@@ -252,7 +352,11 @@ async fn charge_budget(server: &Server, pod: &Pod, dry_run: bool) -> Result<(), 
 fn refuse_eviction(_budget: &str, message: &str, cause: &str, retry_after_seconds: i32) -> Status {
     let mut status = Status::too_many_requests(message, retry_after_seconds);
     status.details = Some(Box::new(Details {
-        causes: vec![Cause { reason: "DisruptionBudget".into(), message: cause.to_owned(), field: String::new() }],
+        causes: vec![Cause {
+            reason: "DisruptionBudget".into(),
+            message: cause.to_owned(),
+            field: String::new(),
+        }],
         retry_after_seconds,
         ..Details::default()
     }));
@@ -272,15 +376,30 @@ pub(crate) async fn stream(
     let info = &call.info;
     let entry = read::get(server, served, &info.namespace, &info.name, "").await?;
     let object = typed::object(&entry)?;
-    let pod = object.downcast_ref::<Pod>().ok_or_else(|| Status::internal("the stored pod is no pod"))?;
+    let pod = object
+        .downcast_ref::<Pod>()
+        .ok_or_else(|| Status::internal("the stored pod is no pod"))?;
     if pod.spec.node_name.is_empty() {
         if info.subresource == "log" {
             container(pod, call.query.get("container").unwrap_or_default())?;
-            return Ok(http::respond(StatusCode::NO_CONTENT, "text/plain", Answer::empty()));
+            let mut nothing = Response::new(Answer::empty());
+            *nothing.status_mut() = StatusCode::NO_CONTENT;
+            return Ok(nothing);
         }
-        return Err(Status::bad_request(format!("pod {} does not have a host assigned", pod.metadata.name)));
+        return Err(Status::bad_request(format!(
+            "pod {} does not have a host assigned",
+            pod.metadata.name
+        )));
     }
-    let place = kubelet(server, &pod.spec.node_name)?;
+    // Upstream words a missing node as a missing pod.
+    let place = kubelet(server, &pod.spec.node_name).map_err(|status| match status.code {
+        404 => Status::not_found(Target {
+            group: "",
+            resource: "pods",
+            name: &pod.spec.node_name,
+        }),
+        _ => status,
+    })?;
     let path = kubelet_path(pod, &call)?;
     connect::forward(&server.connector, &place, &path, request).await
 }
@@ -289,7 +408,11 @@ pub(crate) async fn stream(
 pub(crate) fn kubelet(server: &Server, node: &str) -> Result<Place, Status> {
     let view = server.typed.view();
     let object = view.snapshot.get::<Node>("", node).ok_or_else(|| {
-        Status::not_found(Target { group: "", resource: "nodes", name: node })
+        Status::not_found(Target {
+            group: "",
+            resource: "nodes",
+            name: node,
+        })
     })?;
     let preferred = ["InternalIP", "ExternalIP", "Hostname"];
     let address = preferred
@@ -299,7 +422,11 @@ pub(crate) fn kubelet(server: &Server, node: &str) -> Result<Place, Status> {
         .unwrap_or_else(|| node.to_owned());
     let port = object.status.daemon_endpoints.kubelet_endpoint.port;
     let port = if port == 0 { 10250 } else { port as u16 };
-    Ok(Place::Kubelet { node: node.to_owned(), host: address, port })
+    Ok(Place::Kubelet {
+        node: node.to_owned(),
+        host: address,
+        port,
+    })
 }
 
 fn kubelet_path(pod: &Pod, call: &Call) -> Result<String, Status> {
@@ -311,26 +438,53 @@ fn kubelet_path(pod: &Pod, call: &Call) -> Result<String, Status> {
         for port in query.all("ports").chain(query.all("port")) {
             parameters.push(("port".into(), port.into()));
         }
-        return Ok(with_query(format!("/portForward/{namespace}/{name}"), &parameters));
+        return Ok(with_query(
+            format!("/portForward/{namespace}/{name}"),
+            &parameters,
+        ));
     }
     let container = container(pod, query.get("container").unwrap_or_default())?;
     if verb == "log" {
-        for key in ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"] {
+        for key in [
+            "follow",
+            "previous",
+            "sinceSeconds",
+            "sinceTime",
+            "timestamps",
+            "tailLines",
+            "limitBytes",
+            "stream",
+        ] {
             if let Some(value) = query.get(key) {
                 parameters.push((key.into(), value.into()));
             }
         }
-        return Ok(with_query(format!("/containerLogs/{namespace}/{name}/{container}"), &parameters));
+        return Ok(with_query(
+            format!("/containerLogs/{namespace}/{name}/{container}"),
+            &parameters,
+        ));
     }
-    for (key, sent) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+    for (key, sent) in [
+        ("stdin", "input"),
+        ("stdout", "output"),
+        ("stderr", "error"),
+        ("tty", "tty"),
+    ] {
         if query.truthy(key) {
             parameters.push((sent.into(), "1".into()));
         }
     }
     if verb == "exec" {
-        parameters.extend(query.all("command").map(|c| ("command".to_owned(), c.to_owned())));
+        parameters.extend(
+            query
+                .all("command")
+                .map(|c| ("command".to_owned(), c.to_owned())),
+        );
     }
-    Ok(with_query(format!("/{verb}/{namespace}/{name}/{container}"), &parameters))
+    Ok(with_query(
+        format!("/{verb}/{namespace}/{name}/{container}"),
+        &parameters,
+    ))
 }
 
 /// The container asked for, or the only one.
@@ -342,19 +496,35 @@ fn container(pod: &Pod, asked: &str) -> Result<String, Status> {
         if let [only] = all.as_slice() {
             return Ok((*only).to_owned());
         }
-        let mut text = format!("a container name must be specified for pod {name}, choose one of: [{}]", all.join(" "));
-        let inits: Vec<&str> = spec.init_containers.iter().map(|c| c.name.as_str()).collect();
+        let mut text = format!(
+            "a container name must be specified for pod {name}, choose one of: [{}]",
+            all.join(" ")
+        );
+        let inits: Vec<&str> = spec
+            .init_containers
+            .iter()
+            .map(|c| c.name.as_str())
+            .collect();
         if !inits.is_empty() {
-            text.push_str(&format!(" or one of the init containers: [{}]", inits.join(" ")));
+            text.push_str(&format!(
+                " or one of the init containers: [{}]",
+                inits.join(" ")
+            ));
         }
         return Err(Status::bad_request(text));
     }
     all.extend(spec.init_containers.iter().map(|c| c.name.as_str()));
-    all.extend(spec.ephemeral_containers.iter().map(|c| c.ephemeral_container_common.name.as_str()));
+    all.extend(
+        spec.ephemeral_containers
+            .iter()
+            .map(|c| c.ephemeral_container_common.name.as_str()),
+    );
     if all.contains(&asked) {
         return Ok(asked.to_owned());
     }
-    Err(Status::bad_request(format!("container {asked} is not valid for pod {name}")))
+    Err(Status::bad_request(format!(
+        "container {asked} is not valid for pod {name}"
+    )))
 }
 
 fn with_query(path: String, parameters: &[(String, String)]) -> String {
@@ -365,7 +535,9 @@ fn with_query(path: String, parameters: &[(String, String)]) -> String {
         out.push('=');
         for byte in value.bytes() {
             match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    out.push(char::from(byte))
+                }
                 other => out.push_str(&format!("%{other:02X}")),
             }
         }
@@ -390,7 +562,11 @@ async fn proxy(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     let (scheme, name, port) = split_proxy_name(&call.info.name);
-    let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
+    let query = request
+        .uri()
+        .query()
+        .map(|q| format!("?{q}"))
+        .unwrap_or_default();
     let path = format!("/{}{query}", call.info.rest);
     let place = match served.plural.as_str() {
         "nodes" => kubelet(server, name)?,
@@ -401,7 +577,11 @@ async fn proxy(
 }
 
 fn encryption(scheme: &str) -> Encryption {
-    if scheme == "https" { Encryption::Tls } else { Encryption::Plain }
+    if scheme == "https" {
+        Encryption::Tls
+    } else {
+        Encryption::Plain
+    }
 }
 
 async fn pod_place(
@@ -414,7 +594,9 @@ async fn pod_place(
 ) -> Result<Place, Status> {
     let entry = read::get(server, served, &call.info.namespace, name, "").await?;
     let object = typed::object(&entry)?;
-    let pod = object.downcast_ref::<Pod>().ok_or_else(|| Status::internal("the stored pod is no pod"))?;
+    let pod = object
+        .downcast_ref::<Pod>()
+        .ok_or_else(|| Status::internal("the stored pod is no pod"))?;
     let number = match port.parse::<u16>() {
         Ok(number) => number,
         Err(_) => pod
@@ -429,10 +611,20 @@ async fn pod_place(
     if pod.status.pod_ip.is_empty() {
         return Err(Status::bad_request("address not allowed"));
     }
-    Ok(Place::Address { host: pod.status.pod_ip.to_string(), port: number, tls: encryption(scheme) })
+    Ok(Place::Address {
+        host: pod.status.pod_ip.to_string(),
+        port: number,
+        tls: encryption(scheme),
+    })
 }
 
-fn service_place(server: &Server, call: &Call, name: &str, port: &str, scheme: &str) -> Result<Place, Status> {
+fn service_place(
+    server: &Server,
+    call: &Call,
+    name: &str,
+    port: &str,
+    scheme: &str,
+) -> Result<Place, Status> {
     use corten_api::core::v1::Service;
     use corten_api::discovery::v1::EndpointSlice;
     let view = server.typed.view();
@@ -440,26 +632,55 @@ fn service_place(server: &Server, call: &Call, name: &str, port: &str, scheme: &
     let service = view
         .snapshot
         .get::<Service>(namespace, name)
-        .ok_or_else(|| Status::not_found(Target { group: "", resource: "services", name }))?;
+        .ok_or_else(|| {
+            Status::not_found(Target {
+                group: "",
+                resource: "services",
+                name,
+            })
+        })?;
     let wanted = service.spec.ports.iter().find(|p| {
-        (port.is_empty() && service.spec.ports.len() == 1) || p.name == port || p.port.to_string() == port
+        (port.is_empty() && service.spec.ports.len() == 1)
+            || p.name == port
+            || p.port.to_string() == port
     });
-    let none = || Status::unavailable(format!("no endpoints available for service {:?}", call.info.name));
+    let none = || {
+        Status::unavailable(format!(
+            "no endpoints available for service {:?}",
+            call.info.name
+        ))
+    };
     let wanted = wanted.ok_or_else(none)?;
     let mut places = Vec::new();
     for slice in view.snapshot.list_in::<EndpointSlice>(namespace) {
         if slice.metadata.label("kubernetes.io/service-name") != name {
             continue;
         }
-        let Some(number) = slice.ports.iter().find(|p| p.name.as_deref().unwrap_or_default() == wanted.name.as_str()).and_then(|p| p.port) else {
+        let Some(number) = slice
+            .ports
+            .iter()
+            .find(|p| p.name.as_deref().unwrap_or_default() == wanted.name.as_str())
+            .and_then(|p| p.port)
+        else {
             continue;
         };
-        let ready = slice.endpoints.iter().filter(|e| e.conditions.ready != Some(false));
-        places.extend(ready.filter_map(|e| e.addresses.first()).map(|a| (a.to_string(), number as u16)));
+        let ready = slice
+            .endpoints
+            .iter()
+            .filter(|e| e.conditions.ready != Some(false));
+        places.extend(
+            ready
+                .filter_map(|e| e.addresses.first())
+                .map(|a| (a.to_string(), number as u16)),
+        );
     }
     if places.is_empty() {
         return Err(none());
     }
     let (host, port) = places.swap_remove((server.random() % places.len() as u64) as usize);
-    Ok(Place::Address { host, port, tls: encryption(scheme) })
+    Ok(Place::Address {
+        host,
+        port,
+        tls: encryption(scheme),
+    })
 }

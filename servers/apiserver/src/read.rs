@@ -44,12 +44,19 @@ pub(crate) async fn get(
     resource_version: &str,
 ) -> Result<Arc<Entry>, Status> {
     if !matches!(resource_version, "" | "0") {
-        let options = ListOptions { resource_version: resource_version.to_owned(), ..ListOptions::default() };
+        let options = ListOptions {
+            resource_version: resource_version.to_owned(),
+            ..ListOptions::default()
+        };
         wait_fresh(server, Revision(options.revision()?)).await?;
     }
     let key = Key::new(&served.storage, namespace, name);
     server.store.get(&key).ok_or_else(|| {
-        Status::not_found(Target { group: &served.group, resource: &served.plural, name })
+        Status::not_found(Target {
+            group: &served.group,
+            resource: &served.plural,
+            name,
+        })
     })
 }
 
@@ -75,8 +82,12 @@ pub(crate) async fn list(
         }
         entries.push(entry.clone());
     }
-    let mut listed =
-        Listed { entries, revision: snapshot.revision(), continue_token: String::new(), remaining: None };
+    let mut listed = Listed {
+        entries,
+        revision: snapshot.revision(),
+        continue_token: String::new(),
+        remaining: None,
+    };
     if more && let Some(last) = listed.entries.last() {
         let start = format!("{}\0", last.key().tail());
         listed.continue_token = token(snapshot.revision().0 as i64, &start);
@@ -88,7 +99,11 @@ pub(crate) async fn list(
 }
 
 fn token(revision: i64, start: &str) -> String {
-    let token = ContinueToken { v: TOKEN_VERSION.into(), rv: revision, start: start.to_owned() };
+    let token = ContinueToken {
+        v: TOKEN_VERSION.into(),
+        rv: revision,
+        start: start.to_owned(),
+    };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is plain data"))
 }
 
@@ -106,7 +121,11 @@ async fn place(
     let current = || server.store.snapshot(&served.storage);
     if revision == Revision::NONE {
         // Any version will do: upstream answers the whole list from its cache then.
-        let limit = if options.resource_version == "0" { 0 } else { options.limit };
+        let limit = if options.resource_version == "0" {
+            0
+        } else {
+            options.limit
+        };
         return Ok((current(), None, limit));
     }
     let exact = options.version_match == Match::Exact
@@ -115,11 +134,13 @@ async fn place(
     if !exact {
         return Ok((current(), None, options.limit));
     }
-    let snapshot =
-        server.store.snapshot_at(&served.storage, revision).map_err(|error| match error {
-            RevisionError::Compacted(_) => {
-                Status::expired("The provided resource version is too old to display a consistent list result.")
-            }
+    let snapshot = server
+        .store
+        .snapshot_at(&served.storage, revision)
+        .map_err(|error| match error {
+            RevisionError::Compacted(_) => Status::expired(
+                "The provided resource version is too old to display a consistent list result.",
+            ),
             RevisionError::Future { current, .. } => too_new(revision, current),
         })?;
     Ok((snapshot, None, options.limit))
@@ -130,24 +151,41 @@ fn resume(
     served: &Served,
     options: &ListOptions,
 ) -> Result<(Snapshot, Option<String>, usize), Status> {
-    let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bad = |why: &str| {
+        Status::bad_request(format!(
+            "invalid continue token: continue key is not valid: {why}"
+        ))
+    };
     let bytes = URL_SAFE_NO_PAD
         .decode(options.continue_token.trim_end_matches('='))
         .map_err(|e| bad(&e.to_string()))?;
-    let token: ContinueToken = serde_json::from_slice(&bytes).map_err(|e| bad(&go_syntax(&bytes, &e)))?;
+    let token: ContinueToken =
+        serde_json::from_slice(&bytes).map_err(|e| bad(&go_syntax(&bytes, &e)))?;
     if token.v != TOKEN_VERSION {
-        return Err(bad(&format!("server does not recognize this encoded version {:?}", token.v)));
+        return Err(bad(&format!(
+            "server does not recognize this encoded version {:?}",
+            token.v
+        )));
     }
     if token.start.is_empty() || token.rv == 0 {
         return Err(bad("incorrect encoded start resourceVersion"));
     }
     if !matches!(options.resource_version.as_str(), "" | "0") {
-        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        return Err(Status::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
     }
     if token.rv < 0 {
-        return Ok((server.store.snapshot(&served.storage), Some(token.start), options.limit));
+        return Ok((
+            server.store.snapshot(&served.storage),
+            Some(token.start),
+            options.limit,
+        ));
     }
-    match server.store.snapshot_at(&served.storage, Revision(token.rv as u64)) {
+    match server
+        .store
+        .snapshot_at(&served.storage, Revision(token.rv as u64))
+    {
         Ok(snapshot) => Ok((snapshot, Some(token.start), options.limit)),
         Err(_) => Err(expired_token(&token.start)),
     }
@@ -157,7 +195,10 @@ fn resume(
 fn go_syntax(bytes: &[u8], error: &serde_json::Error) -> String {
     match bytes.first() {
         Some(first) if *first != b'{' => {
-            format!("invalid character {:?} looking for beginning of value", char::from(*first))
+            format!(
+                "invalid character {:?} looking for beginning of value",
+                char::from(*first)
+            )
         }
         _ => error.to_string(),
     }
@@ -189,7 +230,9 @@ pub(crate) async fn wait_fresh(server: &Server, revision: Revision) -> Result<()
 
 /// 504: the revision has not happened yet.
 fn too_new(asked: Revision, current: Revision) -> Status {
-    let mut status = Status::timeout(format!("Timeout: Too large resource version: {asked}, current: {current}"));
+    let mut status = Status::timeout(format!(
+        "Timeout: Too large resource version: {asked}, current: {current}"
+    ));
     status.details = Some(Box::new(Details {
         causes: vec![Cause {
             reason: "ResourceVersionTooLarge".into(),

@@ -20,7 +20,11 @@ use crate::write::{Aim, Change, Written};
 use crate::{decode, delete, patching, read, subresource, watching, write};
 
 /// Media types that bodies and answers may have.
-const MEDIA: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const MEDIA: [&str; 3] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
 
 pub(crate) async fn serve(
     server: &Arc<Server>,
@@ -29,12 +33,20 @@ pub(crate) async fn serve(
 ) -> Result<Response<Answer>, Status> {
     let catalog = server.catalog();
     let info = &call.info;
-    let Some(served) = catalog.find(&info.group, &info.version, &info.resource).cloned() else {
+    let Some(served) = catalog
+        .find(&info.group, &info.version, &info.resource)
+        .cloned()
+    else {
         let version = catalog.in_version(&info.group, &info.version).next();
-        return if version.is_some() { Err(Status::no_such_path()) } else { Ok(http::page_not_found()) };
+        return if version.is_some() {
+            Err(Status::no_such_path())
+        } else {
+            Ok(http::page_not_found())
+        };
     };
     let collection = matches!(info.verb.as_str(), "list" | "watch");
-    let nowhere = served.namespaced && info.namespace.is_empty() && !collection && served.is_stored();
+    let nowhere =
+        served.namespaced && info.namespace.is_empty() && !collection && served.is_stored();
     let nameless = info.name.is_empty() && matches!(info.verb.as_str(), "update" | "patch");
     if nowhere || nameless || request.method() == hyper::Method::HEAD {
         return Err(Status::method_not_allowed());
@@ -59,7 +71,11 @@ pub(crate) async fn serve(
 
 /// What the client accepts for objects of a resource.
 pub(crate) fn accepted(call: &Call, served: &Served) -> Result<Accepted, Status> {
-    let transforms = if served.is_custom() { Transforms::JsonOnly } else { Transforms::All };
+    let transforms = if served.is_custom() {
+        Transforms::JsonOnly
+    } else {
+        Transforms::All
+    };
     negotiate::accept(&call.headers, &call.query, transforms).map_err(|()| unacceptable(call))
 }
 
@@ -88,11 +104,24 @@ pub(crate) fn body_media(headers: &hyper::HeaderMap) -> Result<Media, Status> {
 pub(crate) fn aim<'a>(served: &'a Arc<Served>, call: &'a Call) -> Aim<'a> {
     let info = &call.info;
     // A namespace is its own namespace in a path, not in the store.
-    let namespace = if served.namespaced { info.namespace.as_str() } else { "" };
-    Aim { served, namespace, name: &info.name, subresource: &info.subresource }
+    let namespace = if served.namespaced {
+        info.namespace.as_str()
+    } else {
+        ""
+    };
+    Aim {
+        served,
+        namespace,
+        name: &info.name,
+        subresource: &info.subresource,
+    }
 }
 
-async fn get(server: &Arc<Server>, served: &Arc<Served>, call: &Call) -> Result<Response<Answer>, Status> {
+async fn get(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    call: &Call,
+) -> Result<Response<Answer>, Status> {
     let accepted = accepted(call, served)?;
     let aim = aim(served, call);
     let version = call.query.get("resourceVersion").unwrap_or_default();
@@ -108,33 +137,56 @@ fn finish(code: StatusCode, form: &Form, body: Answer, gzip: bool) -> Response<A
     response
 }
 
-async fn list(server: &Arc<Server>, served: &Arc<Served>, call: &Call) -> Result<Response<Answer>, Status> {
+async fn list(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    call: &Call,
+) -> Result<Response<Answer>, Status> {
     let accepted = accepted(call, served)?;
     let options = ListOptions::parse(&call.query, false)?;
-    let namespace = if served.namespaced { call.info.namespace.as_str() } else { "" };
+    let namespace = if served.namespaced {
+        call.info.namespace.as_str()
+    } else {
+        ""
+    };
     let listed = read::list(server, served, namespace, &options).await?;
     let form = Form::new(served, accepted, server.now()).including(call.query.get("includeObject"));
     let body = encode::list(served, &form, &listed)?;
     Ok(finish(StatusCode::OK, &form, body, accepted.gzip))
 }
 
-async fn watch(server: &Arc<Server>, served: &Arc<Served>, call: &Call) -> Result<Response<Answer>, Status> {
+async fn watch(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    call: &Call,
+) -> Result<Response<Answer>, Status> {
     let accepted = accepted(call, served)?;
     let options = ListOptions::parse(&call.query, true)?;
-    let namespace = if served.namespaced { call.info.namespace.as_str() } else { "" };
+    let namespace = if served.namespaced {
+        call.info.namespace.as_str()
+    } else {
+        ""
+    };
     let watching = watching::open(server, served, namespace, &options).await?;
     let form = Form::new(served, accepted, server.now()).including(call.query.get("includeObject"));
     let content_type = form.media.stream_type();
     let stop = server.stop_signal();
-    let stream = futures_util::stream::unfold((watching, form, stop), |(mut watching, form, mut stop)| async move {
-        let chunk = tokio::select! {
-            biased;
-            chunk = watching.frames(&form) => chunk?,
-            _ = stop.wait_for(|stopped| *stopped) => return None,
-        };
-        Some((chunk, (watching, form, stop)))
-    });
-    Ok(http::respond(StatusCode::OK, content_type, Answer::Stream(Box::pin(stream))))
+    let stream = futures_util::stream::unfold(
+        (watching, form, stop),
+        |(mut watching, form, mut stop)| async move {
+            let chunk = tokio::select! {
+                biased;
+                chunk = watching.frames(&form) => chunk?,
+                _ = stop.wait_for(|stopped| *stopped) => return None,
+            };
+            Some((chunk, (watching, form, stop)))
+        },
+    );
+    Ok(http::respond(
+        StatusCode::OK,
+        content_type,
+        Answer::Stream(Box::pin(stream)),
+    ))
 }
 
 async fn create(
@@ -185,7 +237,9 @@ pub(crate) async fn replace(
     let served = aim.served;
     served.default(&mut object);
     let object = served.to_storage(object)?;
-    let missing = aim.subresource.is_empty() && served.create_on_update() && server.store.get(&aim.key()).is_none();
+    let missing = aim.subresource.is_empty()
+        && served.create_on_update()
+        && server.store.get(&aim.key()).is_none();
     if missing {
         if object.meta().name != aim.name {
             return Err(Status::bad_request(format!(
@@ -224,14 +278,18 @@ async fn remove(
         return Ok(finish(StatusCode::OK, &form, body, accepted.gzip));
     }
     let deleted = delete::delete(server, &call.user, &aim, &options).await?;
-    let shows_object = !deleted.gone
-        || served.strategy().delete_answer() == corten_kinds::DeleteAnswer::Object;
+    let shows_object =
+        !deleted.gone || served.strategy().delete_answer() == corten_kinds::DeleteAnswer::Object;
     let mut response = if shows_object {
         let body = encode::object(served, &form, &deleted.object)?;
         finish(StatusCode::OK, &form, body, accepted.gzip)
     } else {
         let status = delete::success(&aim, &deleted.object.meta().uid);
-        http::respond(StatusCode::OK, accepted.media.content_type(), encode::status(&status, accepted.media).into())
+        http::respond(
+            StatusCode::OK,
+            accepted.media.content_type(),
+            encode::status(&status, accepted.media).into(),
+        )
     };
     http::warn(&mut response, &deleted.warnings);
     Ok(response)
@@ -250,7 +308,11 @@ pub(crate) fn answer_written(
         Some(entry) => encode::entry(served, &form, entry)?,
         None => encode::object(served, &form, &written.object)?,
     };
-    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    let code = if written.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     let mut response = finish(code, &form, body, accepted.gzip);
     http::warn(&mut response, &call.warnings);
     http::warn(&mut response, &written.warnings);

@@ -40,24 +40,48 @@ pub(crate) async fn serve(
     let answer = review(server, &call.user, &call.info.namespace, object)?;
     let form = Form::new(served, accepted, server.now());
     let body = encode::any_object(&form, &answer)?;
-    Ok(http::respond(StatusCode::CREATED, form.media.content_type(), body))
+    Ok(http::respond(
+        StatusCode::CREATED,
+        form.media.content_type(),
+        body,
+    ))
 }
 
 /// The review with its status filled in.
-pub(crate) fn review(server: &Server, user: &UserInfo, namespace: &str, mut object: Object) -> Result<Object, Status> {
+pub(crate) fn review(
+    server: &Server,
+    user: &UserInfo,
+    namespace: &str,
+    mut object: Object,
+) -> Result<Object, Status> {
     if let Some(review) = object.downcast_mut::<TokenReview>() {
         token(server, review)?;
     } else if let Some(review) = object.downcast_mut::<SelfSubjectReview>() {
         review.metadata.creation_timestamp = server.now();
         review.status.user_info = wire_user(user);
     } else if let Some(review) = object.downcast_mut::<SubjectAccessReview>() {
-        let subject = subject(&review.spec.user, &review.spec.uid, &review.spec.groups, &review.spec.extra);
-        check_subject(&subject, "SubjectAccessReview")?;
+        let subject = subject(
+            &review.spec.user,
+            &review.spec.uid,
+            &review.spec.groups,
+            &review.spec.extra,
+        );
+        check_subject(&subject)?;
         let resource = review.spec.resource_attributes.as_deref();
-        review.status = access(server, &subject, resource, review.spec.non_resource_attributes.as_deref(), "SubjectAccessReview")?;
+        review.status = access(
+            server,
+            &subject,
+            resource,
+            review.spec.non_resource_attributes.as_deref(),
+        )?;
     } else if let Some(review) = object.downcast_mut::<LocalSubjectAccessReview>() {
-        let subject = subject(&review.spec.user, &review.spec.uid, &review.spec.groups, &review.spec.extra);
-        check_subject(&subject, "LocalSubjectAccessReview")?;
+        let subject = subject(
+            &review.spec.user,
+            &review.spec.uid,
+            &review.spec.groups,
+            &review.spec.extra,
+        );
+        check_subject(&subject)?;
         let resource = review.spec.resource_attributes.as_deref();
         if resource.is_some_and(|r| r.namespace != namespace) {
             return Err(Status::bad_request(
@@ -65,11 +89,11 @@ pub(crate) fn review(server: &Server, user: &UserInfo, namespace: &str, mut obje
             ));
         }
         review.metadata.namespace = namespace.into();
-        review.status = access(server, &subject, resource, None, "LocalSubjectAccessReview")?;
+        review.status = access(server, &subject, resource, None)?;
     } else if let Some(review) = object.downcast_mut::<SelfSubjectAccessReview>() {
         let resource = review.spec.resource_attributes.as_deref();
         let other = review.spec.non_resource_attributes.as_deref();
-        review.status = access(server, user, resource, other, "SelfSubjectAccessReview")?;
+        review.status = access(server, user, resource, other)?;
     } else if let Some(review) = object.downcast_mut::<SelfSubjectRulesReview>() {
         rules(server, user, review)?;
     } else {
@@ -80,11 +104,18 @@ pub(crate) fn review(server: &Server, user: &UserInfo, namespace: &str, mut obje
 
 fn token(server: &Server, review: &mut TokenReview) -> Result<(), Status> {
     if review.spec.token.is_empty() {
-        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+        return Err(Status::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
     }
     let audiences: Vec<String> = match review.spec.audiences.is_empty() {
         true => server.config.audiences.clone(),
-        false => review.spec.audiences.iter().map(|a| a.to_string()).collect(),
+        false => review
+            .spec
+            .audiences
+            .iter()
+            .map(|a| a.to_string())
+            .collect(),
     };
     match authentication::token_user(server, &review.spec.token, &audiences) {
         Ok((mut user, matching)) => {
@@ -95,7 +126,10 @@ fn token(server: &Server, review: &mut TokenReview) -> Result<(), Status> {
             review.status.user = wire_user(&user);
             review.status.audiences = matching.iter().map(String::as_str).collect();
         }
-        Err(why) => review.status.error = format!("[invalid bearer token, {why}]").into(),
+        Err(why) => {
+            tracing::debug!(why, "a token review");
+            review.status.error = "invalid bearer token".into();
+        }
     }
     Ok(())
 }
@@ -103,7 +137,10 @@ fn token(server: &Server, review: &mut TokenReview) -> Result<(), Status> {
 fn wire_user(user: &UserInfo) -> WireUser {
     let mut extra: Map<List<Str>> = Map::default();
     for (key, values) in &user.extra {
-        extra.insert(key.as_str(), values.iter().map(String::as_str).collect::<List<Str>>());
+        extra.insert(
+            key.as_str(),
+            values.iter().map(String::as_str).collect::<List<Str>>(),
+        );
     }
     WireUser {
         username: user.name.as_str().into(),
@@ -116,7 +153,10 @@ fn wire_user(user: &UserInfo) -> WireUser {
 fn subject(name: &str, uid: &str, groups: &List<Str>, extra: &Map<List<Str>>) -> UserInfo {
     let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (key, values) in extra.iter() {
-        map.insert(key.to_string(), values.iter().map(|v| v.to_string()).collect());
+        map.insert(
+            key.to_string(),
+            values.iter().map(|v| v.to_string()).collect(),
+        );
     }
     UserInfo {
         name: name.to_owned(),
@@ -126,18 +166,35 @@ fn subject(name: &str, uid: &str, groups: &List<Str>, extra: &Map<List<Str>>) ->
     }
 }
 
-fn check_subject(subject: &UserInfo, kind: &str) -> Result<(), Status> {
+fn check_subject(subject: &UserInfo) -> Result<(), Status> {
     if !subject.name.is_empty() || !subject.groups.is_empty() {
         return Ok(());
     }
-    Err(invalid(kind, "spec.user", "at least one of user or group must be specified"))
+    Err(invalid(
+        "spec.user",
+        "\"\"",
+        "at least one of user or group must be specified",
+    ))
 }
 
-fn invalid(kind: &str, field: &str, why: &str) -> Status {
-    let message = format!("Invalid value: \"\": {why}");
+/// Upstream names no kind here.
+fn invalid(field: &str, value: &str, why: &str) -> Status {
+    let message = format!("Invalid value: {value}: {why}");
     let text = format!("{field}: {message}");
-    let cause = Cause { reason: "FieldValueInvalid".into(), message, field: field.into() };
-    Status::invalid(Target { group: "authorization.k8s.io", resource: kind, name: "" }, vec![cause], &text)
+    let cause = Cause {
+        reason: "FieldValueInvalid".into(),
+        message,
+        field: field.into(),
+    };
+    Status::invalid(
+        Target {
+            group: "authorization.k8s.io",
+            resource: "",
+            name: "",
+        },
+        vec![cause],
+        &text,
+    )
 }
 
 fn access(
@@ -145,7 +202,6 @@ fn access(
     user: &UserInfo,
     resource: Option<&ResourceAttributes>,
     other: Option<&NonResourceAttributes>,
-    kind: &str,
 ) -> Result<SubjectAccessReviewStatus, Status> {
     let base = Attributes {
         user,
@@ -172,14 +228,25 @@ fn access(
             name: &r.name,
             ..base
         },
-        (None, Some(n)) => Attributes { verb: &n.verb, path: &n.path, resource_request: false, ..base },
-        (Some(_), Some(_)) => {
-            return Err(invalid(kind, "spec.nonResourceAttributes", "cannot be specified in combination with resourceAttributes"));
+        (None, Some(n)) => Attributes {
+            verb: &n.verb,
+            path: &n.path,
+            resource_request: false,
+            ..base
+        },
+        (Some(_), Some(n)) => {
+            let value = format!(
+                "{{\"Path\":{:?},\"Verb\":{:?}}}",
+                n.path.as_str(),
+                n.verb.as_str()
+            );
+            let why = "cannot be specified in combination with resourceAttributes";
+            return Err(invalid("spec.nonResourceAttributes", &value, why));
         }
         (None, None) => {
             return Err(invalid(
-                kind,
                 "spec.resourceAttributes",
+                "null",
                 "exactly one of nonResourceAttributes or resourceAttributes must be specified",
             ));
         }
@@ -199,12 +266,18 @@ fn access(
     Ok(status)
 }
 
-fn rules(server: &Server, user: &UserInfo, review: &mut SelfSubjectRulesReview) -> Result<(), Status> {
+fn rules(
+    server: &Server,
+    user: &UserInfo,
+    review: &mut SelfSubjectRulesReview,
+) -> Result<(), Status> {
     if review.spec.namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
     let view = server.typed.view();
     let found = corten_access::rules_for(&view.rules, user, &review.spec.namespace);
+    // Upstream answers without the question.
+    review.spec.namespace = "".into();
     review.status.resource_rules = found.resource.into();
     review.status.non_resource_rules = found.non_resource.into();
     review.status.incomplete = found.incomplete;

@@ -49,7 +49,13 @@ pub(crate) async fn serve(
         match accepted {
             Ok((stream, address)) => {
                 let _ = stream.set_nodelay(true);
-                let connection = connection(server.clone(), acceptor.clone(), stream, address, graceful.clone());
+                let connection = connection(
+                    server.clone(),
+                    acceptor.clone(),
+                    stream,
+                    address,
+                    graceful.clone(),
+                );
                 tokio::spawn(connection);
             }
             Err(error) => {
@@ -87,13 +93,19 @@ async fn connection(
         .and_then(|chain| chain.first())
         .and_then(tls::certificate_user)
         .map(Arc::new);
-    let peer = Peer { address, certificate };
+    let peer = Peer {
+        address,
+        certificate,
+    };
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(http::handle(server, peer, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_MAX);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -104,7 +116,9 @@ async fn connection(
         .max_header_list_size(1 << 20);
     let watcher = graceful.watcher();
     drop(graceful);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let connection = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .into_owned();
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, %address, "connection");
     }

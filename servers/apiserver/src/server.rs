@@ -1,8 +1,8 @@
 //! One API server: its store, catalog, typed snapshot, keys and settings. Everything a request needs hangs off here,
 //! so a process can hold many of them.
 
-use std::net::SocketAddr;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -109,7 +109,9 @@ impl Server {
 
     /// Time since the Unix epoch.
     pub(crate) fn since_epoch(&self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
     }
 
     /// Whether an RFC 3339 time is over; texts that are not times are.
@@ -148,7 +150,9 @@ impl Server {
         let mut name: String = base.chars().take(BASE_MAX).collect();
         let mut random = self.random();
         for _ in 0..5 {
-            name.push(char::from(ALPHABET[(random % ALPHABET.len() as u64) as usize]));
+            name.push(char::from(
+                ALPHABET[(random % ALPHABET.len() as u64) as usize],
+            ));
             random /= ALPHABET.len() as u64;
         }
         name
@@ -183,7 +187,9 @@ impl Server {
     /// Stored objects per resource, for metrics.
     pub(crate) fn object_counts(&self) -> Vec<(String, usize)> {
         let all = self.store.snapshot_all();
-        all.resources().map(|r| (r.as_str().to_owned(), all.resource(r).len())).collect()
+        all.resources()
+            .map(|r| (r.as_str().to_owned(), all.resource(r).len()))
+            .collect()
     }
 }
 

@@ -64,7 +64,10 @@ impl Config {
             advertise: None,
             names: Vec::new(),
             cluster_domain: "cluster.local".into(),
-            ranges: Ranges { services: vec![([10, 96, 0, 0].into(), 16)], node_ports: 30_000..=32_767 },
+            ranges: Ranges {
+                services: vec![([10, 96, 0, 0].into(), 16)],
+                node_ports: 30_000..=32_767,
+            },
             static_tokens: HashMap::new(),
             connector: Arc::new(NoNodes),
         }
@@ -84,7 +87,9 @@ impl ApiServer {
     pub async fn start(config: Config) -> Result<ApiServer, Error> {
         let now = SystemTime::now();
         let pki = Pki::open(&config.pki_directory, now)?;
-        let listener = TcpListener::bind(config.listen).await.map_err(Error::Listen)?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(Error::Listen)?;
         let address = listener.local_addr().map_err(Error::Listen)?;
         let ip = config.advertise.unwrap_or(match address.ip() {
             ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -92,10 +97,16 @@ impl ApiServer {
         });
         let advertise = SocketAddr::new(ip, address.port());
         let mut ips = vec![ip];
-        ips.extend(config.ranges.services.iter().filter_map(|(base, _)| match base {
-            IpAddr::V4(base) => Some(IpAddr::V4(Ipv4Addr::from(u32::from(*base) + 1))),
-            IpAddr::V6(_) => None,
-        }));
+        ips.extend(
+            config
+                .ranges
+                .services
+                .iter()
+                .filter_map(|(base, _)| match base {
+                    IpAddr::V4(base) => Some(IpAddr::V4(Ipv4Addr::from(u32::from(*base) + 1))),
+                    IpAddr::V6(_) => None,
+                }),
+        );
         let pair = pki.api_server(&config.names, &ips, &config.cluster_domain, now)?;
         let tls = tls::server_config(&pair.certificate, &pair.key, pki.ca.certificate())?;
         let keys = &pki.service_account;
@@ -116,8 +127,18 @@ impl ApiServer {
         };
         let server = Arc::new(Server::new(store, settings, token_keys, config.connector));
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
-        let task = tokio::spawn(serve::serve(server.clone(), listener, tls, server.stop_signal()));
-        Ok(ApiServer { server, address: advertise, pki, task })
+        let task = tokio::spawn(serve::serve(
+            server.clone(),
+            listener,
+            tls,
+            server.stop_signal(),
+        ));
+        Ok(ApiServer {
+            server,
+            address: advertise,
+            pki,
+            task,
+        })
     }
 
     /// Where clients reach it.
@@ -144,7 +165,13 @@ impl ApiServer {
     pub fn kubeconfig(&self, identity: &Identity) -> Result<String, Error> {
         let pair = self.pki.client(identity, SystemTime::now())?;
         let user = KubeconfigUser::Certificate(pair);
-        Ok(corten_pki::kubeconfig("corten", &self.url(), self.pki.ca.certificate(), &identity.user(), &user))
+        Ok(corten_pki::kubeconfig(
+            "corten",
+            &self.url(),
+            self.pki.ca.certificate(),
+            &identity.user(),
+            &user,
+        ))
     }
 
     /// Stops accepting, lets running requests finish for a while, ends watches and closes the store.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
-use corten_api::{Gvk, Object};
 use corten_api::autoscaling::v1::Scale;
+use corten_api::{Gvk, Object};
 use corten_client::Status;
 use corten_core::{MsgMut, Value};
 
@@ -33,8 +33,13 @@ pub(crate) async fn serve(
     if !served.is_stored() {
         return unstored(server, served, call, request).await;
     }
-    let sub = served.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
-    let streaming = matches!(sub.name.as_str(), "exec" | "attach" | "portforward" | "proxy" | "log");
+    let sub = served
+        .subresource(&info.subresource)
+        .ok_or_else(Status::no_such_path)?;
+    let streaming = matches!(
+        sub.name.as_str(),
+        "exec" | "attach" | "portforward" | "proxy" | "log"
+    );
     if streaming {
         return pods::stream(server, served, call, request).await;
     }
@@ -80,7 +85,11 @@ async fn part(
             let entry = read::get(server, served, target.namespace, target.name, "").await?;
             let form = Form::new(served, accepted, server.now());
             let body = encode::entry(served, &form, &entry)?;
-            Ok(http::respond(StatusCode::OK, form.media.content_type(), body))
+            Ok(http::respond(
+                StatusCode::OK,
+                form.media.content_type(),
+                body,
+            ))
         }
         "patch" => patching::serve(server, served, call, request).await,
         _ => {
@@ -97,7 +106,11 @@ async fn part(
     }
 }
 
-const SCALE: Gvk<'static> = Gvk { group: "autoscaling", version: "v1", kind: "Scale" };
+const SCALE: Gvk<'static> = Gvk {
+    group: "autoscaling",
+    version: "v1",
+    kind: "Scale",
+};
 
 /// `scale`: the replica count of a workload as an autoscaling/v1 Scale.
 async fn scale(
@@ -114,30 +127,19 @@ async fn scale(
         let entry = read::get(server, served, target.namespace, target.name, "").await?;
         let scale = scale_of(served, &*typed::object(&entry)?)?;
         let body = encode::any_object(&form, &scale.into())?;
-        return Ok(http::respond(StatusCode::OK, form.media.content_type(), body));
+        return Ok(http::respond(
+            StatusCode::OK,
+            form.media.content_type(),
+            body,
+        ));
     }
     let options = WriteOptions::parse(&call.query, call.agent())?;
-    let patch_kind = match call.info.verb.as_str() {
-        "patch" => {
-            let content_type =
-                request.headers().get(hyper::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-            Some(PatchKind::of(content_type, served)?)
-        }
-        _ => None,
-    };
-    let media = if patch_kind.is_some() { negotiate::Media::Json } else { body_media(request.headers())? };
-    let body = http::read_body(request).await?;
-    let patch = patch_kind.map(|kind| decode::patch(kind, &body)).transpose()?;
-    let given = match patch_kind {
-        None => Some(decode::object_of(SCALE, false, media, &body, FieldValidation::Ignore)?.0),
-        Some(_) => None,
-    };
+    let wish = scale_wish(served, &call, request).await?;
     let compute = |old: &Object| -> Result<Object, Status> {
         let current = scale_of(served, old)?;
-        let wanted = match (&given, &patch) {
-            (Some(object), _) => object.downcast_ref::<Scale>().cloned().unwrap_or_default(),
-            (None, Some(patch)) => patched_scale(current, patch_kind, patch)?,
-            (None, None) => current,
+        let wanted = match &wish {
+            ScaleWish::Given(object) => object.downcast_ref::<Scale>().cloned().unwrap_or_default(),
+            ScaleWish::Patched(kind, patch) => patched_scale(current, *kind, patch)?,
         };
         check_scale(served, &wanted, old, call.info.name.as_str())?;
         let mut new = old.clone();
@@ -145,30 +147,79 @@ async fn scale(
         new.meta_mut().resource_version = wanted.metadata.resource_version;
         Ok(new)
     };
-    let main = write::Aim { subresource: "", ..target.clone() };
-    let written = write::update(server, &call.user, &main, Change::Compute(&compute), &options).await?;
+    let main = write::Aim {
+        subresource: "",
+        ..target.clone()
+    };
+    let written = write::update(
+        server,
+        &call.user,
+        &main,
+        Change::Compute(&compute),
+        &options,
+    )
+    .await?;
     let body = encode::any_object(&form, &scale_of(served, &written.object)?.into())?;
-    Ok(http::respond(StatusCode::OK, form.media.content_type(), body))
+    Ok(http::respond(
+        StatusCode::OK,
+        form.media.content_type(),
+        body,
+    ))
 }
 
-fn patched_scale(current: Scale, kind: Option<PatchKind>, patch: &Value) -> Result<Scale, Status> {
+/// What a client wants of a Scale.
+enum ScaleWish {
+    Given(Object),
+    Patched(PatchKind, Value),
+}
+
+async fn scale_wish(
+    served: &Served,
+    call: &Call,
+    request: Request<Incoming>,
+) -> Result<ScaleWish, Status> {
+    if call.info.verb == "patch" {
+        let content_type = request
+            .headers()
+            .get(hyper::header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
+        let kind = PatchKind::of(content_type, served)?;
+        let body = http::read_body(request).await?;
+        return Ok(ScaleWish::Patched(kind, decode::patch(kind, &body)?));
+    }
+    let media = body_media(request.headers())?;
+    let body = http::read_body(request).await?;
+    let (object, _) = decode::object_of(SCALE, false, media, &body, FieldValidation::Ignore)?;
+    Ok(ScaleWish::Given(object))
+}
+
+fn patched_scale(current: Scale, kind: PatchKind, patch: &Value) -> Result<Scale, Status> {
     let live = Object::from(current).to_value().map_err(Status::internal)?;
     let new = match kind {
-        Some(PatchKind::Json) => corten_patch::json(live, patch),
+        PatchKind::Json => corten_patch::json(live, patch),
         _ => corten_patch::merge(live, patch),
     };
     let new = new.map_err(|e| match e {
         corten_patch::PatchError::Invalid(text) => Status::new(422, "Invalid", text),
         corten_patch::PatchError::Bad(text) => Status::bad_request(text),
-        corten_patch::PatchError::Conflict(_) => Status::new(409, "Conflict", "the patch conflicts"),
+        corten_patch::PatchError::Conflict(_) => {
+            Status::new(409, "Conflict", "the patch conflicts")
+        }
     })?;
     let mut scale = Scale::default();
-    MsgMut::new(&mut scale).merge_value(&new, &mut Vec::new()).map_err(|e| Status::bad_request(e.to_string()))?;
+    MsgMut::new(&mut scale)
+        .merge_value(&new, &mut Vec::new())
+        .map_err(|e| Status::bad_request(e.to_string()))?;
     Ok(scale)
 }
 
 fn check_scale(served: &Served, wanted: &Scale, old: &Object, name: &str) -> Result<(), Status> {
-    let target = corten_client::Target { group: &served.group, resource: &served.plural, name };
+    let target = corten_client::Target {
+        group: &served.group,
+        resource: &served.plural,
+        name,
+    };
     if !wanted.metadata.uid.is_empty() && wanted.metadata.uid != old.meta().uid {
         let why = format!(
             "Precondition failed: UID in precondition: {}, UID in object meta: {}",
@@ -179,18 +230,37 @@ fn check_scale(served: &Served, wanted: &Scale, old: &Object, name: &str) -> Res
     }
     if wanted.spec.replicas < 0 {
         let text = "must be greater than or equal to 0";
-        let error = corten_kinds::FieldError::invalid("spec.replicas", Value::Int(i64::from(wanted.spec.replicas)), text);
-        let cause = corten_client::Cause { reason: error.reason().into(), message: error.body(), field: error.field.clone() };
-        let kind = corten_client::Target { group: "autoscaling", resource: "Scale", name };
+        let error = corten_kinds::FieldError::invalid(
+            "spec.replicas",
+            Value::Int(i64::from(wanted.spec.replicas)),
+            text,
+        );
+        let cause = corten_client::Cause {
+            reason: error.reason().into(),
+            message: error.body(),
+            field: error.field.clone(),
+        };
+        let kind = corten_client::Target {
+            group: "autoscaling",
+            resource: "Scale",
+            name,
+        };
         return Err(Status::invalid(kind, vec![cause], &error.to_string()));
     }
     Ok(())
 }
 
 fn scale_of(served: &Served, object: &Object) -> Result<Scale, Status> {
-    let found = served.strategy().scale(object).ok_or_else(Status::no_such_path)?;
+    let found = served
+        .strategy()
+        .scale(object)
+        .ok_or_else(Status::no_such_path)?;
     let meta = object.meta();
-    let mut scale = Scale { kind: "Scale".into(), api_version: "autoscaling/v1".into(), ..Scale::default() };
+    let mut scale = Scale {
+        kind: "Scale".into(),
+        api_version: "autoscaling/v1".into(),
+        ..Scale::default()
+    };
     scale.metadata.name = meta.name.clone();
     scale.metadata.namespace = meta.namespace.clone();
     scale.metadata.uid = meta.uid.clone();

@@ -21,7 +21,9 @@ pub(crate) fn server_config(
     let mut roots = RootCertStore::empty();
     for ca in CertificateDer::pem_slice_iter(client_ca.as_bytes()) {
         let ca = ca.map_err(|e| Error::Tls(format!("parse the client CA: {e}")))?;
-        roots.add(ca).map_err(|e| Error::Tls(format!("trust the client CA: {e}")))?;
+        roots
+            .add(ca)
+            .map_err(|e| Error::Tls(format!("trust the client CA: {e}")))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
@@ -50,12 +52,21 @@ pub(crate) fn certificate_user(certificate: &CertificateDer<'_>) -> Option<UserI
     if name.is_empty() {
         return None;
     }
-    let groups =
-        subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
-    let mut user = UserInfo { name, groups, ..UserInfo::default() };
+    let groups = subject
+        .iter_organization()
+        .filter_map(|o| o.as_str().ok())
+        .map(str::to_owned)
+        .collect();
+    let mut user = UserInfo {
+        name,
+        groups,
+        ..UserInfo::default()
+    };
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
     let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-    user.extra
-        .insert("authentication.kubernetes.io/credential-id".into(), vec![format!("X509SHA256={hex}")]);
+    user.extra.insert(
+        "authentication.kubernetes.io/credential-id".into(),
+        vec![format!("X509SHA256={hex}")],
+    );
     Some(user)
 }

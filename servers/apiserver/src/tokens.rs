@@ -5,10 +5,12 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
-use corten_api::authentication::v1::TokenRequest;
-use corten_api::core::v1::{Pod, Secret, ServiceAccount};
+use corten_api::authentication::v1::{BoundObjectReference, TokenRequest};
+use corten_api::core::v1::{Node, Pod, Secret, ServiceAccount};
+use corten_api::meta::v1::ObjectMeta;
 use corten_api::{Gvk, Object};
 use corten_client::{Cause, Status, Target};
+use corten_meta::Snapshot;
 
 use crate::body::Answer;
 use crate::catalog::Served;
@@ -38,13 +40,31 @@ pub(crate) async fn request(
         .map_err(|()| Status::not_acceptable(&["application/json"]))?;
     let media = body_media(request.headers())?;
     let body = http::read_body(request).await?;
-    let gvk = Gvk { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
+    let gvk = Gvk {
+        group: "authentication.k8s.io",
+        version: "v1",
+        kind: "TokenRequest",
+    };
     let (object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
-    let wanted = object.downcast_ref::<TokenRequest>().cloned().unwrap_or_default();
-    let answer = sign(server, served, &call.info.namespace, &call.info.name, wanted).await?;
+    let wanted = object
+        .downcast_ref::<TokenRequest>()
+        .cloned()
+        .unwrap_or_default();
+    let answer = sign(
+        server,
+        served,
+        &call.info.namespace,
+        &call.info.name,
+        wanted,
+    )
+    .await?;
     let form = Form::new(served, accepted, server.now());
     let body = encode::any_object(&form, &answer)?;
-    Ok(http::respond(StatusCode::CREATED, form.media.content_type(), body))
+    Ok(http::respond(
+        StatusCode::CREATED,
+        form.media.content_type(),
+        body,
+    ))
 }
 
 /// The token request with its status filled in.
@@ -57,14 +77,18 @@ pub(crate) async fn sign(
 ) -> Result<Object, Status> {
     let entry = read::get(server, served, namespace, name, "").await?;
     let object = typed::object(&entry)?;
-    let account =
-        object.downcast_ref::<ServiceAccount>().ok_or_else(|| Status::internal("the stored account is none"))?;
+    let account = object
+        .downcast_ref::<ServiceAccount>()
+        .ok_or_else(|| Status::internal("the stored account is none"))?;
     let default_audience = request.spec.audiences.is_empty();
     if default_audience {
         request.spec.audiences = server.config.audiences.iter().map(String::as_str).collect();
     }
-    let seconds = request.spec.expiration_seconds.unwrap_or(EXPIRATION_DEFAULT);
-    check_expiration(name, seconds)?;
+    let seconds = request
+        .spec
+        .expiration_seconds
+        .unwrap_or(EXPIRATION_DEFAULT);
+    check_expiration(seconds)?;
     let reference = bound_object(server, namespace, account, &request)?;
     let now = server.unix_seconds();
     let mut lifetime = seconds;
@@ -75,7 +99,14 @@ pub(crate) async fn sign(
         lifetime = EXTENDED;
     }
     let claims = Claims {
-        aud: Audience(request.spec.audiences.iter().map(|a| a.to_string()).collect()),
+        aud: Audience(
+            request
+                .spec
+                .audiences
+                .iter()
+                .map(|a| a.to_string())
+                .collect(),
+        ),
         exp: now + lifetime,
         iat: now,
         nbf: now,
@@ -84,7 +115,10 @@ pub(crate) async fn sign(
         sub: format!("system:serviceaccount:{namespace}:{name}"),
         kubernetes: Some(Bound {
             namespace: namespace.to_owned(),
-            serviceaccount: Reference { name: name.to_owned(), uid: account.metadata.uid.to_string() },
+            serviceaccount: Reference {
+                name: name.to_owned(),
+                uid: account.metadata.uid.to_string(),
+            },
             warnafter: warn_after,
             ..reference
         }),
@@ -100,7 +134,7 @@ pub(crate) async fn sign(
     Ok(request.into())
 }
 
-fn check_expiration(name: &str, seconds: i64) -> Result<(), Status> {
+fn check_expiration(seconds: i64) -> Result<(), Status> {
     let why = match seconds {
         s if s < EXPIRATION_MIN => "may not specify a duration less than 10 minutes",
         s if s > EXPIRATION_MAX => "may not specify a duration larger than 2^32 seconds",
@@ -108,8 +142,16 @@ fn check_expiration(name: &str, seconds: i64) -> Result<(), Status> {
     };
     let message = format!("Invalid value: {seconds}: {why}");
     let text = format!("spec.expirationSeconds: {message}");
-    let cause = Cause { reason: "FieldValueInvalid".into(), message, field: "spec.expirationSeconds".into() };
-    let target = Target { group: "authentication.k8s.io", resource: "TokenRequest", name };
+    let cause = Cause {
+        reason: "FieldValueInvalid".into(),
+        message,
+        field: "spec.expirationSeconds".into(),
+    };
+    let target = Target {
+        group: "authentication.k8s.io",
+        resource: "TokenRequest",
+        name: "",
+    };
     Err(Status::invalid(target, vec![cause], &text))
 }
 
@@ -120,51 +162,84 @@ fn bound_object(
     account: &ServiceAccount,
     request: &TokenRequest,
 ) -> Result<Bound, Status> {
-    let Some(reference) = &request.spec.bound_object_ref else { return Ok(Bound::default()) };
-    let view = server.typed.view();
-    let name = reference.name.as_str();
-    let found = |uid: &str, resource: &str| -> Result<Reference, Status> {
-        if !reference.uid.is_empty() && reference.uid != uid {
-            let why = format!(
-                "the UID in the bound object reference ({}) does not match the UID in record. The object might have \
-                 been deleted and then recreated",
-                reference.uid
-            );
-            return Err(Status::conflict(Target { group: "", resource, name }, &why));
-        }
-        Ok(Reference { name: name.to_owned(), uid: uid.to_owned() })
+    let Some(wanted) = request.spec.bound_object_ref.as_deref() else {
+        return Ok(Bound::default());
     };
-    let missing = |resource: &'static str| Status::not_found(Target { group: "", resource, name });
-    match (reference.api_version.as_str(), reference.kind.as_str()) {
+    let view = server.typed.view();
+    let snapshot = &view.snapshot;
+    let name = wanted.name.as_str();
+    let mut bound = Bound::default();
+    match (wanted.api_version.as_str(), wanted.kind.as_str()) {
         ("v1", "Pod") => {
-            let pod = view.snapshot.get::<Pod>(namespace, name).ok_or_else(|| missing("pods"))?;
-            if pod.spec.service_account_name != account.metadata.name {
-                return Err(Status::bad_request(format!(
-                    "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
-                    account.metadata.name.as_str()
-                )));
+            let pod = snapshot.get::<Pod>(namespace, name);
+            bound.pod = Some(reference(wanted, "pods", pod.map(|p| &p.metadata))?);
+            if let Some(pod) = pod {
+                check_account(pod, account)?;
+                bound.node = node_of(snapshot, pod);
             }
-            let mut bound = Bound { pod: Some(found(&pod.metadata.uid, "pods")?), ..Bound::default() };
-            if !pod.spec.node_name.is_empty() {
-                let node = view.snapshot.get::<corten_api::core::v1::Node>("", &pod.spec.node_name);
-                bound.node = Some(Reference {
-                    name: pod.spec.node_name.to_string(),
-                    uid: node.map(|n| n.metadata.uid.to_string()).unwrap_or_default(),
-                });
-            }
-            Ok(bound)
         }
         ("v1", "Secret") => {
-            let secret = view.snapshot.get::<Secret>(namespace, name).ok_or_else(|| missing("secrets"))?;
-            Ok(Bound { secret: Some(found(&secret.metadata.uid, "secrets")?), ..Bound::default() })
+            let secret = snapshot.get::<Secret>(namespace, name);
+            bound.secret = Some(reference(wanted, "secrets", secret.map(|s| &s.metadata))?);
         }
         ("v1", "Node") => {
-            let node = view
-                .snapshot
-                .get::<corten_api::core::v1::Node>("", name)
-                .ok_or_else(|| missing("nodes"))?;
-            Ok(Bound { node: Some(found(&node.metadata.uid, "nodes")?), ..Bound::default() })
+            let node = snapshot.get::<Node>("", name);
+            bound.node = Some(reference(wanted, "nodes", node.map(|n| &n.metadata))?);
         }
-        (version, kind) => Err(Status::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}"))),
+        (version, kind) => {
+            let slash = if version.contains('/') { "" } else { "/" };
+            return Err(Status::bad_request(format!(
+                "cannot bind token to object of type {slash}{version}, Kind={kind}"
+            )));
+        }
     }
+    Ok(bound)
+}
+
+/// The reference to an object that must exist and be the one meant.
+fn reference(
+    wanted: &BoundObjectReference,
+    resource: &str,
+    found: Option<&ObjectMeta>,
+) -> Result<Reference, Status> {
+    let target = Target {
+        group: "",
+        resource,
+        name: &wanted.name,
+    };
+    let found = found.ok_or_else(|| Status::not_found(target))?;
+    if !wanted.uid.is_empty() && wanted.uid != found.uid {
+        let why = format!(
+            "the UID in the bound object reference ({}) does not match the UID in record. The object might have been \
+             deleted and then recreated",
+            wanted.uid
+        );
+        return Err(Status::conflict(target, &why));
+    }
+    Ok(Reference {
+        name: found.name.to_string(),
+        uid: found.uid.to_string(),
+    })
+}
+
+fn check_account(pod: &Pod, account: &ServiceAccount) -> Result<(), Status> {
+    if pod.spec.service_account_name == account.metadata.name {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!(
+        "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+        account.metadata.name.as_str()
+    )))
+}
+
+/// The node a pod runs on.
+fn node_of(snapshot: &Snapshot, pod: &Pod) -> Option<Reference> {
+    if pod.spec.node_name.is_empty() {
+        return None;
+    }
+    let node = snapshot.get::<Node>("", &pod.spec.node_name);
+    Some(Reference {
+        name: pod.spec.node_name.to_string(),
+        uid: node.map(|n| n.metadata.uid.to_string()).unwrap_or_default(),
+    })
 }

@@ -25,8 +25,14 @@ pub(crate) fn update(
     let Ok(new) = object.to_value() else { return };
     let live = old.and_then(|o| o.to_value().ok());
     let schema = served.msg.map_or(Schema::Free, Schema::Table);
-    let fields =
-        corten_patch::track(&Track { live: live.as_ref(), new: &new, schema, manager, subresource, now: &now });
+    let fields = corten_patch::track(&Track {
+        live: live.as_ref(),
+        new: &new,
+        schema,
+        manager,
+        subresource,
+        now: &now,
+    });
     let mut holder = Value::default();
     holder.set(&["managedFields"], fields);
     if let Ok(meta) = corten_core::from_value::<ObjectMeta>(&holder) {

@@ -54,22 +54,37 @@ impl Typed {
         let rules = Arc::new(Rules::build(&snapshot));
         Typed {
             store: store.clone(),
-            view: ArcSwap::from_pointee(View { snapshot, rules, revision }),
-            tails: Mutex::new(Tails { tails, events: Vec::new() }),
+            view: ArcSwap::from_pointee(View {
+                snapshot,
+                rules,
+                revision,
+            }),
+            tails: Mutex::new(Tails {
+                tails,
+                events: Vec::new(),
+            }),
         }
     }
 
     /// Follows a resource that is served only now (a custom one).
     pub(crate) fn follow(&self, served: Arc<Served>) {
         let mut tails = self.tails.lock();
-        if tails.tails.iter().any(|t| t.served.storage == served.storage) {
+        if tails
+            .tails
+            .iter()
+            .any(|t| t.served.storage == served.storage)
+        {
             return;
         }
         let view = self.view.load();
         let mut snapshot = view.snapshot.clone();
         let tail = start(&self.store, served, &mut snapshot);
         tails.tails.push(tail);
-        let next = View { snapshot, rules: view.rules.clone(), revision: view.revision };
+        let next = View {
+            snapshot,
+            rules: view.rules.clone(),
+            revision: view.revision,
+        };
         self.view.store(Arc::new(next));
     }
 
@@ -94,8 +109,16 @@ impl Typed {
             rbac |= changed && tail.served.group == RBAC;
         }
         snapshot.set_revision(corten_meta::Revision(revision.0));
-        let rules = if rbac { Arc::new(Rules::build(&snapshot)) } else { view.rules.clone() };
-        let next = Arc::new(View { snapshot, rules, revision });
+        let rules = if rbac {
+            Arc::new(Rules::build(&snapshot))
+        } else {
+            view.rules.clone()
+        };
+        let next = Arc::new(View {
+            snapshot,
+            rules,
+            revision,
+        });
         self.view.store(next.clone());
         next
     }
@@ -129,7 +152,12 @@ fn start(store: &Store, served: Arc<Served>, snapshot: &mut Snapshot) -> Tail {
     }
 }
 
-fn drain(store: &Store, tail: &mut Tail, events: &mut Vec<Arc<Event>>, snapshot: &mut Snapshot) -> bool {
+fn drain(
+    store: &Store,
+    tail: &mut Tail,
+    events: &mut Vec<Arc<Event>>,
+    snapshot: &mut Snapshot,
+) -> bool {
     events.clear();
     if tail.watch.try_batch(events, usize::MAX).is_err() {
         *tail = start(store, tail.served.clone(), snapshot);
@@ -161,11 +189,13 @@ fn key(entry: &Entry) -> ObjectKey {
 /// The typed object of an entry, decoded at most once while it stays in memory.
 pub(crate) fn object(entry: &Entry) -> Result<Arc<Object>, Status> {
     let any = entry.object_or(|entry| {
-        let mut object = crate::decode::stored(None, entry.stored())
-            .map_err(|e| Status::internal(format!("decode the stored object {}: {e}", entry.key())))?;
+        let mut object = crate::decode::stored(None, entry.stored()).map_err(|e| {
+            Status::internal(format!("decode the stored object {}: {e}", entry.key()))
+        })?;
         object.meta_mut().resource_version = entry.mod_revision().to_string().into();
         let any: corten_store::AnyObject = Arc::new(object);
         Ok::<_, Status>((any, entry.stored().len() * 3))
     })?;
-    any.downcast::<Object>().map_err(|_| Status::internal(format!("{} holds no object", entry.key())))
+    any.downcast::<Object>()
+        .map_err(|_| Status::internal(format!("{} holds no object", entry.key())))
 }

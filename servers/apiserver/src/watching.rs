@@ -48,7 +48,12 @@ enum Source {
 /// One thing a watch shows.
 pub(crate) enum Shown {
     /// An object came, changed or left.
-    Entry { kind: EventType, entry: Arc<Entry>, event: Option<Arc<Event>>, revision: Revision },
+    Entry {
+        kind: EventType,
+        entry: Arc<Entry>,
+        event: Option<Arc<Event>>,
+        revision: Revision,
+    },
     /// Everything up to here was shown; `initial` ends the initial events.
     Bookmark { revision: Revision, initial: bool },
     /// The watch cannot go on.
@@ -66,7 +71,10 @@ pub(crate) async fn open(
     let scope = selection.scope(namespace);
     let asked = Revision(options.revision().map_err(|status| {
         // Watches word it as a failure of the server.
-        let text = status.message.trim_start_matches("invalid resource version: ").to_owned();
+        let text = status
+            .message
+            .trim_start_matches("invalid resource version: ")
+            .to_owned();
         Status::new(500, "", text)
     })?);
     let from_now = matches!(options.resource_version.as_str(), "" | "0") || options.initial_events;
@@ -81,7 +89,12 @@ pub(crate) async fn open(
         start = snapshot.revision();
         let wanted = options.initial_events || options.version_match == Match::Unset;
         if wanted {
-            first.extend(snapshot.range(&scope, None).filter(|e| selection.selects(e)).cloned());
+            first.extend(
+                snapshot
+                    .range(&scope, None)
+                    .filter(|e| selection.selects(e))
+                    .cloned(),
+            );
         }
         if options.initial_events && options.bookmarks {
             initial_end = Some(start);
@@ -92,9 +105,10 @@ pub(crate) async fn open(
         Err(compacted) => Source::Expired(compacted),
     };
     let now = Instant::now();
-    let seconds = options.timeout_seconds.filter(|s| *s > 0).unwrap_or_else(|| {
-        TIMEOUT_MIN + server.random() % TIMEOUT_MIN
-    });
+    let seconds = options
+        .timeout_seconds
+        .filter(|s| *s > 0)
+        .unwrap_or_else(|| TIMEOUT_MIN + server.random() % TIMEOUT_MIN);
     Ok(Watching {
         served: served.clone(),
         selection,
@@ -113,7 +127,11 @@ pub(crate) async fn open(
 /// A bookmark a minute, the first one at the latest shortly before the end.
 fn first_bookmark(now: Instant, seconds: u64) -> Instant {
     let before_end = Duration::from_secs(seconds.saturating_sub(2));
-    now + if before_end.is_zero() { BOOKMARK_EVERY } else { BOOKMARK_EVERY.min(before_end) }
+    now + if before_end.is_zero() {
+        BOOKMARK_EVERY
+    } else {
+        BOOKMARK_EVERY.min(before_end)
+    }
 }
 
 impl Watching {
@@ -130,7 +148,10 @@ impl Watching {
                 Source::Open(watch) => watch,
                 Source::Expired(compacted) => {
                     self.ended = true;
-                    let text = format!("too old resource version: {} ({})", compacted.requested, compacted.oldest);
+                    let text = format!(
+                        "too old resource version: {} ({})",
+                        compacted.requested, compacted.oldest
+                    );
                     return Some(Shown::Error(Status::expired(text)));
                 }
             };
@@ -159,10 +180,18 @@ impl Watching {
     pub(crate) fn ready(&mut self) -> Option<Shown> {
         if let Some(entry) = self.first.pop_front() {
             let revision = entry.mod_revision();
-            return Some(Shown::Entry { kind: EventType::Added, entry, event: None, revision });
+            return Some(Shown::Entry {
+                kind: EventType::Added,
+                entry,
+                event: None,
+                revision,
+            });
         }
         if let Some(revision) = self.initial_end.take() {
-            return Some(Shown::Bookmark { revision, initial: true });
+            return Some(Shown::Bookmark {
+                revision,
+                initial: true,
+            });
         }
         while let Some(event) = self.events.pop_front() {
             self.seen = event.revision();
@@ -173,7 +202,12 @@ impl Watching {
                 Some(Transition::Change(entry)) => (EventType::Modified, entry.clone()),
                 Some(Transition::Leave(entry)) => (EventType::Deleted, entry.clone()),
             };
-            return Some(Shown::Entry { kind, entry, event: Some(event.clone()), revision });
+            return Some(Shown::Entry {
+                kind,
+                entry,
+                event: Some(event.clone()),
+                revision,
+            });
         }
         None
     }
@@ -189,7 +223,9 @@ impl Watching {
     pub(crate) async fn frames(&mut self, form: &Form) -> Option<Bytes> {
         let first = self.next().await?;
         let first = self.frame(form, first);
-        let Some(second) = self.ready() else { return Some(first) };
+        let Some(second) = self.ready() else {
+            return Some(first);
+        };
         let mut joined = Vec::with_capacity(first.len() * 4);
         joined.extend_from_slice(&first);
         joined.extend_from_slice(&self.frame(form, second));
@@ -202,10 +238,15 @@ impl Watching {
 
     fn frame(&mut self, form: &Form, shown: Shown) -> Bytes {
         let made = match shown {
-            Shown::Entry { kind, entry, event, revision } => {
-                encode::event(&self.served, form, kind, &entry, event.as_deref(), revision)
+            Shown::Entry {
+                kind,
+                entry,
+                event,
+                revision,
+            } => encode::event(&self.served, form, kind, &entry, event.as_deref(), revision),
+            Shown::Bookmark { revision, initial } => {
+                encode::bookmark(&self.served, form, revision, initial)
             }
-            Shown::Bookmark { revision, initial } => encode::bookmark(&self.served, form, revision, initial),
             Shown::Error(status) => Ok(encode::error_event(form, &status)),
         };
         made.unwrap_or_else(|status| {

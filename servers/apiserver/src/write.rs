@@ -8,7 +8,7 @@ use corten_access::UserInfo;
 use corten_access::admission::Operation;
 use corten_api::Object;
 use corten_client::{Status, Target};
-use corten_store::{Entry, Key, Precondition, Transaction};
+use corten_store::{Committed, Conflict, Entry, Key, Op, Precondition, Put, Transaction};
 
 use crate::admit::{self, Admission};
 use crate::catalog::Served;
@@ -34,7 +34,11 @@ pub(crate) struct Aim<'a> {
 impl Aim<'_> {
     /// As messages name it.
     pub(crate) fn target(&self) -> Target<'_> {
-        Target { group: &self.served.group, resource: &self.served.plural, name: self.name }
+        Target {
+            group: &self.served.group,
+            resource: &self.served.plural,
+            name: self.name,
+        }
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -63,39 +67,58 @@ pub(crate) async fn create(
     options: &WriteOptions,
 ) -> Result<Written, Status> {
     let generated = object.meta().name.is_empty() && !object.meta().generate_name.is_empty();
-    let tries = if generated { NAMES_MAX } else { 1 };
-    let mut object = Some(object);
-    for attempt in 1..=tries {
-        let last = attempt == tries;
-        let fresh = if last { object.take() } else { object.clone() };
-        let Some(fresh) = fresh else { break };
-        match create_once(server, user, aim, fresh, options).await {
-            Err(status) if generated && status.is_already_exists() && !last => continue,
+    let mut names_left = if generated { NAMES_MAX } else { 1 };
+    for _ in 0..RETRIES_MAX {
+        match create_once(server, user, aim, object.clone(), options).await {
+            Ok(Some(written)) => return Ok(written),
+            // A quota or an allocation was written at the same time: the ladder runs again on what is there now.
+            Ok(None) => {}
             Err(mut status) if generated && status.is_already_exists() => {
-                status.message = format!("{}, the server was not able to generate a unique name for the object", status.message);
-                return Err(status);
+                names_left -= 1;
+                if names_left == 0 {
+                    status.message = format!(
+                        "{}, the server was not able to generate a unique name for the object",
+                        status.message
+                    );
+                    return Err(status);
+                }
             }
-            other => return other,
+            Err(status) => return Err(status),
         }
     }
-    Err(Status::internal("creating the object ended without an answer"))
+    Err(Status::conflict(
+        aim.target(),
+        "a resource quota or an allocation changed at the same time; please try again",
+    ))
 }
 
+/// One run of the ladder; `None` when a race about something beside the object was lost.
 async fn create_once(
     server: &Server,
     user: &UserInfo,
     aim: &Aim<'_>,
     mut object: Object,
     options: &WriteOptions,
-) -> Result<Written, Status> {
+) -> Result<Option<Written>, Status> {
     let served = aim.served;
     served.default(&mut object);
     let mut object = served.to_storage(object)?;
     metadata::fill(server, &mut object, aim)?;
     let name = object.meta().name.to_string();
-    let aim = Aim { name: &name, ..aim.clone() };
+    let aim = Aim {
+        name: &name,
+        ..aim.clone()
+    };
     let view = server.typed.fresh(server);
-    let admission = Admission::new(server, &view, user, &aim, Operation::Create, None, options.dry_run);
+    let admission = Admission::new(
+        server,
+        &view,
+        user,
+        &aim,
+        Operation::Create,
+        None,
+        options.dry_run,
+    );
     let mut warnings = admit::mutate(&admission, &mut object)?;
     served.default_storage(&mut object);
     let allocation = allocate::for_create(server, served, &mut object, options.dry_run).await?;
@@ -110,34 +133,63 @@ async fn create_once(
         if server.store.get(&aim.key()).is_some() {
             return Err(Status::already_exists(aim.target()));
         }
-        return Ok(Written { object: Arc::new(object), entry: None, created: true, warnings });
+        return Ok(Some(Written {
+            object: Arc::new(object),
+            entry: None,
+            created: true,
+            warnings,
+        }));
     }
-    let mut transaction =
-        Transaction::put(commit::put(served, aim.key(), object)?.when(Precondition::MustNotExist));
-    for charge in outcome.charges {
+    let put = commit::put(served, aim.key(), object)?.when(Precondition::MustNotExist);
+    let transaction = transaction(server, put, outcome.charges, allocation.ops)?;
+    match commit::commit(server, transaction).await? {
+        Committing::Done(committed) => written(&committed, warnings, true).map(Some),
+        Committing::Lost(conflict) if conflict.op == 0 => Err(exists(&aim, &conflict)),
+        Committing::Lost(_) => Ok(None),
+    }
+}
+
+/// The object's write together with what goes with it.
+fn transaction(
+    server: &Server,
+    put: Put,
+    charges: Vec<Object>,
+    ops: Vec<Op>,
+) -> Result<Transaction, Status> {
+    let mut transaction = Transaction::put(put);
+    for charge in charges {
         transaction = transaction.and(commit::charge(server, charge)?);
     }
-    for op in allocation.ops {
+    for op in ops {
         transaction = transaction.and(op);
     }
-    match commit::commit(server, transaction).await? {
-        Committing::Done(committed) => {
-            let entry = committed.entry().cloned().ok_or_else(|| Status::internal("the commit wrote nothing"))?;
-            let object = typed::object(&entry)?;
-            Ok(Written { object, entry: Some(entry), created: true, warnings })
-        }
-        Committing::Lost(conflict) if conflict.op == 0 => {
-            let mut status = Status::already_exists(aim.target());
-            if conflict.current.is_some_and(|e| typed::object(&e).is_ok_and(|o| o.meta().deletion_timestamp.is_some())) {
-                status.message = format!("object is being deleted: {}", status.message);
-            }
-            Err(status)
-        }
-        Committing::Lost(_) => Err(Status::conflict(
-            aim.target(),
-            "a resource quota or an allocation changed at the same time; please try again",
-        )),
+    Ok(transaction)
+}
+
+fn written(committed: &Committed, warnings: Vec<String>, created: bool) -> Result<Written, Status> {
+    let entry = committed
+        .entry()
+        .cloned()
+        .ok_or_else(|| Status::internal("the commit wrote nothing"))?;
+    let object = typed::object(&entry)?;
+    Ok(Written {
+        object,
+        entry: Some(entry),
+        created,
+        warnings,
+    })
+}
+
+/// 409: there is such an object already, perhaps on its way out.
+fn exists(aim: &Aim<'_>, conflict: &Conflict) -> Status {
+    let mut status = Status::already_exists(aim.target());
+    let deleting = |entry: &Arc<Entry>| {
+        typed::object(entry).is_ok_and(|o| o.meta().deletion_timestamp.is_some())
+    };
+    if conflict.current.as_ref().is_some_and(deleting) {
+        status.message = format!("object is being deleted: {}", status.message);
     }
+    status
 }
 
 /// What an update makes of the stored object.
@@ -176,20 +228,31 @@ async fn update_once(
     options: &WriteOptions,
 ) -> Result<Option<Written>, Status> {
     let served = aim.served;
-    let current = server.store.get(&aim.key()).ok_or_else(|| Status::not_found(aim.target()))?;
+    let current = server
+        .store
+        .get(&aim.key())
+        .ok_or_else(|| Status::not_found(aim.target()))?;
     let old = typed::object(&current)?;
     let (mut object, again) = match change {
         Change::Replace(object) => (object.clone(), object.meta().resource_version.is_empty()),
         Change::Compute(compute) => (compute(&old)?, true),
     };
-    let pinned = metadata::check_versions(served, aim, &object, &current)?;
-    let again = again && !pinned;
+    metadata::check_versions(served, aim, &object, &current)?;
     metadata::carry_over(&mut object, &old, aim)?;
     let view = server.typed.fresh(server);
-    let admission = Admission::new(server, &view, user, aim, Operation::Update, Some(&old), options.dry_run);
+    let admission = Admission::new(
+        server,
+        &view,
+        user,
+        aim,
+        Operation::Update,
+        Some(&old),
+        options.dry_run,
+    );
     let mut warnings = admit::mutate(&admission, &mut object)?;
     served.default_storage(&mut object);
-    let allocation = allocate::for_update(server, served, aim, &mut object, &old, options.dry_run).await?;
+    let allocation =
+        allocate::for_update(server, served, aim, &mut object, &old, options.dry_run).await?;
     let cx = admission.context();
     served.prepare_update(&cx, aim.subresource, &mut object, &old);
     let found = served.validate_update(&cx, aim.subresource, &object, &old);
@@ -197,56 +260,71 @@ async fn update_once(
     warnings.extend(served.warnings(&cx, &object, Some(&old)));
     let outcome = admit::validate(&admission, Some(&object))?;
     warnings.extend(outcome.warnings);
-    tracking::update(served, Some(&old), &mut object, options, aim.subresource, cx.now);
+    tracking::update(
+        served,
+        Some(&old),
+        &mut object,
+        options,
+        aim.subresource,
+        cx.now,
+    );
     if options.dry_run {
-        return Ok(Some(Written { object: Arc::new(object), entry: None, created: false, warnings }));
+        return Ok(Some(Written {
+            object: Arc::new(object),
+            entry: None,
+            created: false,
+            warnings,
+        }));
     }
     let gone = metadata::is_finished(&object, &old);
     let put = commit::put(served, aim.key(), object)?;
     if put.stored == *current.stored() {
-        return Ok(Some(Written { object: old, entry: Some(current), created: false, warnings }));
+        return Ok(Some(Written {
+            object: old,
+            entry: Some(current),
+            created: false,
+            warnings,
+        }));
     }
-    let precondition = Precondition::ModRevision(current.mod_revision());
-    if gone {
-        return finish(server, aim, put, precondition, warnings, again).await;
-    }
-    let mut transaction = Transaction::put(put.when(precondition));
-    for charge in outcome.charges {
-        transaction = transaction.and(commit::charge(server, charge)?);
-    }
-    for op in allocation.ops {
-        transaction = transaction.and(op);
-    }
-    match commit::commit(server, transaction).await? {
-        Committing::Done(committed) => {
-            let entry = committed.entry().cloned().ok_or_else(|| Status::internal("the commit wrote nothing"))?;
-            let object = typed::object(&entry)?;
-            Ok(Some(Written { object, entry: Some(entry), created: false, warnings }))
+    let put = put.when(Precondition::ModRevision(current.mod_revision()));
+    let answer = if gone {
+        finish(server, aim, put, warnings).await?
+    } else {
+        let transaction = transaction(server, put, outcome.charges, allocation.ops)?;
+        match commit::commit(server, transaction).await? {
+            Committing::Done(committed) => Some(written(&committed, warnings, false)?),
+            Committing::Lost(_) => None,
         }
-        Committing::Lost(_) if again => Ok(None),
-        Committing::Lost(_) => Err(Status::modified(aim.target())),
+    };
+    match answer {
+        None if !again => Err(Status::modified(aim.target())),
+        answer => Ok(answer),
     }
 }
 
 /// The update that took away the last finalizer of an object being deleted: it is deleted instead of written.
+/// `None` when the race was lost.
 async fn finish(
     server: &Server,
     aim: &Aim<'_>,
-    put: corten_store::Put,
-    precondition: Precondition,
+    put: Put,
     warnings: Vec<String>,
-    again: bool,
 ) -> Result<Option<Written>, Status> {
-    let object = commit::object_of(aim.served, &put)?;
-    let mut transaction = Transaction::delete(aim.key(), precondition);
+    let mut object = commit::object_of(aim.served, &put)?;
+    let mut transaction = Transaction::delete(aim.key(), put.precondition);
     for op in allocate::for_delete(server, aim.served, &object) {
         transaction = transaction.and(op);
     }
     match commit::commit(server, transaction).await? {
-        Committing::Done(_) => {
-            Ok(Some(Written { object: Arc::new(object), entry: None, created: false, warnings }))
+        Committing::Done(committed) => {
+            object.meta_mut().resource_version = committed.revision.to_string().into();
+            Ok(Some(Written {
+                object: Arc::new(object),
+                entry: None,
+                created: false,
+                warnings,
+            }))
         }
-        Committing::Lost(_) if again => Ok(None),
-        Committing::Lost(_) => Err(Status::modified(aim.target())),
+        Committing::Lost(_) => Ok(None),
     }
 }

@@ -7,17 +7,45 @@ use support::Cluster;
 #[test]
 fn a_config_map_lives_and_dies() {
     let cluster = Cluster::start();
-    assert_eq!(cluster.kubectl("create configmap one --from-literal=a=b"), "configmap/one created\n");
-    assert_eq!(cluster.kubectl("get configmap one -o jsonpath={.data.a}"), "b");
+    assert_eq!(
+        cluster.kubectl("create configmap one --from-literal=a=b"),
+        "configmap/one created\n"
+    );
+    assert_eq!(
+        cluster.kubectl("get configmap one -o jsonpath={.data.a}"),
+        "b"
+    );
     assert!(cluster.kubectl("get configmaps").contains("one"));
     let complaint = cluster.refused("create configmap one", "");
-    assert_eq!(complaint, "error: failed to create configmap: configmaps \"one\" already exists\n");
-    assert_eq!(cluster.kubectl("label configmap one x=y"), "configmap/one labeled\n");
-    assert_eq!(cluster.kubectl("get configmaps -l x=y -o name"), "configmap/one\n");
+    assert_eq!(
+        complaint,
+        "error: failed to create configmap: configmaps \"one\" already exists\n"
+    );
+    assert_eq!(
+        cluster.kubectl("label configmap one x=y"),
+        "configmap/one labeled\n"
+    );
+    assert_eq!(
+        cluster.kubectl("get configmaps -l x=y -o name"),
+        "configmap/one\n"
+    );
     assert_eq!(cluster.kubectl("get configmaps -l x!=y -o name"), "");
-    assert_eq!(cluster.kubectl("delete configmap one"), "configmap \"one\" deleted from default namespace\n".replace(" from default namespace", if cluster.kubectl("version --client").contains("v1.32") { "" } else { " from default namespace" }));
+    assert_eq!(
+        cluster.kubectl("delete configmap one"),
+        "configmap \"one\" deleted from default namespace\n".replace(
+            " from default namespace",
+            if cluster.kubectl("version --client").contains("v1.32") {
+                ""
+            } else {
+                " from default namespace"
+            }
+        )
+    );
     let complaint = cluster.refused("get configmap one", "");
-    assert_eq!(complaint, "Error from server (NotFound): configmaps \"one\" not found\n");
+    assert_eq!(
+        complaint,
+        "Error from server (NotFound): configmaps \"one\" not found\n"
+    );
 }
 
 #[test]

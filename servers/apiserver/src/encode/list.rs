@@ -27,7 +27,11 @@ pub(crate) fn list(served: &Served, form: &Form, listed: &Listed) -> Result<Answ
         ..ListMeta::default()
     };
     if form.shape != Shape::Plain {
-        let objects = listed.entries.iter().map(|e| typed::object(e)).collect::<Result<Vec<_>, _>>()?;
+        let objects = listed
+            .entries
+            .iter()
+            .map(|e| typed::object(e))
+            .collect::<Result<Vec<_>, _>>()?;
         return shape::many(served, form, &objects, &meta);
     }
     let items = listed
@@ -45,16 +49,23 @@ pub(crate) fn objects(
     objects: &[Arc<Object>],
     revision: Revision,
 ) -> Result<Answer, Status> {
-    let meta = ListMeta { resource_version: revision.to_string().into(), ..ListMeta::default() };
+    let meta = ListMeta {
+        resource_version: revision.to_string().into(),
+        ..ListMeta::default()
+    };
     if form.shape != Shape::Plain {
         return shape::many(served, form, objects, &meta);
     }
     let items = objects
         .iter()
         .map(|o| {
-            let converted = served.from_storage(o)?;
+            let converted = served.served_version(o)?;
             let object = converted.as_ref().unwrap_or(o);
-            if form.media == Media::Protobuf { raw_bytes(object) } else { json_bytes(object) }
+            if form.media == Media::Protobuf {
+                raw_bytes(object)
+            } else {
+                json_bytes(object)
+            }
         })
         .collect::<Result<Vec<Bytes>, Status>>()?;
     Ok(assemble(served, form, &meta, items))
@@ -76,9 +87,15 @@ fn json_list(served: &Served, meta: &ListMeta, items: Vec<Bytes>) -> Answer {
     let mut head = Vec::with_capacity(256);
     let meta = json::encode_message(MsgRef::new(meta));
     if served.is_custom() {
-        head.extend_from_slice(format!("{{\"apiVersion\":\"{}\",\"items\":[", served.api_version()).as_bytes());
+        head.extend_from_slice(
+            format!("{{\"apiVersion\":\"{}\",\"items\":[", served.api_version()).as_bytes(),
+        );
     } else {
-        let kind = format!("{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":", served.kind, served.api_version());
+        let kind = format!(
+            "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":",
+            served.kind,
+            served.api_version()
+        );
         head.extend_from_slice(kind.as_bytes());
         head.extend_from_slice(&meta);
         head.extend_from_slice(b",\"items\":[");
@@ -88,7 +105,12 @@ fn json_list(served: &Served, meta: &ListMeta, items: Vec<Bytes>) -> Answer {
     // Items of built-in kinds carry no kind and apiVersion in lists.
     let skip = match served.is_custom() {
         true => 0,
-        false => format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", served.kind, served.api_version()).len(),
+        false => format!(
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",",
+            served.kind,
+            served.api_version()
+        )
+        .len(),
     };
     let between: [Bytes; 2] = match served.is_custom() {
         true => [Bytes::new(), Bytes::from_static(b",")],
@@ -125,7 +147,12 @@ fn protobuf_list(served: &Served, meta: &ListMeta, items: Vec<Bytes>) -> Answer 
         heads.push(Bytes::from(head));
     }
     let mut first = Vec::with_capacity(128);
-    protobuf::write_envelope_head(&served.api_version(), &format!("{}List", served.kind), length, &mut first);
+    protobuf::write_envelope_head(
+        &served.api_version(),
+        &format!("{}List", served.kind),
+        length,
+        &mut first,
+    );
     first.push(0x0a);
     first.extend_from_slice(&varint(meta.len()));
     first.extend_from_slice(&meta);

@@ -40,7 +40,13 @@ pub(crate) struct Form {
 
 impl Form {
     pub(crate) fn new(_served: &Served, accepted: Accepted, now: Time) -> Form {
-        Form { media: accepted.media, shape: accepted.shape, pretty: accepted.pretty, include: Include::Metadata, now }
+        Form {
+            media: accepted.media,
+            shape: accepted.shape,
+            pretty: accepted.pretty,
+            include: Include::Metadata,
+            now,
+        }
     }
 
     /// With the `includeObject` parameter of Table requests.
@@ -86,7 +92,10 @@ pub(crate) fn json_bytes(object: &Object) -> Result<Bytes, Status> {
 fn raw_bytes(object: &Object) -> Result<Bytes, Status> {
     match object.message() {
         Some(message) => Ok(protobuf::encode_message(message).into()),
-        None => Err(Status::not_acceptable(&["application/json", "application/yaml"])),
+        None => Err(Status::not_acceptable(&[
+            "application/json",
+            "application/yaml",
+        ])),
     }
 }
 
@@ -94,7 +103,7 @@ fn raw_bytes(object: &Object) -> Result<Bytes, Status> {
 fn entry_bytes(served: &Served, media: Media, entry: &Entry) -> Result<Bytes, Status> {
     entry.encoded_or(encoding(served, media), |entry| {
         let object = typed::object(entry)?;
-        let converted = served.from_storage(&object)?;
+        let converted = served.served_version(&object)?;
         let object = converted.as_ref().unwrap_or(&object);
         match media {
             Media::Protobuf => raw_bytes(object),
@@ -117,7 +126,11 @@ pub(crate) fn object(served: &Served, form: &Form, object: &Object) -> Result<An
     if form.shape != Shape::Plain {
         return shape::one(served, form, object);
     }
-    let converted = if object.gvk() == served.group_version_kind_ref() { None } else { served.from_storage(object)? };
+    let converted = if object.gvk() == served.group_version_kind_ref() {
+        None
+    } else {
+        served.served_version(object)?
+    };
     any_object(form, converted.as_ref().unwrap_or(object))
 }
 
@@ -149,7 +162,9 @@ pub(super) fn text(form: &Form, bytes: Bytes) -> Answer {
             Err(_) => Answer::Whole(bytes),
         },
         Media::Json if form.pretty => match serde_json::from_slice::<serde_json::Value>(&bytes) {
-            Ok(value) => serde_json::to_vec_pretty(&value).unwrap_or_else(|_| bytes.to_vec()).into(),
+            Ok(value) => serde_json::to_vec_pretty(&value)
+                .unwrap_or_else(|_| bytes.to_vec())
+                .into(),
             Err(_) => Answer::Whole(bytes),
         },
         Media::Json => {
@@ -176,7 +191,9 @@ pub(crate) fn status(status: &Status, media: Media) -> Vec<u8> {
             Ok(value) => yaml::encode_value(&value),
             Err(_) => json::encode_message(message),
         },
-        Media::Protobuf => protobuf::seal_envelope("v1", "Status", &protobuf::encode_message(message)),
+        Media::Protobuf => {
+            protobuf::seal_envelope("v1", "Status", &protobuf::encode_message(message))
+        }
     }
 }
 
@@ -198,18 +215,31 @@ pub(crate) fn wire_status(status: &Status) -> corten_api::meta::v1::Status {
             group: d.group.as_str().into(),
             kind: d.kind.as_str().into(),
             uid: d.uid.as_str().into(),
-            causes: if d.causes.is_empty() { List::default() } else { causes },
+            causes: if d.causes.is_empty() {
+                List::default()
+            } else {
+                causes
+            },
             retry_after_seconds: d.retry_after_seconds,
         })
     });
     let mut wire = meta::Status {
         kind: "Status".into(),
         api_version: "v1".into(),
-        status: if status.code < 300 { "Success" } else { "Failure" }.into(),
+        status: if status.code < 300 {
+            "Success"
+        } else {
+            "Failure"
+        }
+        .into(),
         message: status.message.as_str().into(),
         reason: status.reason.as_str().into(),
         details,
-        code: if status.code == 200 { 0 } else { i32::from(status.code) },
+        code: if status.code == 200 {
+            0
+        } else {
+            i32::from(status.code)
+        },
         ..meta::Status::default()
     };
     wire.metadata.continue_ = status.continue_token.as_str().into();

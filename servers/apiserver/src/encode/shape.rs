@@ -24,7 +24,10 @@ pub(super) fn one(served: &Served, form: &Form, object: &Object) -> Result<Answe
 pub(super) fn bytes(served: &Served, form: &Form, object: &Object) -> Result<Bytes, Status> {
     match form.shape {
         Shape::Table => {
-            let meta = ListMeta { resource_version: object.meta().resource_version.clone(), ..ListMeta::default() };
+            let meta = ListMeta {
+                resource_version: object.meta().resource_version.clone(),
+                ..ListMeta::default()
+            };
             table(served, form, std::iter::once(object), &meta)
         }
         Shape::PartialList => Err(Status::new(
@@ -50,7 +53,12 @@ pub(super) fn bytes(served: &Served, form: &Form, object: &Object) -> Result<Byt
 }
 
 /// A list in another shape.
-pub(super) fn many(served: &Served, form: &Form, objects: &[Arc<Object>], meta: &ListMeta) -> Result<Answer, Status> {
+pub(super) fn many(
+    served: &Served,
+    form: &Form,
+    objects: &[Arc<Object>],
+    meta: &ListMeta,
+) -> Result<Answer, Status> {
     let bytes = match form.shape {
         Shape::Table => table(served, form, objects.iter().map(|o| &**o), meta)?,
         Shape::PartialList => {
@@ -63,7 +71,8 @@ pub(super) fn many(served: &Served, form: &Form, objects: &[Arc<Object>], meta: 
             match form.media {
                 Media::Protobuf => {
                     let raw = protobuf::encode_message(MsgRef::new(&list));
-                    protobuf::seal_envelope("meta.k8s.io/v1", "PartialObjectMetadataList", &raw).into()
+                    protobuf::seal_envelope("meta.k8s.io/v1", "PartialObjectMetadataList", &raw)
+                        .into()
                 }
                 _ => json::encode_message(MsgRef::new(&list)).into(),
             }

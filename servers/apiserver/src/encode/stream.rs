@@ -49,26 +49,38 @@ pub(crate) fn event(
         let body = match kind {
             EventType::Deleted => {
                 let object = shown(kind, entry, revision)?;
-                let converted = served.from_storage(&object)?;
+                let converted = served.served_version(&object)?;
                 let object = converted.as_ref().unwrap_or(&object);
-                if form.media == Media::Protobuf { raw_bytes(object)? } else { json_bytes(object)? }
+                if form.media == Media::Protobuf {
+                    raw_bytes(object)?
+                } else {
+                    json_bytes(object)?
+                }
             }
             _ => entry_bytes(served, form.media, entry)?,
         };
         let body = match form.media {
-            Media::Protobuf => protobuf::seal_envelope(&served.api_version(), &served.kind, &body).into(),
+            Media::Protobuf => {
+                protobuf::seal_envelope(&served.api_version(), &served.kind, &body).into()
+            }
             _ => body,
         };
         Ok(frame(form, kind.name(), &body))
     };
-    let Some(event) = event.filter(|_| form.media != Media::Yaml) else { return make() };
+    let Some(event) = event.filter(|_| form.media != Media::Yaml) else {
+        return make();
+    };
     let format = if form.media == Media::Protobuf { 1 } else { 0 };
     let number = served.version_number() << 4 | format << 2 | kind as u32;
     event.frame_or(Encoding(number), |_| make())
 }
 
 /// The object as the event shows it: a deleted one at the revision of its deletion.
-fn shown(kind: EventType, entry: &Entry, revision: Revision) -> Result<std::sync::Arc<Object>, Status> {
+fn shown(
+    kind: EventType,
+    entry: &Entry,
+    revision: Revision,
+) -> Result<std::sync::Arc<Object>, Status> {
     let object = typed::object(entry)?;
     if kind != EventType::Deleted {
         return Ok(object);
@@ -79,13 +91,21 @@ fn shown(kind: EventType, entry: &Entry, revision: Revision) -> Result<std::sync
 }
 
 /// A bookmark: an empty object that carries a revision.
-pub(crate) fn bookmark(served: &Served, form: &Form, revision: Revision, initial: bool) -> Result<Bytes, Status> {
+pub(crate) fn bookmark(
+    served: &Served,
+    form: &Form,
+    revision: Revision,
+    initial: bool,
+) -> Result<Bytes, Status> {
     let gvk = served.group_version_kind_ref();
-    let mut object =
-        Object::new_for(gvk).unwrap_or_else(|| Object::dynamic(served.api_version().as_str(), served.kind.as_str()));
+    let mut object = Object::new_for(gvk)
+        .unwrap_or_else(|| Object::dynamic(served.api_version().as_str(), served.kind.as_str()));
     object.meta_mut().resource_version = revision.to_string().into();
     if initial {
-        object.meta_mut().annotations.insert("k8s.io/initial-events-end", "true");
+        object
+            .meta_mut()
+            .annotations
+            .insert("k8s.io/initial-events-end", "true");
     }
     let body = match (form.shape, form.media) {
         (Shape::Table, _) => {
@@ -99,7 +119,8 @@ pub(crate) fn bookmark(served: &Served, form: &Form, revision: Revision, initial
             Bytes::from(line)
         }
         (Shape::Plain, Media::Protobuf) => {
-            protobuf::seal_envelope(&served.api_version(), &served.kind, &raw_bytes(&object)?).into()
+            protobuf::seal_envelope(&served.api_version(), &served.kind, &raw_bytes(&object)?)
+                .into()
         }
         (Shape::Plain, _) => json_bytes(&object)?,
         _ => shape::bytes(served, form, &object)?,
@@ -109,7 +130,11 @@ pub(crate) fn bookmark(served: &Served, form: &Form, revision: Revision, initial
 
 /// The last frame of a watch that cannot go on.
 pub(crate) fn error_event(form: &Form, refusal: &Status) -> Bytes {
-    let media = if form.media == Media::Protobuf { Media::Protobuf } else { Media::Json };
+    let media = if form.media == Media::Protobuf {
+        Media::Protobuf
+    } else {
+        Media::Json
+    };
     let mut body = status(refusal, media);
     if body.last() == Some(&b'\n') {
         body.pop();
@@ -142,7 +167,9 @@ fn frame(form: &Form, kind: &str, body: &[u8]) -> Bytes {
             out.extend_from_slice(body);
             out.extend_from_slice(b"}\n");
             if media == Media::Yaml {
-                let bytes = text(form, out.clone().into()).into_bytes().unwrap_or_default();
+                let bytes = text(form, out.clone().into())
+                    .into_bytes()
+                    .unwrap_or_default();
                 let mut document = b"---\n".to_vec();
                 document.extend_from_slice(&bytes);
                 return document.into();

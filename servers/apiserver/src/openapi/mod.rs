@@ -31,7 +31,9 @@ impl Documents {
         let body = Bytes::from(make()?.to_string());
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, &body);
         let hash: String = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
-        self.made.lock().insert(name.to_owned(), (body.clone(), hash.clone()));
+        self.made
+            .lock()
+            .insert(name.to_owned(), (body.clone(), hash.clone()));
         Some((body, hash))
     }
 }
@@ -41,12 +43,21 @@ pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer
     let path = call.info.path.trim_end_matches('/');
     match path {
         "/openapi/v2" => {
-            let accept = call.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
-            if accept.contains("proto-openapi") && !accept.contains("json") && !accept.contains("*/*") {
+            let accept = call
+                .headers
+                .get(header::ACCEPT)
+                .and_then(|v| v.to_str().ok())
+                .unwrap_or("*/*");
+            if accept.contains("proto-openapi")
+                && !accept.contains("json")
+                && !accept.contains("*/*")
+            {
                 return Err(Status::not_acceptable(&["application/json"]));
             }
-            let (body, hash) =
-                catalog.documents.get("v2", || Some(swagger(&catalog))).ok_or_else(Status::no_such_path)?;
+            let (body, hash) = catalog
+                .documents
+                .get("v2", || Some(swagger(&catalog)))
+                .ok_or_else(Status::no_such_path)?;
             Ok(document(body, &hash, call))
         }
         "/openapi/v3" => {
@@ -60,10 +71,16 @@ pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer
                     }
                 }
             }
-            Ok(respond(StatusCode::OK, "application/json", json!({"paths": paths}).to_string().into()))
+            Ok(respond(
+                StatusCode::OK,
+                "application/json",
+                json!({"paths": paths}).to_string().into(),
+            ))
         }
         _ => {
-            let rest = path.strip_prefix("/openapi/v3/").ok_or_else(Status::no_such_path)?;
+            let rest = path
+                .strip_prefix("/openapi/v3/")
+                .ok_or_else(Status::no_such_path)?;
             let parts: Vec<&str> = rest.split('/').collect();
             let found = match parts.as_slice() {
                 ["api", version] => v3(&catalog, "", version),
@@ -74,7 +91,9 @@ pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer
             let mut response = document(body, &hash, call);
             if call.query.get("hash").is_some_and(|h| h == hash) {
                 let forever = header::HeaderValue::from_static("public, immutable");
-                response.headers_mut().insert(header::CACHE_CONTROL, forever);
+                response
+                    .headers_mut()
+                    .insert(header::CACHE_CONTROL, forever);
             }
             Ok(response)
         }
@@ -83,21 +102,36 @@ pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer
 
 fn document(body: Bytes, hash: &str, call: &Call) -> Response<Answer> {
     let tag = format!("\"{hash}\"");
-    let same = call.headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == tag.as_bytes());
+    let same = call
+        .headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|v| v.as_bytes() == tag.as_bytes());
     let mut response = match same {
-        true => respond(StatusCode::NOT_MODIFIED, "application/json", Answer::empty()),
+        true => respond(
+            StatusCode::NOT_MODIFIED,
+            "application/json",
+            Answer::empty(),
+        ),
         false => respond(StatusCode::OK, "application/json", Answer::Whole(body)),
     };
     if let Ok(value) = tag.parse() {
         response.headers_mut().insert(header::ETAG, value);
     }
-    let accept = call.headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let accept = call
+        .headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     crate::http::compress(&mut response, accept.contains("gzip"));
     response
 }
 
 fn prefix(group: &str, version: &str) -> String {
-    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+    if group.is_empty() {
+        format!("api/{version}")
+    } else {
+        format!("apis/{group}/{version}")
+    }
 }
 
 fn v3(catalog: &Catalog, group: &str, version: &str) -> Option<(Bytes, String)> {
@@ -145,13 +179,22 @@ fn add_paths(paths: &mut Map<String, Value>, served: &Served, reference: &Value,
     };
     let has = |verb: &str| served.verbs.iter().any(|v| v == verb);
     let mut on_collection = Map::new();
-    for (method, verb) in [("get", "list"), ("post", "create"), ("delete", "deletecollection")] {
+    for (method, verb) in [
+        ("get", "list"),
+        ("post", "create"),
+        ("delete", "deletecollection"),
+    ] {
         if has(verb) {
             on_collection.insert(method.into(), operation(served, verb, reference, dialect));
         }
     }
     let mut on_item = Map::new();
-    for (method, verb) in [("get", "get"), ("put", "update"), ("patch", "patch"), ("delete", "delete")] {
+    for (method, verb) in [
+        ("get", "get"),
+        ("put", "update"),
+        ("patch", "patch"),
+        ("delete", "delete"),
+    ] {
         if has(verb) {
             on_item.insert(method.into(), operation(served, verb, reference, dialect));
         }
@@ -166,12 +209,15 @@ fn add_paths(paths: &mut Map<String, Value>, served: &Served, reference: &Value,
 
 fn operation(served: &Served, verb: &str, reference: &Value, dialect: Dialect) -> Value {
     let parameter = |name: &str, kind: &str| match dialect {
-        Dialect::V3 => json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}}),
+        Dialect::V3 => {
+            json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
+        }
         Dialect::V2 => json!({"name": name, "in": "query", "type": kind, "uniqueItems": true}),
     };
     let mut parameters = Vec::new();
     if matches!(verb, "create" | "update" | "patch") {
-        parameters.extend(["dryRun", "fieldManager", "fieldValidation"].map(|p| parameter(p, "string")));
+        parameters
+            .extend(["dryRun", "fieldManager", "fieldValidation"].map(|p| parameter(p, "string")));
     }
     if verb == "patch" {
         parameters.push(parameter("force", "boolean"));
@@ -180,7 +226,9 @@ fn operation(served: &Served, verb: &str, reference: &Value, dialect: Dialect) -
         parameters.push(parameter("dryRun", "string"));
     }
     let ok = match dialect {
-        Dialect::V3 => json!({"description": "OK", "content": {"application/json": {"schema": reference}}}),
+        Dialect::V3 => {
+            json!({"description": "OK", "content": {"application/json": {"schema": reference}}})
+        }
         Dialect::V2 => json!({"description": "OK", "schema": reference}),
     };
     let action = match verb {

@@ -23,7 +23,11 @@ const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 impl Schemas {
     pub(super) fn new(dialect: Dialect) -> Schemas {
-        Schemas { dialect, done: Map::new(), open: Vec::new() }
+        Schemas {
+            dialect,
+            done: Map::new(),
+            open: Vec::new(),
+        }
     }
 
     /// A reference to a served kind's schema, which is collected with all it reaches.
@@ -60,7 +64,9 @@ impl Schemas {
             None => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
         };
         if let Some(properties) = schema.as_object_mut().and_then(|s| {
-            s.entry("properties").or_insert_with(|| json!({})).as_object_mut()
+            s.entry("properties")
+                .or_insert_with(|| json!({}))
+                .as_object_mut()
         }) {
             properties.insert("apiVersion".into(), json!({"type": "string"}));
             properties.insert("kind".into(), json!({"type": "string"}));
@@ -151,10 +157,14 @@ impl Schemas {
             Kind::Str => json!({"type": "string"}),
             Kind::Bin => json!({"type": "string", "format": "byte"}),
             Kind::StrList => json!({"type": "array", "items": {"type": "string"}}),
-            Kind::Time => self.named(&format!("{META}.Time"), json!({"type": "string", "format": "date-time"})),
-            Kind::MicroTime => {
-                self.named(&format!("{META}.MicroTime"), json!({"type": "string", "format": "date-time"}))
-            }
+            Kind::Time => self.named(
+                &format!("{META}.Time"),
+                json!({"type": "string", "format": "date-time"}),
+            ),
+            Kind::MicroTime => self.named(
+                &format!("{META}.MicroTime"),
+                json!({"type": "string", "format": "date-time"}),
+            ),
             Kind::Duration => self.named(&format!("{META}.Duration"), json!({"type": "string"})),
             Kind::Quantity => {
                 let schema = match self.dialect {
@@ -165,7 +175,9 @@ impl Schemas {
             }
             Kind::IntOrString => {
                 let schema = match self.dialect {
-                    Dialect::V3 => json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
+                    Dialect::V3 => {
+                        json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
+                    }
                     Dialect::V2 => json!({"type": "string", "format": "int-or-string"}),
                 };
                 self.named("io.k8s.apimachinery.pkg.util.intstr.IntOrString", schema)
@@ -173,9 +185,10 @@ impl Schemas {
             Kind::Raw if field.key == "fieldsV1" => {
                 self.named(&format!("{META}.FieldsV1"), json!({"type": "object"}))
             }
-            Kind::Raw => {
-                self.named("io.k8s.apimachinery.pkg.runtime.RawExtension", json!({"type": "object"}))
-            }
+            Kind::Raw => self.named(
+                "io.k8s.apimachinery.pkg.runtime.RawExtension",
+                json!({"type": "object"}),
+            ),
             Kind::Msg => match field.msg() {
                 Some(msg) => {
                     self.open.push(msg);
@@ -210,10 +223,16 @@ fn marks(facts: &Facts) -> Map<String, Value> {
         marks.insert("x-kubernetes-map-type".into(), "atomic".into());
     }
     if !facts.patch_strategy.is_empty() {
-        marks.insert("x-kubernetes-patch-strategy".into(), facts.patch_strategy.into());
+        marks.insert(
+            "x-kubernetes-patch-strategy".into(),
+            facts.patch_strategy.into(),
+        );
     }
     if !facts.patch_merge_key.is_empty() {
-        marks.insert("x-kubernetes-patch-merge-key".into(), facts.patch_merge_key.into());
+        marks.insert(
+            "x-kubernetes-patch-merge-key".into(),
+            facts.patch_merge_key.into(),
+        );
     }
     marks
 }

@@ -1,4 +1,5 @@
 //! A server in memory and the real kubectl against it.
+#![allow(clippy::unwrap_used)]
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -34,12 +35,20 @@ impl Cluster {
     }
 
     pub fn start_in(directory: tempfile::TempDir, disk: Disk) -> Cluster {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let config = Config::new(directory.path().join("pki"), disk);
         let server = runtime.block_on(ApiServer::start(config)).unwrap();
         let text = server.kubeconfig(&Identity::SuperAdmin).unwrap();
         std::fs::write(directory.path().join("admin.conf"), text).unwrap();
-        Cluster { server, directory, runtime }
+        Cluster {
+            server,
+            directory,
+            runtime,
+        }
     }
 
     /// Stops the server and gives its directory back.
@@ -77,7 +86,12 @@ impl Cluster {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         let output = child.wait_with_output().unwrap();
         Said {
             ok: output.status.success(),

@@ -5,7 +5,7 @@ use crate::pod::context::Context;
 use crate::server::route::{Query, find};
 use crate::server::{Body, Response, text};
 use bytes::Bytes;
-use corten_core::{MicroTime, Time};
+use corten_core::Time;
 use corten_runtime::{ContainerState, ContainerStatus, Event};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -13,7 +13,7 @@ use rustix::fs::inotify;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
 
 /// Bytes read at a time.
@@ -41,8 +41,7 @@ impl Wanted {
         let since = match (number("sinceSeconds")?, query.get("sinceTime")) {
             (Some(seconds), _) => Some((crate::clock::now().0 - seconds as i64 * 1000) * 1000),
             (None, Some(at)) if !at.is_empty() => {
-                let at = Time::parse(at).map_err(|_| format!("invalid sinceTime: {at:?}"))?;
-                Some(MicroTime::from(at).unix_micros())
+                Some(micros(at).ok_or_else(|| format!("invalid sinceTime: {at:?}"))?)
             }
             _ => None,
         };
@@ -68,12 +67,18 @@ struct Line<'a> {
 
 fn parse(line: &[u8]) -> Option<Line<'_>> {
     let mut parts = line.splitn(4, |byte| *byte == b' ');
-    let word = |part: Option<&'_ [u8]>| part.and_then(|p| std::str::from_utf8(p).ok().map(str::to_owned));
-    let _ = word;
     let time = std::str::from_utf8(parts.next()?).ok()?;
     let stream = std::str::from_utf8(parts.next()?).ok()?;
     let tag = parts.next()?;
     Some(Line { time, stream, partial: tag.first() == Some(&b'P'), content: parts.next().unwrap_or_default() })
+}
+
+/// A time with any number of fractional digits, in microseconds since 1970.
+fn micros(text: &str) -> Option<i64> {
+    let seconds = Time::parse(text).ok()?.unix();
+    let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).chain(std::iter::repeat(b'0')).take(6);
+    Some(digits.fold(seconds, |sum, digit| sum * 10 + i64::from(digit - b'0')))
 }
 
 /// Turns lines of a log into what the client asked for.
@@ -98,7 +103,7 @@ impl Filter {
         let Some(line) = parse(line) else { return };
         let other = self.wanted.stream.as_deref().is_some_and(|stream| stream != line.stream);
         let old = self.wanted.since.is_some_and(|since| {
-            MicroTime::parse(line.time).is_ok_and(|time| time.unix_micros() < since)
+            micros(line.time).is_some_and(|time| time < since)
         });
         if other || old {
             return;
@@ -328,7 +333,7 @@ async fn send(
 
 /// Told by the kernel when a log's directory changes.
 struct Watcher {
-    inotify: AsyncFd<std::os::fd::OwnedFd>,
+    inotify: Receiver,
 }
 
 impl Watcher {
@@ -337,15 +342,14 @@ impl Watcher {
         let directory = log.parent().unwrap_or(Path::new("/"));
         let wanted = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&fd, directory, wanted)?;
-        Ok(Watcher { inotify: AsyncFd::register(fd)? })
+        Ok(Watcher { inotify: Receiver::from_owned_fd_unchecked(fd)? })
     }
 
     async fn changed(&self) -> std::io::Result<()> {
-        let mut guard = self.inotify.readable().await?;
+        self.inotify.readable().await?;
         let mut buffer = [0_u8; 4096];
         // What exactly changed does not matter: the log is read again.
-        while rustix::io::read(guard.get_inner(), &mut buffer).is_ok_and(|size| size > 0) {}
-        guard.clear_ready();
+        while self.inotify.try_read(&mut buffer).is_ok_and(|size| size > 0) {}
         Ok(())
     }
 

@@ -41,7 +41,13 @@ pub fn managers_from_scale(
     replicas: &[&str],
 ) -> Value {
     let steps = path(replicas);
-    let mut scaled = Entries::parse(scale).unwrap_or_default();
+    let mut scaled = Entries::default();
+    for (mut manager, entry) in Entries::parse(scale).unwrap_or_default().0 {
+        if manager.api_version == SCALE {
+            manager.api_version = api_version.into();
+        }
+        scaled.0.insert(manager, entry);
+    }
     let mut out = Entries::default();
     for (manager, mut entry) in Entries::parse(parent).unwrap_or_default().0 {
         if entry.set.has(&steps) && scaled.0.remove(&manager).is_none() {
@@ -55,7 +61,8 @@ pub fn managers_from_scale(
             let owned = Entry {
                 set,
                 api_version: api_version.into(),
-                time: entry.time,
+                // Upstream loses the time on this way.
+                time: None,
             };
             out.0.insert(manager, owned);
         }

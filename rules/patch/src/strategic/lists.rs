@@ -279,7 +279,7 @@ fn holds_maps(a: &[Value], b: &[Value]) -> Result<bool, PatchError> {
         let all = [Value::List(a.to_vec()), Value::List(b.to_vec())];
         return bad(format!(
             "list element types are not identical: {}",
-            go_text(&Value::List(vec![Value::List(all.to_vec())]))
+            go_text(&Value::List(all.to_vec()))
         ));
     }
     Ok(matches!(first, Value::Map(_)))

@@ -200,17 +200,19 @@ fn failed(container: &str, attempt: &'static str, failure: Failure) -> Error {
 
 /// Runs file system work off the async threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    finished(tokio::task::spawn_blocking(work)).await
 }
 
 /// Runs a task to its end even if the caller stops waiting: half-made pods would be nobody's.
 async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work).await {
+    finished(tokio::spawn(work)).await
+}
+
+async fn finished<T>(task: tokio::task::JoinHandle<T>) -> T {
+    match task.await {
         Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => std::future::pending().await, // the whole process is shutting down
     }
 }
 

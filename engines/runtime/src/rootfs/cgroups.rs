@@ -55,6 +55,31 @@ pub fn mounts(config: &ContainerConfig, cgroups: &Cgroups) -> Step<Vec<Detached>
     Ok(list)
 }
 
+/// Links that programs look for where several controllers share a hierarchy: link and what it points to.
+pub fn links(cgroups: &Cgroups) -> Vec<(PathBuf, String)> {
+    let Cgroups::V1(hierarchies) = cgroups else {
+        return Vec::new();
+    };
+    let shared = hierarchies
+        .iter()
+        .filter(|hierarchy| hierarchy.controllers.len() > 1);
+    shared
+        .flat_map(|hierarchy| {
+            let link = |controller: &String| {
+                (
+                    Path::new("/sys/fs/cgroup").join(controller),
+                    name(hierarchy),
+                )
+            };
+            hierarchy
+                .controllers
+                .iter()
+                .filter(|c| !c.contains('='))
+                .map(link)
+        })
+        .collect()
+}
+
 /// The directory name that programs look for: the mount's own, which systemd and runc use too.
 fn name(hierarchy: &Hierarchy) -> String {
     let last = hierarchy.mount.file_name();

@@ -49,6 +49,8 @@ pub struct PreparedRoot {
     mounts: Vec<Detached>,
     nodes: Vec<devices::Node>,
     own_devices: bool,
+    /// Links of cgroup v1, with what they point to.
+    links: Vec<(PathBuf, String)>,
 }
 
 impl PreparedRoot {
@@ -64,11 +66,13 @@ impl PreparedRoot {
         })?;
         mounts.extend(volumes);
         let nodes = devices::nodes(spec.config)?;
+        let links = Vec::new();
         Ok(Self {
             root,
             mounts,
             nodes,
             own_devices,
+            links,
         })
     }
 
@@ -93,6 +97,7 @@ impl PreparedRoot {
             .position(|m| m.target == Path::new("/sys"));
         let place = place.map_or(0, |index| index + 1);
         self.mounts.splice(place..place, mounts);
+        self.links = cgroups::links(cgroups);
         Ok(())
     }
 
@@ -109,6 +114,9 @@ impl PreparedRoot {
         }
         if !devices_ready {
             devices::populate(&self.nodes)?;
+        }
+        for (link, target) in self.links.iter().filter(|(link, _)| !sys::exists(link)) {
+            std::os::unix::fs::symlink(target, link).map_err(at("link a cgroup controller"))?;
         }
         let cgroups = Path::new("/sys/fs/cgroup");
         match self

@@ -8,7 +8,7 @@ use corten_runtime::{
     SandboxId, SandboxState,
 };
 
-use crate::node::{Node, PATIENCE, ended, log_text, logged, options};
+use crate::node::{Node, PATIENCE, ended, log_text, logged, options, until_changed};
 
 /// Starts an agent process that runs one pod with one container.
 fn agent(
@@ -61,7 +61,7 @@ async fn a_new_agent_takes_over_from_a_killed_one() {
     );
     assert!(before.started_at.is_some() && before.pid.is_some());
     let mut events = node.runtime.subscribe();
-    node.exec(&container, "touch /data/go").await;
+    node.let_go(&container).await;
     let exit = ended(&mut events, &container).await;
     assert_eq!(exit.code, 42);
     let text = log_text(&node.path("one.log"));
@@ -89,15 +89,8 @@ async fn an_end_without_an_agent_is_remembered() {
     );
     killed.kill().unwrap();
     killed.wait().unwrap();
-    for _ in 0..6000 {
-        if node
-            .path(&format!("root/sandboxes/{sandbox}/{container}.exit"))
-            .exists()
-        {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    let exit = node.path(&format!("root/sandboxes/{sandbox}/{container}.exit"));
+    until_changed(exit.parent().unwrap(), || exit.exists());
     reopen(&mut node).await;
     let status = node.runtime.container_status(&container).await.unwrap();
     assert_eq!(

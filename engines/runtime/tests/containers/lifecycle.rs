@@ -263,7 +263,7 @@ async fn a_renamed_log_goes_on_in_a_new_file() {
     logged(&node.path("one.log"), "first").await;
     std::fs::rename(node.path("one.log"), node.path("one.log.1")).unwrap();
     node.runtime.reopen_log(&container).await.unwrap();
-    node.exec(&container, "touch /data/go").await;
+    node.let_go(&container).await;
     ended(&mut events, &container).await;
     assert_eq!(log_text(&node.path("one.log.1")), "first\n");
     assert_eq!(log_text(&node.path("one.log")), "second\n");

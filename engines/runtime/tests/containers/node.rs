@@ -188,6 +188,15 @@ impl Node {
         text
     }
 
+    /// Makes a file inside that lets the container end, which may take the command along.
+    pub async fn let_go(&self, container: &ContainerId) {
+        let command = list(&["touch", "/data/go"]);
+        self.runtime
+            .exec_sync(container, command, PATIENCE)
+            .await
+            .unwrap();
+    }
+
     /// Removes every sandbox and checks that nothing is left.
     pub async fn finish(self) {
         for sandbox in self.runtime.list_pod_sandboxes().await.unwrap() {
@@ -329,13 +338,28 @@ pub fn log_text(path: &Path) -> String {
 
 /// Waits until a log holds a text; the runtime gives no event for output.
 pub async fn logged(path: &Path, wanted: &str) {
-    for _ in 0..6000 {
-        if log_text(path).contains(wanted) {
-            return;
+    until_changed(path.parent().unwrap(), || log_text(path).contains(wanted));
+}
+
+/// Waits until something in a directory changes so that the condition holds.
+pub fn until_changed(directory: &Path, condition: impl Fn() -> bool) {
+    use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+    let inotify = init(CreateFlags::CLOEXEC).unwrap();
+    let changes = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
+    add_watch(&inotify, directory, changes).unwrap();
+    tokio::task::block_in_place(|| {
+        while !condition() {
+            let flags = rustix::event::PollFlags::IN;
+            let mut ready = [rustix::event::PollFd::new(&inotify, flags)];
+            let patience = rustix::event::Timespec {
+                tv_sec: PATIENCE.as_secs() as i64,
+                tv_nsec: 0,
+            };
+            let events = rustix::event::poll(&mut ready, Some(&patience)).unwrap();
+            assert!(events > 0, "nothing changed in {}", directory.display());
+            rustix::io::read(&inotify, &mut [0u8; 4096]).unwrap();
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{wanted:?} never came: {}", log_text(path));
+    });
 }
 
 pub fn list(items: &[&str]) -> Vec<String> {

@@ -3,7 +3,7 @@
 use super::columns;
 use super::pod::default_resources;
 use super::volume::{CLASS_ANNOTATION, access_modes, or_unset};
-use crate::checks::{Errors, dns_subdomain, known, required};
+use crate::checks::{Errors, dns_subdomain, immutable, known, required};
 use crate::metadata::{SelectorValues, validate_annotations, validate_labels, validate_selector};
 use crate::rules::{Rules, with_status};
 use crate::{Column, Context, DeleteAnswer, FieldError, cells};
@@ -11,7 +11,8 @@ use corten_api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate,
     TypedLocalObjectReference, TypedObjectReference,
 };
-use corten_core::{Path, Str, Time, Value};
+use corten_core::{Path, Quantity, Str, Time, Value, semantic_eq};
+use std::cmp::Ordering;
 
 /// The strategy of PersistentVolumeClaims.
 pub struct PersistentVolumeClaims;
@@ -189,6 +190,22 @@ impl Rules for PersistentVolumeClaims {
             normalize(&mut new.spec);
         }
     }
+    fn validate_create(&self, _cx: &Context, new: &PersistentVolumeClaim) -> Vec<FieldError> {
+        validate_claim_spec(&new.spec, &Path::Root.f("spec"))
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &PersistentVolumeClaim,
+        old: &PersistentVolumeClaim,
+    ) -> Vec<FieldError> {
+        if part.is_empty() {
+            validate_update(new, old)
+        } else {
+            vec![]
+        }
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::PERSISTENT_VOLUME_CLAIM
     }
@@ -234,4 +251,60 @@ impl Rules for PersistentVolumeClaims {
     fn delete_answer(&self) -> DeleteAnswer {
         DeleteAnswer::Object
     }
+}
+
+/// Once made, a claim can be bound, and when bound grow and change its attributes class.
+fn validate_update(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim) -> Errors {
+    let path = Path::Root.f("spec");
+    let mut errors = validate_claim_spec(&new.spec, &path);
+    let (mut rest, mut before) = (new.spec.clone(), old.spec.clone());
+    if before.volume_name.is_empty() {
+        before.volume_name = rest.volume_name.clone();
+    }
+    // A default class may come to claims that were made before there was one.
+    if before.storage_class_name.is_none()
+        && !old.metadata.annotations.contains_key(CLASS_ANNOTATION)
+    {
+        before.storage_class_name = rest.storage_class_name.clone();
+    }
+    if new.status.phase == "Bound" {
+        if let Some(amount) = before.resources.requests.get("storage") {
+            rest.resources.requests.insert("storage", amount.clone());
+        }
+        rest.volume_attributes_class_name = before.volume_attributes_class_name.clone();
+    }
+    if !semantic_eq(&rest, &before) {
+        let text = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound \
+                    claims\n";
+        errors.push(FieldError::forbidden(&path, text));
+    }
+    let size = |spec: &PersistentVolumeClaimSpec| {
+        spec.resources
+            .requests
+            .get("storage")
+            .cloned()
+            .unwrap_or_default()
+    };
+    let capacity = old
+        .status
+        .capacity
+        .get("storage")
+        .cloned()
+        .unwrap_or_default();
+    let not_above =
+        |a: &Quantity, b: &Quantity| a.amount().compare(&b.amount()) != Ordering::Greater;
+    let (now, was) = (size(&new.spec), size(&old.spec));
+    if !not_above(&was, &now) && not_above(&now, &capacity) {
+        let at = path.f("resources");
+        let text = "field can not be less than status.capacity";
+        errors.push(FieldError::forbidden(at.f("requests").f("storage"), text));
+    }
+    let same = new.spec.volume_mode == old.spec.volume_mode;
+    immutable(
+        &mut errors,
+        &Path::Root.f("volumeMode"),
+        same,
+        new.spec.volume_mode.clone(),
+    );
+    errors
 }

@@ -1,10 +1,11 @@
 //! Endpoints, the older form of EndpointSlices.
 
 use super::columns;
+use crate::checks::{self, Errors};
 use crate::rules::Rules;
-use crate::{Column, cells};
-use corten_api::core::v1::Endpoints;
-use corten_core::{Time, Value};
+use crate::{Column, Context, FieldError, cells};
+use corten_api::core::v1::{EndpointAddress, EndpointPort, Endpoints};
+use corten_core::{Path, Time, Value};
 
 const SHOWN_MAX: usize = 3;
 
@@ -24,6 +25,19 @@ impl Rules for EndpointsOfServices {
                 port.protocol = "TCP".into();
             }
         }
+    }
+    fn validate_create(&self, _cx: &Context, new: &Endpoints) -> Vec<FieldError> {
+        validate(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &Endpoints,
+        old: &Endpoints,
+    ) -> Vec<FieldError> {
+        let same = corten_core::semantic_eq(&bare(new), &bare(old));
+        if same { vec![] } else { validate(new) }
     }
     fn columns(&self) -> &'static [Column] {
         &columns::ENDPOINTS
@@ -69,5 +83,73 @@ fn shown(endpoints: &Endpoints) -> String {
         format!("{text} + {more} more...")
     } else {
         text
+    }
+}
+
+/// Without metadata, for comparison.
+fn bare(endpoints: &Endpoints) -> Endpoints {
+    Endpoints {
+        subsets: endpoints.subsets.clone(),
+        ..Endpoints::default()
+    }
+}
+
+fn validate(endpoints: &Endpoints) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("subsets");
+    for (i, subset) in endpoints.subsets.iter().enumerate() {
+        let at = path.i(i);
+        if subset.addresses.is_empty() && subset.not_ready_addresses.is_empty() {
+            errors.push(FieldError::required(
+                &at,
+                "must specify `addresses` or `notReadyAddresses`",
+            ));
+        }
+        for (name, list) in [
+            ("addresses", &subset.addresses),
+            ("notReadyAddresses", &subset.not_ready_addresses),
+        ] {
+            for (j, each) in list.iter().enumerate() {
+                address(&mut errors, &at.f(name).i(j), each);
+            }
+        }
+        for (j, each) in subset.ports.iter().enumerate() {
+            port(
+                &mut errors,
+                &at.f("ports").i(j),
+                each,
+                subset.ports.len() > 1,
+            );
+        }
+    }
+    errors
+}
+
+fn address(errors: &mut Errors, path: &Path, address: &EndpointAddress) {
+    checks::ip(errors, &path.f("ip"), &address.ip, &[]);
+    if !address.hostname.is_empty() {
+        checks::dns_label(errors, &path.f("hostname"), &address.hostname);
+    }
+    if let Some(node) = &address.node_name {
+        checks::dns_subdomain(errors, &path.f("nodeName"), node);
+    }
+    checks::endpoint_ip(errors, &path.f("ip"), &address.ip);
+}
+
+fn port(errors: &mut Errors, path: &Path, port: &EndpointPort, many: bool) {
+    if !port.name.is_empty() {
+        checks::dns_label(errors, &path.f("name"), &port.name);
+    } else if many {
+        errors.push(FieldError::required(path.f("name"), ""));
+    }
+    checks::port_number(errors, &path.f("port"), i64::from(port.port));
+    checks::one_of(
+        errors,
+        &path.f("protocol"),
+        &port.protocol,
+        &["SCTP", "TCP", "UDP"],
+    );
+    if let Some(protocol) = &port.app_protocol {
+        checks::qualified_name(errors, &path.f("appProtocol"), protocol);
     }
 }

@@ -1,10 +1,11 @@
 //! Events as they are stored (core/v1). Their twins of events.k8s.io are converted on the way in and out.
 
 use super::columns;
+use crate::checks::{self, Errors};
 use crate::rules::Rules;
-use crate::{Column, cells};
+use crate::{Column, Context, FieldError, cells};
 use corten_api::core::v1::Event;
-use corten_core::{Str, Time, Value};
+use corten_core::{Path, Str, Time, Value};
 
 /// The strategy of Events.
 pub struct Events;
@@ -12,6 +13,18 @@ pub struct Events;
 impl Rules for Events {
     type Of = Event;
 
+    fn validate_create(&self, _cx: &Context, new: &Event) -> Vec<FieldError> {
+        validate(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &Event,
+        _old: &Event,
+    ) -> Vec<FieldError> {
+        validate(new)
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::EVENT
     }
@@ -107,4 +120,50 @@ fn source_text(event: &Event) -> String {
     } else {
         format!("{component}, {instance}")
     }
+}
+
+/// What holds for both forms of events. Events with a time are of the newer form.
+fn validate(event: &Event) -> Errors {
+    let mut errors = Vec::new();
+    let (own, about) = (
+        event.metadata.namespace.as_str(),
+        event.involved_object.namespace.as_str(),
+    );
+    let fine = match (event.event_time.is_zero(), about.is_empty()) {
+        (true, true) => matches!(own, "" | "default"),
+        (true, false) => own == about,
+        (false, true) => matches!(own, "default" | "kube-system"),
+        (false, false) => true,
+    };
+    if !fine {
+        errors.push(FieldError::invalid(
+            "involvedObject.namespace",
+            about,
+            "does not match event.namespace",
+        ));
+    }
+    if event.event_time.is_zero() {
+        return errors;
+    }
+    let controller = Path::Root.f("reportingComponent");
+    checks::required(&mut errors, &controller, &event.reporting_controller);
+    checks::qualified_name(&mut errors, &controller, &event.reporting_controller);
+    for (name, text, required, max) in [
+        ("reportingInstance", &event.reporting_instance, true, 128),
+        ("action", &event.action, true, 128),
+        ("reason", &event.reason, true, 128),
+        ("message", &event.message, false, 1024),
+    ] {
+        if required {
+            checks::required(&mut errors, &Path::Root.f(name), text);
+        }
+        if text.len() > max {
+            errors.push(FieldError::invalid(
+                name,
+                "",
+                format!("can have at most {max} characters"),
+            ));
+        }
+    }
+    errors
 }

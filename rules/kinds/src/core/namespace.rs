@@ -1,10 +1,12 @@
 //! Namespaces: their finalizer, their name as a label, how they are shown. Their end is the API server's.
 
 use super::columns;
+use crate::checks::Errors;
+use crate::metadata::validate_label_key;
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, cells, names};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells, names};
 use corten_api::core::v1::{Namespace, NamespaceStatus};
-use corten_core::{Str, Time, Value};
+use corten_core::{Path, Str, Time, Value};
 
 /// The strategy of Namespaces.
 pub struct Namespaces;
@@ -47,6 +49,22 @@ impl Rules for Namespaces {
         }
         label(new);
     }
+    fn validate_create(&self, _cx: &Context, new: &Namespace) -> Vec<FieldError> {
+        finalizers(new, None)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &Namespace,
+        _old: &Namespace,
+    ) -> Vec<FieldError> {
+        match part {
+            "status" => phase(new),
+            "finalize" => finalizers(new, Some(())),
+            _ => finalizers(new, None),
+        }
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::NAMESPACE
     }
@@ -72,4 +90,41 @@ impl Rules for Namespaces {
     fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
         names::dns_label(&names::as_prefix(name, prefix))
     }
+}
+
+/// Names of finalizers; `indexed` when upstream names the element.
+fn finalizers(namespace: &Namespace, indexed: Option<()>) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("spec");
+    let path = path.f("finalizers");
+    for (i, name) in namespace.spec.finalizers.iter().enumerate() {
+        let at = if indexed.is_some() { path.i(i) } else { path };
+        errors.extend(validate_label_key(name, &at));
+        if !name.contains('/')
+            && !matches!(
+                name.as_str(),
+                "kubernetes" | "orphan" | "foregroundDeletion"
+            )
+        {
+            let text = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(&at, name, text));
+        }
+    }
+    errors
+}
+
+fn phase(namespace: &Namespace) -> Errors {
+    let (phase, word) = match namespace.metadata.deletion_timestamp {
+        None => ("Active", "empty"),
+        Some(_) => ("Terminating", "not empty"),
+    };
+    if namespace.status.phase == phase {
+        return vec![];
+    }
+    let text = format!("may only be '{phase}' if `deletionTimestamp` is {word}");
+    vec![FieldError::invalid(
+        "status.Phase",
+        &namespace.status.phase,
+        text,
+    )]
 }

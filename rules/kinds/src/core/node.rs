@@ -2,10 +2,13 @@
 
 use super::columns;
 use super::pod::default_resources;
+use super::pod::validate::scheduling::EFFECTS;
+use crate::checks::{self, Errors};
+use crate::metadata::{validate_label_key, value_of};
 use crate::rules::Rules;
-use crate::{Column, Context, cells};
+use crate::{Column, Context, FieldError, cells};
 use corten_api::core::v1::Node;
-use corten_core::{List, Str, Time, Value};
+use corten_core::{List, Path, Str, Time, Value};
 use std::collections::BTreeSet;
 
 /// The strategy of Nodes.
@@ -63,6 +66,44 @@ impl Rules for Nodes {
             );
         }
         warnings
+    }
+    fn validate_create(&self, _cx: &Context, new: &Node) -> Vec<FieldError> {
+        let mut errors = taints(new);
+        for (i, range) in new.spec.pod_cidrs.iter().enumerate() {
+            let path = Path::Root.f("spec");
+            checks::cidr(&mut errors, &path.f("podCIDRs").i(i), range, &[]);
+        }
+        errors
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &Node,
+        old: &Node,
+    ) -> Vec<FieldError> {
+        let mut errors = taints(new);
+        let text =
+            |what: &str| format!("node updates may not change {what} except from \"\" to valid");
+        if !old.spec.pod_cidrs.is_empty() && new.spec.pod_cidrs[..] != old.spec.pod_cidrs[..] {
+            errors.push(FieldError::forbidden("spec.podCIDRs", text("podCIDR")));
+        }
+        if !old.spec.provider_id.is_empty() && new.spec.provider_id != old.spec.provider_id {
+            errors.push(FieldError::forbidden("spec.providerID", text("providerID")));
+        }
+        let addresses = &new.status.addresses;
+        for (i, address) in addresses
+            .iter()
+            .enumerate()
+            .filter(|(i, a)| addresses[..*i].contains(a))
+        {
+            let path = Path::Root.f("status");
+            errors.push(FieldError::duplicate(
+                path.f("addresses").i(i),
+                value_of(address),
+            ));
+        }
+        errors
     }
     fn columns(&self) -> &'static [Column] {
         &columns::NODE
@@ -136,4 +177,38 @@ fn roles(node: &Node) -> String {
         return "<none>".to_owned();
     }
     roles.into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// Taints, under the path that upstream gives them.
+fn taints(node: &Node) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("metadata");
+    let path = path.f("taints");
+    for (i, taint) in node.spec.taints.iter().enumerate() {
+        let at = path.i(i);
+        errors.extend(validate_label_key(&taint.key, &at.f("key")));
+        let wrong = corten_meta::labels::invalid_value(&taint.value);
+        if !wrong.is_empty() {
+            errors.push(FieldError::invalid(
+                at.f("value"),
+                &taint.value,
+                wrong.join(";"),
+            ));
+        }
+        checks::one_of(&mut errors, &at.f("effect"), &taint.effect, &EFFECTS);
+        let before = &node.spec.taints[..i];
+        if before
+            .iter()
+            .any(|t| t.key == taint.key && t.effect == taint.effect)
+        {
+            let text = "taints must be unique by key and effect pair";
+            errors.push(FieldError::new(
+                crate::ErrorKind::Duplicate,
+                &at,
+                value_of(taint),
+                text,
+            ));
+        }
+    }
+    errors
 }

@@ -1,11 +1,11 @@
 //! PodTemplates.
 
 use super::columns;
-use super::pod::default_pod_template;
+use super::pod::{default_pod_template, validate_pod_template};
 use crate::rules::Rules;
-use crate::{Column, DeleteAnswer, Generation, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, Generation, cells};
 use corten_api::core::v1::{PodSpec, PodTemplate};
-use corten_core::{Time, Value};
+use corten_core::{Path, Time, Value};
 
 /// The strategy of PodTemplates.
 pub struct PodTemplates;
@@ -16,6 +16,18 @@ impl Rules for PodTemplates {
 
     fn default(&self, template: &mut PodTemplate) {
         default_pod_template(&mut template.template);
+    }
+    fn validate_create(&self, _cx: &Context, new: &PodTemplate) -> Vec<FieldError> {
+        validate_pod_template(&new.template, &Path::Root.f("template"))
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &PodTemplate,
+        _old: &PodTemplate,
+    ) -> Vec<FieldError> {
+        validate_pod_template(&new.template, &Path::Root.f("template"))
     }
     fn columns(&self) -> &'static [Column] {
         &columns::POD_TEMPLATE

@@ -2,10 +2,13 @@
 
 use super::columns;
 use super::pod::default_resources;
+use super::pod::validate::quantities;
+use crate::checks::Errors;
+use crate::metadata::value_of_texts;
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells};
 use corten_api::core::v1::ResourceQuota;
-use corten_core::{Time, Value};
+use corten_core::{Path, Time, Value};
 use std::cmp::Ordering;
 
 /// The strategy of ResourceQuotas.
@@ -47,6 +50,31 @@ impl Rules for ResourceQuotas {
         }
         warnings
     }
+    fn validate_create(&self, _cx: &Context, new: &ResourceQuota) -> Vec<FieldError> {
+        validate(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &ResourceQuota,
+        old: &ResourceQuota,
+    ) -> Vec<FieldError> {
+        if part == "status" {
+            return vec![];
+        }
+        let mut errors = validate(new);
+        let within = |a: &ResourceQuota, b: &ResourceQuota| {
+            a.spec.scopes.iter().all(|s| b.spec.scopes.contains(s))
+        };
+        if !within(new, old) || !within(old, new) {
+            errors.push(FieldError::immutable(
+                "spec.scopes",
+                value_of_texts(&new.spec.scopes),
+            ));
+        }
+        errors
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::RESOURCE_QUOTA
     }
@@ -74,5 +102,84 @@ impl Rules for ResourceQuotas {
     }
     fn delete_answer(&self) -> DeleteAnswer {
         DeleteAnswer::Object
+    }
+}
+
+fn validate(quota: &ResourceQuota) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("spec");
+    for (name, amount) in &quota.spec.hard {
+        let at = path.f("hard");
+        let at = at.k(name);
+        quantities::resource_name(&mut errors, &at, name);
+        if !name.contains('/') && (!quantities::is_standard(name) || name == "storage") {
+            errors.push(FieldError::invalid(
+                &at,
+                name,
+                "must be a standard resource for quota",
+            ));
+        }
+        quantities::amount(&mut errors, &at, name, amount);
+    }
+    scopes(&mut errors, &path.f("scopes"), quota);
+    errors
+}
+
+/// Whether a quota of that scope can count the resource.
+fn counts(scope: &str, resource: &str) -> bool {
+    let computed = [
+        "cpu",
+        "memory",
+        "limits.cpu",
+        "limits.memory",
+        "requests.cpu",
+        "requests.memory",
+    ]
+    .contains(&resource);
+    match scope {
+        "Terminating"
+        | "NotTerminating"
+        | "NotBestEffort"
+        | "PriorityClass"
+        | "CrossNamespacePodAffinity" => resource == "pods" || computed,
+        "BestEffort" => resource == "pods",
+        "VolumeAttributesClass" => {
+            matches!(resource, "persistentvolumeclaims" | "requests.storage")
+        }
+        _ => true,
+    }
+}
+
+fn scopes(errors: &mut Errors, path: &Path, quota: &ResourceQuota) {
+    let scopes = &quota.spec.scopes;
+    let mut wrong =
+        |text: &str| errors.push(FieldError::invalid(path, value_of_texts(scopes), text));
+    for scope in scopes.iter() {
+        let standard = [
+            "Terminating",
+            "NotTerminating",
+            "BestEffort",
+            "NotBestEffort",
+            "PriorityClass",
+            "VolumeAttributesClass",
+            "CrossNamespacePodAffinity",
+        ];
+        if !standard.contains(&scope.as_str()) {
+            wrong("unsupported scope");
+        }
+        for name in quota.spec.hard.keys() {
+            if quantities::is_standard(name) && !counts(scope, name) {
+                wrong("unsupported scope applied to resource");
+            }
+        }
+    }
+    let has = |name: &str| scopes.iter().any(|s| s == name);
+    for (one, other) in [
+        ("BestEffort", "NotBestEffort"),
+        ("Terminating", "NotTerminating"),
+    ] {
+        if has(one) && has(other) {
+            wrong("conflicting scopes");
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Secrets: what clients write as text is kept as data.
 
 use super::columns;
+use super::configmap::{FROZEN, SIZE_MAX};
+use crate::checks::{Errors, immutable, invalid_each};
 use crate::rules::Rules;
-use crate::{Column, Context, cells};
+use crate::{Column, Context, FieldError, cells, names};
 use corten_api::core::v1::Secret;
-use corten_core::{Bin, Map, Str, Time, Value};
+use corten_core::{Bin, Map, Path, Str, Time, Value, json_text};
 
 /// The strategy of Secrets.
 pub struct Secrets;
@@ -25,6 +27,34 @@ impl Rules for Secrets {
             new.type_ = old.type_.clone();
         }
     }
+    fn validate_create(&self, _cx: &Context, new: &Secret) -> Vec<FieldError> {
+        validate(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &Secret,
+        old: &Secret,
+    ) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        immutable(
+            &mut errors,
+            &Path::Root.f("type"),
+            new.type_ == old.type_,
+            &new.type_,
+        );
+        if old.immutable == Some(true) {
+            if new.immutable != Some(true) {
+                errors.push(FieldError::forbidden("immutable", FROZEN));
+            }
+            if !new.data.iter().eq(old.data.iter()) {
+                errors.push(FieldError::forbidden("data", FROZEN));
+            }
+        }
+        errors.extend(validate(new));
+        errors
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::SECRET
     }
@@ -42,4 +72,71 @@ impl Rules for Secrets {
     fn field_values(&self, secret: &Secret) -> Vec<Str> {
         vec![secret.type_.clone()]
     }
+}
+
+fn validate(secret: &Secret) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("data");
+    let mut size = 0;
+    for (key, value) in &secret.data {
+        invalid_each(&mut errors, &path.k(key), key, names::config_key(key));
+        size += value.len();
+    }
+    if size > SIZE_MAX {
+        errors.push(FieldError::too_long(&path, SIZE_MAX));
+    }
+    let missing = |key: &str| !secret.data.contains_key(key);
+    let mut need = |keys: &[&str]| {
+        errors.extend(keys.iter().map(|key| FieldError::required(path.k(key), "")));
+    };
+    match secret.type_.as_str() {
+        "kubernetes.io/service-account-token" => {
+            const NAME: &str = "kubernetes.io/service-account.name";
+            if secret.metadata.annotation(NAME).is_empty() {
+                let at = Path::Root.f("metadata");
+                errors.push(FieldError::required(at.f("annotations").k(NAME), ""));
+            }
+        }
+        "kubernetes.io/dockercfg" => json_object(&mut errors, secret, ".dockercfg"),
+        "kubernetes.io/dockerconfigjson" => json_object(&mut errors, secret, ".dockerconfigjson"),
+        "kubernetes.io/basic-auth" if missing("username") && missing("password") => {
+            need(&["username", "password"])
+        }
+        "kubernetes.io/ssh-auth"
+            if secret
+                .data
+                .get("ssh-privatekey")
+                .is_none_or(|k| k.is_empty()) =>
+        {
+            need(&["ssh-privatekey"]);
+        }
+        "kubernetes.io/tls" => {
+            let keys = ["tls.crt", "tls.key"].into_iter().filter(|k| missing(k));
+            need(&keys.collect::<Vec<_>>());
+        }
+        _ => {}
+    }
+    errors
+}
+
+fn json_object(errors: &mut Errors, secret: &Secret, key: &str) {
+    let path = Path::Root.f("data");
+    let Some(text) = secret.data.get(key) else {
+        errors.push(FieldError::required(path.k(key), ""));
+        return;
+    };
+    let wrong = match json_text::parse(text) {
+        Ok(Value::Map(_) | Value::Null) => return,
+        Ok(other) => format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            other.type_name()
+        ),
+        Err(_) if text.is_empty() => "unexpected end of JSON input".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    errors.push(FieldError::invalid(
+        path.k(key),
+        "<secret contents redacted>",
+        wrong,
+    ));
 }

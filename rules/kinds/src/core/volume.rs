@@ -1,11 +1,14 @@
 //! PersistentVolumes.
 
+use super::claim::access_mode_list;
 use super::columns;
 use super::pod::default_resources;
+use super::pod::validate::{scheduling, volumes};
+use crate::checks::{self, Errors};
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, cells};
-use corten_api::core::v1::PersistentVolume;
-use corten_core::{Str, Time, Value};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells};
+use corten_api::core::v1::{PersistentVolume, PersistentVolumeSource, PersistentVolumeSpec};
+use corten_core::{MsgRef, Path, Ref, Str, Time, Value, semantic_eq};
 
 /// The annotation that named the storage class before there was a field.
 pub(super) const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
@@ -80,6 +83,37 @@ impl Rules for PersistentVolumes {
             new.status.last_phase_transition_time = Some(cx.now);
         }
     }
+    fn validate_create(&self, _cx: &Context, new: &PersistentVolume) -> Vec<FieldError> {
+        validate(&new.spec)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &PersistentVolume,
+        old: &PersistentVolume,
+    ) -> Vec<FieldError> {
+        if !part.is_empty() {
+            return vec![];
+        }
+        let mut errors = validate(&new.spec);
+        let (source, before) = (
+            &new.spec.persistent_volume_source,
+            &old.spec.persistent_volume_source,
+        );
+        if !semantic_eq(source, before) {
+            let text = "spec.persistentvolumesource is immutable after creation\n";
+            errors.push(FieldError::forbidden("spec.persistentvolumesource", text));
+        }
+        let same = new.spec.volume_mode == old.spec.volume_mode;
+        checks::immutable(
+            &mut errors,
+            &Path::Root.f("volumeMode"),
+            same,
+            new.spec.volume_mode.clone(),
+        );
+        errors
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::PERSISTENT_VOLUME
     }
@@ -146,4 +180,124 @@ pub(super) fn access_modes(modes: &[Str]) -> String {
         .map(|(_, s)| *s)
         .collect();
     shown.join(",")
+}
+
+fn validate(spec: &PersistentVolumeSpec) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("spec");
+    let at = path.f("accessModes");
+    if spec.access_modes.is_empty() {
+        errors.push(FieldError::required(&at, ""));
+    }
+    access_mode_list(&mut errors, &at, &spec.access_modes);
+    let at = path.f("capacity");
+    if spec.capacity.is_empty() {
+        errors.push(FieldError::required(&at, ""));
+    }
+    if !spec.capacity.contains_key("storage") || spec.capacity.len() > 1 {
+        let shown = spec
+            .capacity
+            .iter()
+            .map(|(k, q)| (k.clone(), Value::from(q.to_string())))
+            .collect();
+        errors.push(FieldError::not_supported(
+            &at,
+            Value::Map(shown),
+            &["storage"],
+        ));
+    }
+    for (name, amount) in spec.capacity.iter().filter(|(_, q)| q.sign() <= 0) {
+        errors.push(FieldError::invalid(
+            at.k(name),
+            amount.to_string(),
+            "must be greater than zero",
+        ));
+    }
+    let policies = ["Delete", "Recycle", "Retain"];
+    checks::known(
+        &mut errors,
+        &path.f("persistentVolumeReclaimPolicy"),
+        &spec.persistent_volume_reclaim_policy,
+        &policies,
+    );
+    if let Some(affinity) = &spec.node_affinity {
+        let at = path.f("nodeAffinity");
+        match &affinity.required {
+            Some(selector) => scheduling::node_selector(&mut errors, &at.f("required"), selector),
+            None => errors.push(FieldError::required(
+                at.f("required"),
+                "must specify required node constraints",
+            )),
+        }
+    }
+    source(&mut errors, &path, spec);
+    if !spec.storage_class_name.is_empty() {
+        checks::dns_subdomain(
+            &mut errors,
+            &path.f("storageClassName"),
+            &spec.storage_class_name,
+        );
+    }
+    if let Some(mode) = &spec.volume_mode {
+        checks::known(
+            &mut errors,
+            &path.f("volumeMode"),
+            mode,
+            &["Block", "Filesystem"],
+        );
+    }
+    errors
+}
+
+/// The names of the sources that are set.
+fn present(source: &PersistentVolumeSource) -> Vec<&'static str> {
+    let view = MsgRef::new(source);
+    let set = (0..view.msg().json.len()).filter(|&i| !matches!(view.json(i), Ref::Nil));
+    set.map(|i| view.msg().json[i].key).collect()
+}
+
+fn source(errors: &mut Errors, path: &Path, spec: &PersistentVolumeSpec) {
+    let source = &spec.persistent_volume_source;
+    let present = present(source);
+    if present.is_empty() {
+        errors.push(FieldError::required(path, "must specify a volume type"));
+    }
+    for name in present.iter().skip(1) {
+        errors.push(FieldError::forbidden(
+            path.f(name),
+            "may not specify more than 1 volume type",
+        ));
+    }
+    if let Some(host) = &source.host_path {
+        volumes::host_path(errors, &path.f("hostPath"), host);
+        if host.path == "/" && spec.persistent_volume_reclaim_policy == "Recycle" {
+            let text = "may not be 'recycle' for a hostPath mount of '/'";
+            errors.push(FieldError::forbidden(
+                path.f("persistentVolumeReclaimPolicy"),
+                text,
+            ));
+        }
+    }
+    if let Some(nfs) = &source.nfs {
+        volumes::nfs_source(errors, &path.f("nfs"), nfs);
+    }
+    if let Some(local) = &source.local {
+        let at = path.f("local");
+        if local.path.is_empty() {
+            errors.push(FieldError::required(at.f("path"), ""));
+        } else {
+            checks::no_backsteps(errors, &at.f("path"), &local.path);
+        }
+        if spec.node_affinity.is_none() {
+            errors.push(FieldError::required(
+                path.f("nodeAffinity"),
+                "Local volume requires node affinity",
+            ));
+        }
+    }
+    if let Some(csi) = &source.csi {
+        let at = path.f("csi");
+        volumes::csi_driver(errors, &at.f("driver"), &csi.driver);
+        checks::required(errors, &at.f("volumeHandle"), &csi.volume_handle);
+    }
 }

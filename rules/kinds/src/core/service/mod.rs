@@ -1,6 +1,8 @@
 //! Services: defaults, what follows from a change of type, how they are shown. Leaves out addresses and node ports, which
 //! the API server assigns with the write.
 
+mod validate;
+
 use super::columns;
 use crate::rules::{Rules, with_status};
 use crate::{Column, Context, DeleteAnswer, FieldError, cells, names};
@@ -46,8 +48,21 @@ impl Rules for Services {
             }
         }
     }
-    fn validate_create(&self, _cx: &Context, _new: &Service) -> Vec<FieldError> {
-        vec![]
+    fn validate_create(&self, _cx: &Context, new: &Service) -> Vec<FieldError> {
+        validate::service(new, None)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &Service,
+        old: &Service,
+    ) -> Vec<FieldError> {
+        match part {
+            "" => validate::update(new, old),
+            "status" => validate::status(new, old),
+            _ => vec![],
+        }
     }
     fn columns(&self) -> &'static [Column] {
         &columns::SERVICE
@@ -137,17 +152,17 @@ fn default_spec(spec: &mut ServiceSpec) {
 }
 
 /// Whether it can be reached from outside the cluster.
-pub(super) fn is_external(spec: &ServiceSpec) -> bool {
+fn is_external(spec: &ServiceSpec) -> bool {
     has_node_ports(spec) || (spec.type_ == "ClusterIP" && !spec.external_ips.is_empty())
 }
 
 /// Whether its ports are opened on nodes.
-pub(super) fn has_node_ports(spec: &ServiceSpec) -> bool {
+fn has_node_ports(spec: &ServiceSpec) -> bool {
     matches!(spec.type_.as_str(), "NodePort" | "LoadBalancer")
 }
 
 /// Whether it has a port for health checks.
-pub(super) fn has_health_port(spec: &ServiceSpec) -> bool {
+fn has_health_port(spec: &ServiceSpec) -> bool {
     spec.type_ == "LoadBalancer" && spec.external_traffic_policy == "Local"
 }
 

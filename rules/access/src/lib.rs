@@ -10,6 +10,7 @@ mod generated;
 mod node;
 mod rbac;
 mod review;
+mod rules_cover;
 
 pub use attributes::{Attributes, Decision, UserInfo};
 pub use bootstrap::{bootstrap_objects, reconcile};

@@ -6,12 +6,14 @@
 use crate::attributes::{Attributes, Decision};
 use crate::bootstrap::RuleFacts;
 use crate::generated::policy::ROLES;
-use corten_api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use corten_api::core::v1::{PersistentVolume, Pod, Volume};
+use corten_api::resource::v1::ResourceSlice;
 use corten_api::storage::v1::VolumeAttachment;
 use corten_meta::{FieldSelector, Snapshot};
 
 const NODE_PREFIX: &str = "system:node:";
 const NODES: &str = "system:nodes";
+const MIRROR: &str = "kubernetes.io/config.mirror";
 const NODE_LEASES: &str = "kube-node-lease";
 
 /// The node as which a user acts; nothing when the user is no node.
@@ -50,6 +52,7 @@ pub(crate) fn decide(snapshot: &Snapshot, a: &Attributes) -> Decision {
             ("", "serviceaccounts") => return scope.service_account(),
             ("coordination.k8s.io", "leases") => return scope.lease(),
             ("storage.k8s.io", "csinodes") => return scope.csi_node(),
+            ("resource.k8s.io", "resourceslices") => return scope.resource_slice(),
             ("", "nodes") => return scope.node_object(),
             ("", "pods") => return scope.pod(),
             _ => {}
@@ -200,6 +203,33 @@ impl Scope<'_> {
         allow()
     }
 
+    fn resource_slice(&self) -> Decision {
+        if !self.a.subresource.is_empty() {
+            return refuse("cannot authorize ResourceSlice subresources");
+        }
+        match self.a.verb {
+            // Whose slice it is, admission sees.
+            "create" => allow(),
+            "get" | "update" | "patch" | "delete" => self.related(),
+            "watch" | "list" | "deletecollection" => match self.selects_itself() {
+                true => allow(),
+                false => refuse(
+                    "can only list/watch/deletecollection resourceslices with nodeName field selector",
+                ),
+            },
+            _ => refuse(
+                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, \
+                 delete, deletecollection",
+            ),
+        }
+    }
+
+    /// Whether the request is limited to objects of the node by a field selector.
+    fn selects_itself(&self) -> bool {
+        let selector = FieldSelector::parse(self.a.field_selector).unwrap_or_default();
+        selector.required("spec.nodeName") == Some(self.node)
+    }
+
     fn node_object(&self) -> Decision {
         let node = self.node;
         match (self.a.subresource, self.a.verb) {
@@ -221,8 +251,7 @@ impl Scope<'_> {
         match (self.a.subresource, self.a.verb) {
             ("", "get") => self.get_single(),
             ("", "list" | "watch") => {
-                let selector = FieldSelector::parse(self.a.field_selector).unwrap_or_default();
-                if selector.required("spec.nodeName") == Some(self.node) {
+                if self.selects_itself() {
                     return allow();
                 }
                 match self.a.name.is_empty() {
@@ -254,9 +283,18 @@ impl Scope<'_> {
                 .snapshot
                 .get::<VolumeAttachment>("", name)
                 .is_some_and(|va| va.spec.node_name == self.node),
+            "resourceslices" => self
+                .snapshot
+                .get::<ResourceSlice>("", name)
+                .is_some_and(|slice| slice.spec.node_name.as_deref() == Some(self.node)),
+            "pods" => self
+                .snapshot
+                .get::<Pod>(self.a.namespace, name)
+                .is_some_and(|pod| pod.spec.node_name == self.node),
+            "secrets" => {
+                self.any_pod(self.a.namespace, |pod| uses_secret(pod, name)) || self.claims_secret()
+            }
             resource => self.any_pod(self.a.namespace, |pod| match resource {
-                "pods" => pod.metadata.name == name,
-                "secrets" => uses_secret(pod, name) || self.claims_secret(pod, name),
                 "configmaps" => uses_config_map(pod, name),
                 "persistentvolumeclaims" => uses_claim(pod, name),
                 "serviceaccounts" => pod.spec.service_account_name == name,
@@ -266,38 +304,37 @@ impl Scope<'_> {
         }
     }
 
+    /// Whether a pod of the node fits. Mirror pods are written by the node itself, so they give it nothing.
     fn any_pod(&self, namespace: &str, test: impl Fn(&Pod) -> bool) -> bool {
-        self.snapshot
-            .list_in::<Pod>(namespace)
-            .any(|pod| pod.spec.node_name == self.node && test(pod))
+        let mut pods = self.snapshot.list_in::<Pod>(namespace);
+        pods.any(|pod| self.gives(pod) && test(pod))
     }
 
-    /// Secrets that volumes behind the pod's claims need.
-    fn claims_secret(&self, pod: &Pod, name: &str) -> bool {
-        let claims = pod
-            .spec
-            .volumes
-            .iter()
-            .filter_map(|v| v.volume_source.persistent_volume_claim.as_deref());
-        claims
-            .filter_map(|c| {
-                self.snapshot
-                    .get::<PersistentVolumeClaim>(&pod.metadata.namespace, &c.claim_name)
-            })
-            .filter_map(|c| {
-                self.snapshot
-                    .get::<PersistentVolume>("", &c.spec.volume_name)
-            })
-            .filter_map(|v| v.spec.persistent_volume_source.csi.as_deref())
-            .flat_map(|csi| {
-                [
-                    &csi.node_publish_secret_ref,
-                    &csi.node_stage_secret_ref,
-                    &csi.node_expand_secret_ref,
-                ]
-            })
+    fn gives(&self, pod: &Pod) -> bool {
+        pod.spec.node_name == self.node && !pod.metadata.annotations.contains_key(MIRROR)
+    }
+
+    /// Whether a volume behind a claim of one of the node's pods needs the secret, whose namespace may be any.
+    fn claims_secret(&self) -> bool {
+        let (namespace, name) = (self.a.namespace, self.a.name);
+        let needs = |volume: &PersistentVolume| {
+            let Some(csi) = volume.spec.persistent_volume_source.csi.as_deref() else {
+                return false;
+            };
+            [
+                &csi.node_publish_secret_ref,
+                &csi.node_stage_secret_ref,
+                &csi.node_expand_secret_ref,
+            ]
+            .into_iter()
             .flatten()
-            .any(|secret| secret.name == name && secret.namespace == pod.metadata.namespace)
+            .any(|secret| secret.name == name && secret.namespace == namespace)
+        };
+        let volumes = self.snapshot.list::<PersistentVolume>();
+        volumes.filter(|v| needs(v)).any(|volume| {
+            let claim = volume.spec.claim_ref.as_deref();
+            claim.is_some_and(|c| self.any_pod(&c.namespace, |pod| uses_claim(pod, &c.name)))
+        })
     }
 }
 

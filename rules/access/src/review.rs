@@ -37,5 +37,9 @@ pub fn rules_for(rules: &Rules, user: &UserInfo, namespace: &str) -> SubjectRule
             });
         }
     }
+    if crate::node::node_name(user).is_some() {
+        found.incomplete = true;
+        found.error = "node authorizer does not support user rule resolution".to_owned();
+    }
     found
 }

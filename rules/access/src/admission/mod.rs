@@ -2,13 +2,14 @@
 //!
 //! Invariant: plugins run in upstream's order, mutation before validation; the first refusal ends the request.
 
+mod escalation;
 mod namespace;
 mod node_restriction;
 mod priority;
 mod service_account;
 mod tolerations;
 
-use crate::attributes::UserInfo;
+use crate::attributes::{Attributes, UserInfo};
 use crate::rbac::Rules;
 use corten_api::Object;
 use corten_core::Time;
@@ -69,6 +70,46 @@ impl Review<'_> {
             && self.resource.resource == resource
             && self.subresource == subresource
     }
+
+    /// The start of a question to the authorizer about another right of the same user.
+    fn asks(&self) -> Attributes<'_> {
+        Attributes {
+            user: self.user,
+            verb: "",
+            group: "",
+            version: "*",
+            resource: "",
+            subresource: "",
+            namespace: "",
+            name: "",
+            path: "",
+            resource_request: true,
+            field_selector: "",
+            label_selector: "",
+        }
+    }
+}
+
+/// One cause among a refusal's details.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cause {
+    /// What kind of cause, such as `NamespaceTerminating`.
+    pub reason: &'static str,
+    /// The text that people read.
+    pub message: String,
+    /// The field at fault, or empty.
+    pub field: String,
+}
+
+/// What a refusal is about, when that is not the object of the request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct About {
+    /// API group.
+    pub group: String,
+    /// Plural name.
+    pub resource: String,
+    /// The object's name.
+    pub name: String,
 }
 
 /// A refusal. With code 403 the message lacks the leading `pods "x" is forbidden: `, which the API server adds.
@@ -80,15 +121,41 @@ pub struct Denial {
     pub reason: &'static str,
     /// The text that people read.
     pub message: String,
+    /// Causes for the details.
+    pub causes: Vec<Cause>,
+    /// What the details are about; the object of the request when missing.
+    pub about: Option<About>,
 }
 
 impl Denial {
-    fn forbidden(message: impl Into<String>) -> Denial {
+    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Denial {
         Denial {
-            code: 403,
-            reason: "Forbidden",
+            code,
+            reason,
             message: message.into(),
+            causes: Vec::new(),
+            about: None,
         }
+    }
+
+    fn forbidden(message: impl Into<String>) -> Denial {
+        Denial::new(403, "Forbidden", message)
+    }
+
+    /// Something that the request refers to does not exist.
+    fn not_found(group: &str, resource: &str, name: &str) -> Denial {
+        let dot = if group.is_empty() { "" } else { "." };
+        let mut denial = Denial::new(
+            404,
+            "NotFound",
+            format!("{resource}{dot}{group} {name:?} not found"),
+        );
+        denial.about = Some(About {
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            name: name.to_owned(),
+        });
+        denial
     }
 }
 
@@ -114,5 +181,6 @@ pub fn mutate(review: &Review, object: &mut Object) -> Result<Vec<String>, Denia
 pub fn validate(review: &Review, object: Option<&Object>) -> Result<Outcome, Denial> {
     namespace::check(review)?;
     node_restriction::validate(review, object)?;
+    escalation::validate(review, object)?;
     Ok(Outcome::default())
 }

@@ -1,6 +1,6 @@
 //! NamespaceLifecycle: nothing is created in a namespace that is going or missing, and some namespaces never go.
 
-use super::{Denial, Operation, Review};
+use super::{Cause, Denial, Operation, Review};
 use corten_api::core::v1::Namespace;
 
 /// Namespaces that cannot be deleted.
@@ -14,22 +14,24 @@ pub(super) fn check(review: &Review) -> Result<(), Denial> {
         return Ok(());
     }
     let reviews_access = review.is("authorization.k8s.io", "localsubjectaccessreviews");
-    if review.namespace.is_empty() || review.operation != Operation::Create || reviews_access {
+    let checked = matches!(review.operation, Operation::Create | Operation::Update);
+    if review.namespace.is_empty() || !checked || reviews_access {
         return Ok(());
     }
     let Some(namespace) = review.snapshot.get::<Namespace>("", review.namespace) else {
-        let message = format!("namespaces {:?} not found", review.namespace);
-        return Err(Denial {
-            code: 404,
-            reason: "NotFound",
-            message,
-        });
+        return Err(Denial::not_found("", "namespaces", review.namespace));
     };
-    if namespace.status.phase != "Terminating" {
+    if review.operation == Operation::Update || namespace.status.phase != "Terminating" {
         return Ok(());
     }
     let name = review.namespace;
-    Err(Denial::forbidden(format!(
+    let mut denial = Denial::forbidden(format!(
         "unable to create new content in namespace {name} because it is being terminated"
-    )))
+    ));
+    denial.causes.push(Cause {
+        reason: "NamespaceTerminating",
+        message: format!("namespace {name} is being terminated"),
+        field: "metadata.namespace".to_owned(),
+    });
+    Err(denial)
 }

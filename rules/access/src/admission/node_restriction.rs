@@ -132,12 +132,7 @@ fn token(review: &Review, object: Option<&Object>, node: &str) -> Result<(), Den
         return refuse("node requested token with a pod binding without a uid".to_owned());
     }
     let Some(pod) = review.snapshot.get::<Pod>(review.namespace, &bound.name) else {
-        let message = format!("pods {:?} not found", bound.name.as_str());
-        return Err(Denial {
-            code: 404,
-            reason: "NotFound",
-            message,
-        });
+        return Err(Denial::not_found("", "pods", &bound.name));
     };
     if bound.uid != pod.metadata.uid {
         return refuse(format!(

@@ -1,12 +1,14 @@
 //! Deployments: defaults, generation (annotations count, because they are copied to ReplicaSets), table and scale.
 
-use super::columns;
+use super::{checks, columns};
+use crate::checks::Errors;
 use crate::core::pod::default_pod_template;
+use crate::metadata::value_of;
 use crate::rules::{Generation, Rules, with_status};
 use crate::workload::{container_cells, name_warning};
-use crate::{Column, Context, Scale, cells, selectors};
-use corten_api::apps::v1::Deployment;
-use corten_core::{IntOrString, Time, Value, semantic_eq};
+use crate::{Column, Context, FieldError, Scale, cells, selectors};
+use corten_api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, DeploymentStrategy};
+use corten_core::{IntOrString, Path, Time, Value, semantic_eq};
 use corten_meta::Selector;
 
 /// The strategy of Deployments.
@@ -54,6 +56,32 @@ impl Rules for Deployments {
         }
         name_warning(&new.metadata.name).into_iter().collect()
     }
+    fn validate_create(&self, _cx: &Context, new: &Deployment) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        validate_spec(&mut errors, &new.spec);
+        errors
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &Deployment,
+        old: &Deployment,
+    ) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if part == "status" {
+            validate_status(&mut errors, &new.status);
+            let path = Path::Root.f("status");
+            let (new, old) = (new.status.collision_count, old.status.collision_count);
+            checks::collisions(&mut errors, &path, new, old);
+            return errors;
+        }
+        validate_spec(&mut errors, &new.spec);
+        let path = Path::Root.f("spec");
+        let (new, old) = (new.spec.selector.as_deref(), old.spec.selector.as_deref());
+        checks::selector_kept(&mut errors, &path.f("selector"), new, old);
+        errors
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::DEPLOYMENT
     }
@@ -85,4 +113,103 @@ impl Rules for Deployments {
     fn set_scale(&self, obj: &mut Deployment, replicas: i32) {
         obj.spec.replicas = Some(replicas);
     }
+}
+
+fn validate_spec(errors: &mut Errors, spec: &DeploymentSpec) {
+    let path = Path::Root.f("spec");
+    let replicas = spec.replicas.map(i64::from);
+    checks::not_negative_all(errors, &path, &[("replicas", replicas)]);
+    let selector = spec.selector.as_deref();
+    checks::selector(errors, &path.f("selector"), selector, "deployment");
+    checks::replica_template(errors, &path, selector, &spec.template);
+    validate_strategy(errors, &path.f("strategy"), &spec.strategy);
+    let numbers = [
+        ("minReadySeconds", Some(i64::from(spec.min_ready_seconds))),
+        (
+            "revisionHistoryLimit",
+            spec.revision_history_limit.map(i64::from),
+        ),
+        (
+            "progressDeadlineSeconds",
+            spec.progress_deadline_seconds.map(i64::from),
+        ),
+    ];
+    checks::not_negative_all(errors, &path, &numbers);
+    if let Some(deadline) = spec
+        .progress_deadline_seconds
+        .filter(|d| *d <= spec.min_ready_seconds)
+    {
+        let text = "must be greater than minReadySeconds";
+        errors.push(FieldError::invalid(
+            path.f("progressDeadlineSeconds"),
+            deadline,
+            text,
+        ));
+    }
+}
+
+fn validate_strategy(errors: &mut Errors, path: &Path, strategy: &DeploymentStrategy) {
+    let inner = path.f("rollingUpdate");
+    match (strategy.type_.as_str(), &strategy.rolling_update) {
+        ("Recreate", Some(_)) => {
+            let text = "may not be specified when strategy `type` is 'Recreate'";
+            errors.push(FieldError::forbidden(&inner, text));
+        }
+        ("Recreate", None) => {}
+        ("RollingUpdate", None) => {
+            let text = "this should be defaulted and never be nil";
+            errors.push(FieldError::required(&inner, text));
+        }
+        ("RollingUpdate", Some(rolling)) => {
+            let zero = IntOrString::Int(0);
+            let unavailable = rolling.max_unavailable.as_ref().unwrap_or(&zero);
+            let surge = rolling.max_surge.as_ref().unwrap_or(&zero);
+            checks::count_or_percent(errors, &inner.f("maxUnavailable"), unavailable);
+            checks::count_or_percent(errors, &inner.f("maxSurge"), surge);
+            if checks::count_of(unavailable) == 0 && checks::count_of(surge) == 0 {
+                let bad = checks::count_value(unavailable);
+                let text = "may not be 0 when `maxSurge` is 0";
+                errors.push(FieldError::invalid(inner.f("maxUnavailable"), bad, text));
+            }
+            checks::at_most_all(errors, &inner.f("maxUnavailable"), unavailable);
+        }
+        _ => {
+            let bad = value_of(strategy);
+            errors.push(FieldError::not_supported(
+                path,
+                bad,
+                &["Recreate", "RollingUpdate"],
+            ));
+        }
+    }
+}
+
+fn validate_status(errors: &mut Errors, status: &DeploymentStatus) {
+    let path = Path::Root.f("status");
+    let numbers = [
+        ("observedGeneration", Some(status.observed_generation)),
+        ("replicas", Some(status.replicas.into())),
+        ("updatedReplicas", Some(status.updated_replicas.into())),
+        ("readyReplicas", Some(status.ready_replicas.into())),
+        ("availableReplicas", Some(status.available_replicas.into())),
+        (
+            "unavailableReplicas",
+            Some(status.unavailable_replicas.into()),
+        ),
+        (
+            "terminatingReplicas",
+            status.terminating_replicas.map(i64::from),
+        ),
+        ("collisionCount", status.collision_count.map(i64::from)),
+    ];
+    checks::not_negative_all(errors, &path, &numbers);
+    let parts = [
+        ("updatedReplicas", status.updated_replicas),
+        ("readyReplicas", status.ready_replicas),
+        ("availableReplicas", status.available_replicas),
+    ];
+    let text = "cannot be greater than status.replicas";
+    checks::not_greater(errors, &path, &parts, status.replicas, text);
+    let text = "cannot be greater than readyReplicas";
+    checks::not_greater(errors, &path, &parts[2..], status.ready_replicas, text);
 }

@@ -1,10 +1,10 @@
 //! StatefulSets: defaults (those of their claims included), table and scale.
 
-use super::columns;
+use super::{columns, stateful_set_validation as validate};
 use crate::core::pod::{default_pod_template, default_resources};
 use crate::rules::{Generation, Rules, with_status};
 use crate::workload::container_cells;
-use crate::{Column, Context, Scale, cells, selectors};
+use crate::{Column, Context, FieldError, Scale, cells, names, selectors};
 use corten_api::apps::v1::StatefulSet;
 use corten_api::core::v1::PersistentVolumeClaim;
 use corten_core::{Time, Value};
@@ -83,6 +83,24 @@ impl Rules for StatefulSets {
         let text = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is \
                     recommended";
         negative.then(|| text.to_owned()).into_iter().collect()
+    }
+    fn validate_create(&self, _cx: &Context, new: &StatefulSet) -> Vec<FieldError> {
+        validate::create(&new.spec)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &StatefulSet,
+        old: &StatefulSet,
+    ) -> Vec<FieldError> {
+        match part {
+            "status" => validate::status(&new.status, &old.status),
+            _ => validate::update(&new.spec, &old.spec),
+        }
+    }
+    fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        names::dns_label(&names::as_prefix(name, prefix))
     }
     fn columns(&self) -> &'static [Column] {
         &columns::STATEFUL_SET

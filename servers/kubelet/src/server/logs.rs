@@ -221,14 +221,7 @@ async fn choose(
     if corten_podplan::container_of(&object.spec, container).is_none() {
         return Err(text(404, format!("container \"{container}\" not found in pod \"{pod}\"\n")));
     }
-    let uid = object.metadata.uid.as_str();
-    let all = context.engines.runtime.list_containers().await.unwrap_or_default();
-    let label = |status: &ContainerStatus, key: &str| status.labels.get(key).cloned().unwrap_or_default();
-    let mut own: Vec<ContainerStatus> = all
-        .into_iter()
-        .filter(|s| label(s, labels::POD_UID) == uid && label(s, labels::CONTAINER_NAME) == container)
-        .collect();
-    own.sort_by_key(|status| status.attempt);
+    let mut own = instances(context, &object.metadata.uid, container).await;
     let newest = own.pop();
     if wanted.previous {
         let before = own.pop();
@@ -248,6 +241,22 @@ async fn choose(
         };
         text(400, format!("container \"{container}\" in pod \"{pod}\" is waiting to start: {why}"))
     })
+}
+
+/// The instances of a container that the runtime knows, the newest last.
+async fn instances(context: &Context, uid: &str, container: &str) -> Vec<ContainerStatus> {
+    let mut all = context.engines.runtime.list_containers().await.unwrap_or_default();
+    let is = |status: &ContainerStatus, key: &str, value: &str| {
+        status.labels.get(key).is_some_and(|have| have == value)
+    };
+    all.retain(|s| is(s, labels::POD_UID, uid) && is(s, labels::CONTAINER_NAME, container));
+    all.sort_by_key(|status| status.attempt);
+    all
+}
+
+/// The newest instance of a container.
+pub(crate) async fn newest(context: &Context, uid: &str, container: &str) -> Option<ContainerStatus> {
+    instances(context, uid, container).await.pop()
 }
 
 /// A log that is being read.

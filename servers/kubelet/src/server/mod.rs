@@ -4,8 +4,13 @@
 //! the connection itself is the authentication.
 
 pub(crate) mod logs;
+mod portforward;
 mod route;
+mod spdy;
+mod stats;
+mod streams;
 pub(crate) mod tls;
+mod websocket;
 
 use crate::Error;
 use crate::options::KubeletOptions;

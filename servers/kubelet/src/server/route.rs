@@ -1,7 +1,8 @@
 //! Which path is answered by what.
 
 use crate::pod::context::Context;
-use crate::server::{Request, Response, json, logs, text};
+use crate::server::streams::{self, Purpose};
+use crate::server::{Request, Response, json, logs, portforward, stats, text};
 use corten_api::core::v1::{Pod, PodList};
 use std::sync::Arc;
 
@@ -76,6 +77,15 @@ pub(crate) async fn answer(context: Arc<Context>, request: Request) -> Response 
         ["containerLogs", namespace, pod, container] => {
             logs::answer(context, namespace, pod, container, &query).await
         }
+        ["exec", namespace, pod, container] => {
+            streams::answer(context, request, Purpose::Exec, (namespace, pod, container), &query).await
+        }
+        ["attach", namespace, pod, container] => {
+            streams::answer(context, request, Purpose::Attach, (namespace, pod, container), &query).await
+        }
+        ["portForward", namespace, pod] => portforward::answer(context, request, namespace, pod),
+        ["stats", "summary"] => stats::summary(&context).await,
+        ["metrics", "resource"] => stats::metrics(&context).await,
         _ => text(404, "404 page not found\n"),
     }
 }

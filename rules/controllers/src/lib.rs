@@ -4,17 +4,24 @@
 //! again comes to rest. Carrying plans out, retrying and recording events is the driver's.
 
 pub mod claim;
+pub mod clusterrole_aggregation;
 pub mod deployment;
 pub mod endpointslice;
 pub mod garbage;
 pub mod namespace;
 pub mod plan;
+pub mod pod_gc;
 pub mod pods;
 pub mod registry;
 pub mod replicaset;
 pub mod root_ca;
 pub mod serviceaccount;
 pub mod template;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod settle_tests;
+pub mod ttl_after_finished;
 
 pub use plan::{Context, Failure, Note, Plan, Propagation, Step, Target, Told, Write};
 pub use registry::{CONTROLLERS, Controller, Wake};

@@ -238,10 +238,13 @@ async fn start_dns(
 
 /// Creates an object of the cluster's own, or leaves the one that is there.
 async fn ensure<T: Kind>(client: &Client, object: T) -> Result<()> {
-    let what = format!("{} {}", T::KIND, object.meta().name);
-    match client.create(object).await {
-        Err(error) if !error.is_already_exists() => Err(error).with_context(|| format!("cannot create {what}")),
-        _ => Ok(()),
+    let (namespace, name) = (object.meta().namespace.clone(), object.meta().name.clone());
+    match client.get::<T>(&namespace, &name).await {
+        Err(error) if error.is_not_found() => {
+            let created = client.create(object).await;
+            created.map(|_| ()).with_context(|| format!("cannot create {} {name}", T::KIND))
+        }
+        found => found.map(|_| ()).with_context(|| format!("cannot read {} {name}", T::KIND)),
     }
 }
 

@@ -68,3 +68,6 @@ pub struct Track<'a> {
     /// The time that changed entries of managedFields get.
     pub now: &'a Time,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Replays writes that upstream's API server answered (tests/fixtures): the same owners, texts and objects must come out.
 
+#![allow(clippy::unwrap_used)]
+
 use corten_api::{Gvk, kind_info};
 use corten_core::{Time, Value};
 use corten_meta::GroupVersionKind;
@@ -27,7 +29,11 @@ impl Replay {
 
     fn step(&mut self, at: &str, step: &Value) {
         let null = Value::Null;
-        let body = if step["body"] == "null" { &null } else { &step["body"] };
+        let body = if step["body"] == "null" {
+            &null
+        } else {
+            &step["body"]
+        };
         let result = &step["result"];
         let ok = step["code"].as_i64().unwrap() < 300;
         let how = step.str_at(&["do"]);
@@ -57,14 +63,18 @@ impl Replay {
                 match (&patched, step["code"].as_i64()) {
                     // Refused by validation, after the patch.
                     (Ok(_), Some(422)) if message.contains(" is invalid: ") => return,
-                    (Err(PatchError::Invalid(_)), Some(422)) => assert_eq!(message, rejected, "{at}"),
+                    (Err(PatchError::Invalid(_)), Some(422)) => {
+                        assert_eq!(message, rejected, "{at}")
+                    }
                     (Err(PatchError::Bad(text)), Some(400..)) => assert_eq!(text, message, "{at}"),
                     _ => assert_eq!(patched.is_ok(), ok, "{at}: {patched:?}"),
                 }
                 if let Ok(patched) = patched {
                     if step.get("subresource").is_none() {
                         let mut known = patched.clone();
-                        if let (Schema::Table(msg), Some(map)) = (self.schema(result), known.as_map_mut()) {
+                        if let (Schema::Table(msg), Some(map)) =
+                            (self.schema(result), known.as_map_mut())
+                        {
                             map.retain(|key, _| msg.field(key).is_some());
                         }
                         assert_within(at, &known, result);
@@ -100,7 +110,10 @@ impl Replay {
         let path = ["spec", "replicas"];
         let parent = &self.live.as_ref().unwrap()["metadata"]["managedFields"];
         let mut live = step["scale"].clone();
-        live.set(&path, self.live.as_ref().unwrap()["spec"]["replicas"].clone());
+        live.set(
+            &path,
+            self.live.as_ref().unwrap()["spec"]["replicas"].clone(),
+        );
         let managers = corten_patch::managers_of_scale(parent, &path);
         live.set(&["metadata", "managedFields"], managers);
         let now = latest(result);

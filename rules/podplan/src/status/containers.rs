@@ -9,7 +9,7 @@ use corten_api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
     ContainerStateWaiting, ContainerStatus, ContainerUser, LinuxContainerUser, VolumeMountStatus,
 };
-use corten_core::{Str, Time};
+use corten_core::Time;
 
 /// What a container is in its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +209,8 @@ fn held(
             Life::Running(_) => false,
         },
     };
-    if !again || (o.ending() && seen.current.is_some()) {
+    let restarting = seen.busy == Some(Busy::Starting);
+    if !again || (seen.current.is_some() && (restarting || o.ending())) {
         return None;
     }
     if let Image::Failed { reason, message, at, .. } = &seen.image {
@@ -250,5 +251,4 @@ fn readiness(container: &Container, seen: &Seen, role: Role, status: &mut Contai
         true => status.state.terminated.as_ref().is_some_and(|t| t.exit_code == 0),
         false => started && seen.probes.ready(),
     };
-    let _: &Str = &status.name;
 }

@@ -241,7 +241,7 @@ fn inflate(inflater: &mut Decompress, mut input: &[u8]) -> Result<Vec<u8>> {
 fn headers(block: &[u8]) -> Result<HashMap<String, String>> {
     let short = || Error::new(ErrorKind::InvalidData, "a header block ends early");
     let mut rest = block;
-    let mut number = |rest: &mut &[u8]| -> Result<usize> {
+    let number = |rest: &mut &[u8]| -> Result<usize> {
         let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(short)?;
         *rest = tail;
         Ok(u32::from_be_bytes(*head) as usize)
@@ -354,4 +354,74 @@ async fn carry(mut connection: Connection, asked: Asked) {
     }
     drop(senders);
     connection.end().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(compress: &mut Compress, pairs: &[(&str, &str)]) -> Vec<u8> {
+        let mut plain = (pairs.len() as u32).to_be_bytes().to_vec();
+        for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+            plain.extend_from_slice(&(text.len() as u32).to_be_bytes());
+            plain.extend_from_slice(text.as_bytes());
+        }
+        deflate(compress, &plain).unwrap()
+    }
+
+    fn open(compress: &mut Compress, id: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
+        let block = block(compress, pairs);
+        let mut out = Vec::new();
+        control(SYN_STREAM, 10 + block.len(), &mut out);
+        out.extend_from_slice(&id.to_be_bytes());
+        out.extend_from_slice(&[0; 6]);
+        out.extend_from_slice(&block);
+        out
+    }
+
+    async fn frame(io: &mut (impl AsyncRead + Unpin)) -> (u32, u8, Vec<u8>) {
+        let mut head = [0; 8];
+        io.read_exact(&mut head).await.unwrap();
+        let first = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+        let mut body = vec![0; u32::from_be_bytes([0, head[5], head[6], head[7]]) as usize];
+        io.read_exact(&mut body).await.unwrap();
+        (first, head[4], body)
+    }
+
+    #[tokio::test]
+    async fn a_client_opens_streams_and_talks() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let mut connection = Connection::start(server);
+        let mut compress = Compress::new(Compression::best(), true);
+        compress.set_dictionary(DICTIONARY).unwrap();
+        for (id, name) in [(1, "error"), (3, "stdout")] {
+            let syn = open(&mut compress, id, &[("streamtype", name), ("port", "80")]);
+            client.write_all(&syn).await.unwrap();
+            let stream = connection.streams.recv().await.unwrap();
+            assert_eq!(stream.headers["streamtype"], name);
+            assert_eq!(stream.headers["port"], "80");
+            let (first, _, body) = frame(&mut client).await;
+            assert_eq!((first & 0xffff, &body[..4]), (2, &id.to_be_bytes()[..]));
+            if id == 3 {
+                let mut from = stream.from;
+                let mut bytes = Vec::new();
+                data(3, 0, b"in", &mut bytes);
+                data(3, FIN, b"", &mut bytes);
+                client.write_all(&bytes).await.unwrap();
+                assert_eq!(from.recv().await.unwrap(), "in");
+                assert!(from.recv().await.is_none());
+                assert!(stream.to.send("out".into()).await);
+                stream.to.end().await;
+                assert_eq!(frame(&mut client).await, (3, 0, b"out".to_vec()));
+                assert_eq!(frame(&mut client).await, (3, FIN, Vec::new()));
+            }
+        }
+        let mut ping = Vec::new();
+        control(PING, 4, &mut ping);
+        ping.extend_from_slice(&9_u32.to_be_bytes());
+        client.write_all(&ping).await.unwrap();
+        assert_eq!(frame(&mut client).await.2, 9_u32.to_be_bytes());
+        connection.end().await;
+        assert_eq!(frame(&mut client).await.0 & 0xffff, u32::from(GOAWAY));
+    }
 }

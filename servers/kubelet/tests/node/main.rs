@@ -5,6 +5,7 @@
 mod api;
 mod bed;
 mod pods;
+mod sessions;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -20,6 +21,7 @@ fn main() {
         trial("configuration_is_waited_for", || pods::configuration()),
         trial("probes_decide", || pods::probes()),
         trial("a_restarted_agent_adopts", || pods::adopts()),
+        trial("commands_run_in_containers", || sessions::exec()),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

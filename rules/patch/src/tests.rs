@@ -113,3 +113,44 @@ fn numeric_keys_are_ordered_by_size() {
     expect![[r#"{"f:a":{},"f:ports":{"k:{\"port\":80}":{},"k:{\"port\":443}":{".":{},"f:port":{}},"k:{\"port\":1000}":{"f:port":{}}}}"#]]
         .assert_eq(&String::from_utf8_lossy(text.as_bytes()));
 }
+
+fn deployment() -> crate::schema::Type<'static> {
+    let kind = corten_api::kind_info(corten_api::Gvk::parse("apps/v1", "Deployment"));
+    crate::schema::Type::root(crate::Schema::Table(kind.unwrap().msg()))
+}
+
+#[test]
+fn owners_below_an_atomic_place_own_the_place() {
+    let granular = r#"{"f:spec":{"f:replicas":{},"f:selector":{"f:matchLabels":{"f:a":{}}}}}"#;
+    let set = crate::fields::FieldSet::parse(&parse(granular)).unwrap();
+    let now = crate::typed::reconcile(deployment(), &set).unwrap();
+    expect![[r#"{"f:spec":{"f:replicas":{},"f:selector":{}}}"#]]
+        .assert_eq(&now.to_value().to_string());
+    assert_eq!(crate::typed::reconcile(deployment(), &now), None);
+}
+
+#[test]
+fn a_resize_owns_resources_only() {
+    let (text, now) = (
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","uid":"u","managedFields":[
+        {"manager":"a","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:labels":{"f:l":{}}}}}]},
+        "spec":{"containers":[{"name":"c","image":"i"}]}}"#,
+        corten_core::Time::from_unix(9),
+    );
+    let live = parse(text);
+    let new = parse(&text.replace(
+        r#""image":"i""#,
+        r#""image":"j","resources":{"limits":{"cpu":"1"}}"#,
+    ));
+    let kind = corten_api::kind_info(corten_api::Gvk::parse("v1", "Pod"));
+    let list = crate::track(&crate::Track {
+        live: Some(&live),
+        new: &new,
+        schema: crate::Schema::Table(kind.unwrap().msg()),
+        manager: "b",
+        subresource: "resize",
+        now: &now,
+    });
+    expect![[r#"{"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{"f:resources":{".":{},"f:limits":{".":{},"f:cpu":{}}}}}}}"#]]
+        .assert_eq(&list[1]["fieldsV1"].to_string());
+}

@@ -78,7 +78,7 @@ impl Observed {
                 }
             }
             Input::Image(name, result) => self.image(&name, result, now),
-            Input::Instance(name, instance) => self.instance(&name, instance, now),
+            Input::Instance(name, instance) => self.instance(&name, instance),
             Input::Started(name, result) => return self.started(&name, result, now),
             Input::StopFailed(name) => {
                 if let Some(seen) = self.containers.get_mut(&name)
@@ -147,7 +147,7 @@ impl Observed {
         };
     }
 
-    fn instance(&mut self, name: &str, instance: Instance, now: Moment) {
+    fn instance(&mut self, name: &str, instance: Instance) {
         let Some(seen) = self.containers.get_mut(name) else { return };
         seen.attempts = seen.attempts.max(instance.attempt + 1);
         let exited = matches!(instance.life, Life::Exited(_));
@@ -182,7 +182,6 @@ impl Observed {
                 seen.image = Image::Unknown;
             }
         }
-        let _ = now;
     }
 
     fn started(&mut self, name: &str, result: Result<(), (Str, String)>, now: Moment) -> Vec<Note> {
@@ -290,12 +289,12 @@ impl Observed {
             seen.backoff = seen.backoff.next(finished, now);
         }
         seen.busy = Some(Busy::Starting);
-        seen.attempts += 1;
     }
 
     /// Keeps what a plan said, as the basis of the next one.
     pub fn settle(&mut self, plan: &Plan, now: Moment) {
         self.last = plan.status.clone();
+        self.reported = plan.report.clone();
         if plan.ending {
             self.ending_since.get_or_insert(now);
         }

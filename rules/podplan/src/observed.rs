@@ -33,6 +33,8 @@ pub struct Observed {
     pub deleted: Step,
     /// The status as last planned: where transition times and last states come from.
     pub last: PodStatus,
+    /// The status as last reported.
+    pub reported: PodStatus,
 }
 
 /// Something that has to be done once.
@@ -280,7 +282,8 @@ impl Observed {
     /// A pod that this node has just heard of.
     pub fn new(pod: Arc<Pod>, host_ips: Vec<Str>) -> Observed {
         let last = pod.status.clone();
-        Observed { last, host_ips, ..Observed::default() }.with_pod(pod)
+        let reported = last.clone();
+        Observed { last, reported, host_ips, ..Observed::default() }.with_pod(pod)
     }
 
     /// The same pod, as the API now has it.

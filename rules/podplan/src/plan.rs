@@ -123,13 +123,13 @@ pub fn plan(o: &Observed, now: Moment) -> Plan {
         deadline(o, &mut plan);
     }
     plan.report = plan.status.clone();
-    if terminal && o.any_alive() && !matches!(o.pod.status.phase.as_str(), "Failed" | "Succeeded") {
-        plan.report.phase = match o.pod.status.phase.is_empty() {
+    if terminal && o.any_alive() && !matches!(o.reported.phase.as_str(), "Failed" | "Succeeded") {
+        plan.report.phase = match o.reported.phase.is_empty() {
             true => "Pending".into(),
-            false => o.pod.status.phase.clone(),
+            false => o.reported.phase.clone(),
         };
-        plan.report.reason = o.pod.status.reason.clone();
-        plan.report.message = o.pod.status.message.clone();
+        plan.report.reason = o.reported.reason.clone();
+        plan.report.message = o.reported.message.clone();
     }
     plan
 }
@@ -248,7 +248,7 @@ fn start(o: &Observed, container: &Container, now: Moment, plan: &mut Plan) -> b
         Some(Busy::Stopping { .. }) => return true,
         None => {}
     }
-    if let Some(until) = held_back(o, seen, now) {
+    if let Some(until) = held_back(seen, now) {
         if seen.told_backoff != until {
             let text = format!(
                 "Back-off restarting failed container {name} in pod {}",
@@ -286,8 +286,7 @@ fn start(o: &Observed, container: &Container, now: Moment, plan: &mut Plan) -> b
 }
 
 /// Until when a container that ended must not be started again.
-pub(crate) fn held_back(o: &Observed, seen: &Seen, now: Moment) -> Option<Moment> {
-    let _ = o;
+pub(crate) fn held_back(seen: &Seen, now: Moment) -> Option<Moment> {
     let exit = seen.exit()?;
     seen.backoff.until(exit.finished).filter(|until| *until > now)
 }

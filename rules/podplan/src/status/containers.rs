@@ -210,7 +210,7 @@ fn held(
         },
     };
     let restarting = seen.busy == Some(Busy::Starting);
-    if !again || (seen.current.is_some() && (restarting || o.ending())) {
+    if !again || (seen.current.is_some() && (restarting || o.ending() || o.ending_since.is_some())) {
         return None;
     }
     if let Image::Failed { reason, message, at, .. } = &seen.image {
@@ -224,11 +224,11 @@ fn held(
         });
     }
     if let Some(failure) = &seen.failure
-        && (seen.exit().is_none() || held_back(o, seen, now).is_none())
+        && (seen.exit().is_none() || held_back(seen, now).is_none())
     {
         return Some(waiting(&failure.reason, &failure.message));
     }
-    held_back(o, seen, now).map(|_| {
+    held_back(seen, now).map(|_| {
         let text = format!(
             "back-off {} restarting failed container={} pod={}",
             seen.backoff.text(),

@@ -8,6 +8,7 @@ pub mod clusterrole_aggregation;
 pub mod deployment;
 pub mod endpointslice;
 pub mod garbage;
+pub mod job;
 pub mod namespace;
 pub mod plan;
 pub mod pod_gc;

@@ -61,5 +61,6 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::ttl_after_finished::CONTROLLER,
     crate::deployment::CONTROLLER,
     crate::replicaset::CONTROLLER,
+    crate::job::CONTROLLER,
     crate::endpointslice::CONTROLLER,
 ];

@@ -8,7 +8,7 @@ use crate::registry::{CONTROLLERS, Controller, Watched};
 use corten_api::core::v1::{Node, Pod, PodCondition};
 use corten_api::{Kind, Object};
 use corten_core::{Str, Time, Value};
-use corten_meta::{GroupResource, GroupVersionResource, ObjectKey, Snapshot};
+use corten_meta::{GroupResource, ObjectKey, Snapshot};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -338,9 +338,4 @@ fn merge(target: &mut Value, patch: &Value) {
         merge(&mut inner, value);
         map.insert(key.clone(), inner);
     }
-}
-
-/// The versioned resource of kind `T`, for assertions.
-pub fn resource<T: Kind>() -> GroupVersionResource {
-    GroupVersionResource::of::<T>()
 }

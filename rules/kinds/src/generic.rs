@@ -30,6 +30,9 @@ impl Strategy for Generic {
         }
     }
 
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
     fn columns(&self) -> &'static [Column] {
         &COLUMNS
     }
@@ -104,7 +107,7 @@ fn body_changed(new: &Dynamic, old: &Dynamic, split: bool) -> bool {
 
 /// Replaces the status by that of `old`, or by nothing, for kinds without a struct at hand.
 fn set_status(new: &mut Object, old: Option<&Object>) {
-    if !new.message().is_some_and(|m| m.get("status").is_some()) {
+    if new.message().is_none_or(|m| m.get("status").is_none()) {
         return;
     }
     let (Ok(mut value), before) = (new.to_value(), old.and_then(|o| o.to_value().ok())) else {

@@ -8,6 +8,11 @@ pub mod apiregistration;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
+#![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "paths are lent everywhere, so that a later use of one needs no other spelling"
+)]
+
 pub mod cells;
 pub mod certificates;
 pub mod checks;
@@ -168,6 +173,10 @@ pub trait Strategy: Sync {
     }
     /// Changes the scale.
     fn set_scale(&self, _obj: &mut Object, _replicas: i32) {}
+    /// Whether finalizers without a domain must be standard ones; custom resources take any.
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     /// What is wrong with a name, in upstream's words; `prefix` when it is a generateName.
     fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
         names::dns_subdomain(&names::as_prefix(name, prefix))

@@ -86,6 +86,12 @@ pub fn validate_metadata(
         &meta.managed_fields,
         &path.f("managedFields"),
     ));
+    if strategy.checks_finalizers() {
+        let path = path.f("finalizers");
+        for (i, name) in meta.finalizers.iter().enumerate() {
+            errors.extend(standard_finalizer(name, &path.i(i)));
+        }
+    }
     errors
 }
 
@@ -141,12 +147,12 @@ fn validate_fixed(new: &ObjectMeta, old: &ObjectMeta, path: &Path) -> Vec<FieldE
     let mut errors = Vec::new();
     let mut fixed = |key: &str, same: bool, value: Value| {
         if !same {
-            // A nil value prints as `null`, which the type of an error cannot hold apart from "no value".
-            errors.push(if value.is_null() {
-                FieldError::invalid(path.f(key), Value::Null, format!("null: {IMMUTABLE}"))
+            let value = if value.is_null() {
+                crate::error::verbatim("null")
             } else {
-                FieldError::invalid(path.f(key), value, IMMUTABLE)
-            });
+                value
+            };
+            errors.push(FieldError::invalid(path.f(key), value, IMMUTABLE));
         }
     };
     fixed("name", new.name == old.name, Value::from(&new.name));
@@ -282,6 +288,14 @@ fn validate_finalizers(finalizers: &[Str], path: &Path) -> Vec<FieldError> {
         errors.push(FieldError::invalid(path, value_of_texts(finalizers), text));
     }
     errors
+}
+
+/// A finalizer without a domain must be one that Kubernetes knows.
+pub fn standard_finalizer(name: &str, path: &Path) -> Option<FieldError> {
+    let standard = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
+    let known = standard || name.contains('/');
+    let text = "name is neither a standard finalizer name nor is it fully qualified";
+    (!known).then(|| FieldError::invalid(path, name, text))
 }
 
 fn validate_managed_fields(entries: &[ManagedFieldsEntry], path: &Path) -> Vec<FieldError> {

@@ -2,7 +2,7 @@
 
 use super::columns;
 use crate::checks::Errors;
-use crate::metadata::validate_label_key;
+use crate::metadata::{standard_finalizer, validate_label_key};
 use crate::rules::{Rules, with_status};
 use crate::{Column, Context, DeleteAnswer, FieldError, cells, names};
 use corten_api::core::v1::{Namespace, NamespaceStatus};
@@ -100,15 +100,7 @@ fn finalizers(namespace: &Namespace, indexed: Option<()>) -> Errors {
     for (i, name) in namespace.spec.finalizers.iter().enumerate() {
         let at = if indexed.is_some() { path.i(i) } else { path };
         errors.extend(validate_label_key(name, &at));
-        if !name.contains('/')
-            && !matches!(
-                name.as_str(),
-                "kubernetes" | "orphan" | "foregroundDeletion"
-            )
-        {
-            let text = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(&at, name, text));
-        }
+        errors.extend(standard_finalizer(name, &at));
     }
     errors
 }

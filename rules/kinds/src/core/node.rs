@@ -4,6 +4,7 @@ use super::columns;
 use super::pod::default_resources;
 use super::pod::validate::scheduling::EFFECTS;
 use crate::checks::{self, Errors};
+use crate::error::{quote, verbatim};
 use crate::metadata::{validate_label_key, value_of};
 use crate::rules::Rules;
 use crate::{Column, Context, FieldError, cells};
@@ -202,12 +203,14 @@ fn taints(node: &Node) -> Errors {
             .any(|t| t.key == taint.key && t.effect == taint.effect)
         {
             let text = "taints must be unique by key and effect pair";
-            errors.push(FieldError::new(
-                crate::ErrorKind::Duplicate,
-                &at,
-                value_of(taint),
-                text,
+            let added = taint.time_added.map_or_else(|| "null".to_owned(), |t| quote(&t.to_string()));
+            let shown = verbatim(format!(
+                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":{added}}}",
+                quote(&taint.key),
+                quote(&taint.value),
+                quote(&taint.effect)
             ));
+            errors.push(FieldError::new(crate::ErrorKind::Duplicate, &at, shown, text));
         }
     }
     errors

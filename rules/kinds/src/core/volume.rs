@@ -195,14 +195,16 @@ fn validate(spec: &PersistentVolumeSpec) -> Errors {
         errors.push(FieldError::required(&at, ""));
     }
     if !spec.capacity.contains_key("storage") || spec.capacity.len() > 1 {
-        let shown = spec
-            .capacity
-            .iter()
-            .map(|(k, q)| (k.clone(), Value::from(q.to_string())))
-            .collect();
+        let amounts = spec.capacity.iter();
+        let amounts = amounts.map(|(k, q)| (k.clone(), Value::from(q.to_string())));
+        let shown = if spec.capacity.is_nil() {
+            crate::error::verbatim("null")
+        } else {
+            Value::Map(amounts.collect())
+        };
         errors.push(FieldError::not_supported(
             &at,
-            Value::Map(shown),
+            shown,
             &["storage"],
         ));
     }
@@ -281,7 +283,8 @@ fn source(errors: &mut Errors, path: &Path, spec: &PersistentVolumeSpec) {
     if let Some(nfs) = &source.nfs {
         volumes::nfs_source(errors, &path.f("nfs"), nfs);
     }
-    if let Some(local) = &source.local {
+    let first = |name: &str| present.first().is_some_and(|p| *p == name);
+    if let Some(local) = source.local.as_ref().filter(|_| first("local")) {
         let at = path.f("local");
         if local.path.is_empty() {
             errors.push(FieldError::required(at.f("path"), ""));

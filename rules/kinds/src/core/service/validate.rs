@@ -2,10 +2,10 @@
 
 use super::{has_health_port, is_external};
 use crate::checks::{self, Errors, known, one_of};
-use crate::error::FieldError;
+use crate::error::{FieldError, quote, verbatim};
 use crate::metadata::{validate_labels, value_of_texts};
 use corten_api::core::v1::{Service, ServicePort, ServiceSpec};
-use corten_core::{Path, Str, Value, ValueMap};
+use corten_core::{Path, Str, Value};
 use std::net::IpAddr;
 
 const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
@@ -289,22 +289,11 @@ fn same_ports(errors: &mut Errors, path: &Path, spec: &ServiceSpec) {
 
 /// A port as upstream's internal struct prints.
 fn internal_port(port: &ServicePort) -> Value {
-    let target = [
-        ("Type", Value::Int(0)),
-        ("IntVal", Value::Int(0)),
-        ("StrVal", Value::from("")),
-    ];
-    let members: ValueMap = [
-        ("Name", Value::from("")),
-        ("Protocol", Value::from(&port.protocol)),
-        ("AppProtocol", Value::Null),
-        ("Port", Value::from(port.port)),
-        ("TargetPort", Value::Map(target.into_iter().collect())),
-        ("NodePort", Value::Int(0)),
-    ]
-    .into_iter()
-    .collect();
-    Value::Map(members)
+    verbatim(format!(
+        "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+        quote(&port.protocol),
+        port.port
+    ))
 }
 
 fn load_balancer(errors: &mut Errors, path: &Path, spec: &ServiceSpec, old: Option<&ServiceSpec>) {

@@ -14,10 +14,10 @@ pub(crate) mod volumes;
 pub(super) use update::{ephemeral_update, pod_update, resize, status_update};
 
 use crate::checks::{self, Errors, invalid_each, one_of};
-use crate::error::FieldError;
+use crate::error::{FieldError, quote, verbatim};
 use crate::metadata::{validate_annotations, validate_labels, value_of_texts};
 use crate::names;
-use corten_api::core::v1::{Pod, PodDNSConfig, PodSpec, PodTemplateSpec};
+use corten_api::core::v1::{Pod, PodDNSConfig, PodResourceClaim, PodSpec, PodTemplateSpec};
 use corten_api::meta::v1::ObjectMeta;
 use corten_core::{Map, Path, Str};
 
@@ -314,7 +314,7 @@ fn resource_claims(errors: &mut Errors, path: &Path, s: &PodSpec) {
                 let text = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
                 errors.push(FieldError::invalid(
                     &at,
-                    crate::metadata::value_of(claim),
+                    internal_claim(claim),
                     text,
                 ));
             }
@@ -322,7 +322,7 @@ fn resource_claims(errors: &mut Errors, path: &Path, s: &PodSpec) {
                 let text = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
                 errors.push(FieldError::invalid(
                     &at,
-                    crate::metadata::value_of(claim),
+                    internal_claim(claim),
                     text,
                 ));
             }
@@ -332,6 +332,17 @@ fn resource_claims(errors: &mut Errors, path: &Path, s: &PodSpec) {
             }
         }
     }
+}
+
+/// A claim as upstream's internal struct prints.
+fn internal_claim(claim: &PodResourceClaim) -> corten_core::Value {
+    let shown = |text: &Option<Str>| text.as_ref().map_or_else(|| "null".to_owned(), |t| quote(t));
+    verbatim(format!(
+        "{{\"Name\":{},\"ResourceClaimName\":{},\"ResourceClaimTemplateName\":{}}}",
+        quote(&claim.name),
+        shown(&claim.resource_claim_name),
+        shown(&claim.resource_claim_template_name)
+    ))
 }
 
 fn host_network_ports(errors: &mut Errors, path: &Path, scope: &Scope) {

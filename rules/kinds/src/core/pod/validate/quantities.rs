@@ -133,7 +133,7 @@ pub fn container_resources(
     for (i, claim) in resources.claims.iter().enumerate() {
         let at = list.i(i);
         if claim.name.is_empty() {
-            errors.push(FieldError::required(at.f("name"), ""));
+            errors.push(FieldError::required(&at, ""));
             continue;
         }
         let key = (claim.name.as_str(), claim.request.as_str());
@@ -145,17 +145,15 @@ pub fn container_resources(
         }
         seen.push(key);
         if !claims.contains(&claim.name.as_str()) {
-            let text = if claims.is_empty() {
-                "must be one of the names in pod.spec.resourceClaims which is empty"
-            } else {
-                "must be one of the names in pod.spec.resourceClaims"
+            let mut known = claims.to_vec();
+            known.sort_unstable();
+            known.dedup();
+            let listed = match known.is_empty() {
+                true => " which is empty".to_owned(),
+                false => format!(": {}", known.join(", ")),
             };
-            errors.push(FieldError::new(
-                crate::ErrorKind::NotFound,
-                at.f("name"),
-                &claim.name,
-                text,
-            ));
+            let detail = format!("must be one of the names in pod.spec.resourceClaims{listed}");
+            errors.push(FieldError::new(crate::ErrorKind::NotFound, &at, &claim.name, detail));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Scope;
 use crate::checks::{self, Errors};
-use crate::error::FieldError;
+use crate::error::{FieldError, quote, verbatim};
 use crate::metadata::value_of;
 use crate::names;
 use corten_api::core::v1::{AppArmorProfile, PodSecurityContext, SeccompProfile, SecurityContext};
@@ -187,7 +187,10 @@ fn seccomp(errors: &mut Errors, path: &Path, profile: Option<&SeccompProfile>) {
         (Some(file), true) => checks::descending_path(errors, &at, file),
         (Some(_), false) => {
             let text = "can only be set when seccomp type is Localhost";
-            errors.push(FieldError::invalid(&at, value_of(profile), text));
+            let file = profile.localhost_profile.as_ref().map_or("", |f| f.as_str());
+            let (kind, file) = (quote(&profile.type_), quote(file));
+            let shown = verbatim(format!("{{\"Type\":{kind},\"LocalhostProfile\":{file}}}"));
+            errors.push(FieldError::invalid(&at, shown, text));
         }
         (None, false) => {}
     }

@@ -240,6 +240,7 @@ pub(crate) fn nfs_source(errors: &mut Errors, path: &Path, nfs: &NFSVolumeSource
 pub(crate) fn csi_driver(errors: &mut Errors, path: &Path, driver: &str) {
     if driver.is_empty() {
         errors.push(FieldError::required(path, ""));
+        return;
     }
     if driver.len() > 63 {
         errors.push(FieldError::too_long(path, 63));

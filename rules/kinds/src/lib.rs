@@ -2,17 +2,17 @@
 //! Invariant: everything here is pure; time, randomness and the cluster come in through `Context`.
 //! Leaves out what spans kinds: admission and quota (access), addresses of services (the API server).
 
+#![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "paths are lent everywhere, so that a later use of one needs no other spelling"
+)]
+
 pub mod admissionregistration;
 pub mod apiextensions;
 pub mod apiregistration;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
-#![allow(
-    clippy::needless_borrows_for_generic_args,
-    reason = "paths are lent everywhere, so that a later use of one needs no other spelling"
-)]
-
 pub mod cells;
 pub mod certificates;
 pub mod checks;

@@ -18,7 +18,10 @@ pub async fn run(flags: Apiserver) -> Result<()> {
     let server = start(config).await?;
     write_kubeconfig(&server, data, flags.write_kubeconfig.as_deref())?;
     println!("serving on {}", server.url());
-    println!("export KUBECONFIG={}", instance::kubeconfig_path(data).display());
+    println!(
+        "export KUBECONFIG={}",
+        instance::kubeconfig_path(data).display()
+    );
     instance::stop_requested().await?;
     server.stop().await;
     Ok(())
@@ -27,7 +30,9 @@ pub async fn run(flags: Apiserver) -> Result<()> {
 /// Starts an API server; a port that is taken gets a sentence of its own.
 pub async fn start(config: Config) -> Result<ApiServer> {
     let listen = config.listen;
-    ApiServer::start(config).await.with_context(|| format!("cannot start the API server on {listen}"))
+    ApiServer::start(config)
+        .await
+        .with_context(|| format!("cannot start the API server on {listen}"))
 }
 
 /// Writes the administrator's kubeconfig into the data directory, and to `also` when given.
@@ -35,7 +40,8 @@ pub fn write_kubeconfig(server: &ApiServer, data: &Path, also: Option<&Path>) ->
     let text = server.kubeconfig(&Identity::Admin)?;
     let own = instance::kubeconfig_path(data);
     for path in [Some(own.as_path()), also].into_iter().flatten() {
-        write_private(path, &text).with_context(|| format!("cannot write the kubeconfig {}", path.display()))?;
+        write_private(path, &text)
+            .with_context(|| format!("cannot write the kubeconfig {}", path.display()))?;
     }
     Ok(())
 }
@@ -45,8 +51,12 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let temporary = path.with_extension("new");
-    let mut file =
-        std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)

@@ -26,7 +26,11 @@ pub fn user_of(identity: &Identity) -> UserInfo {
 
 /// The user that a token of a service account in kube-system would authenticate as.
 pub fn service_account(name: &str) -> UserInfo {
-    let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"];
+    let groups = [
+        "system:serviceaccounts",
+        "system:serviceaccounts:kube-system",
+        "system:authenticated",
+    ];
     UserInfo {
         name: format!("system:serviceaccount:kube-system:{name}"),
         groups: groups.map(str::to_owned).to_vec(),
@@ -46,14 +50,24 @@ impl ControlPlane {
             root_ca: server.pki().ca.certificate().to_owned(),
             service_cidr: service_cidr.to_owned(),
         };
-        let watcher = client(server, user_of(&Identity::ControllerManager), "kube-controller-manager");
+        let watcher = client(
+            server,
+            user_of(&Identity::ControllerManager),
+            "kube-controller-manager",
+        );
         let clients = {
             let server = server.clone();
-            Arc::new(move |account: &str| client(&server, service_account(account), "kube-controller-manager"))
+            Arc::new(move |account: &str| {
+                client(&server, service_account(account), "kube-controller-manager")
+            })
         };
         ControlPlane {
             _controllers: ControllerManager::start(watcher, clients, facts),
-            _scheduler: Scheduler::start(client(server, user_of(&Identity::Scheduler), "kube-scheduler")),
+            _scheduler: Scheduler::start(client(
+                server,
+                user_of(&Identity::Scheduler),
+                "kube-scheduler",
+            )),
         }
     }
 }

@@ -17,7 +17,8 @@ const MANIFESTS: &str = include_str!("../../../examples/guestbook/guestbook.yaml
 /// Applies the manifests and tells the URL of the web tier.
 pub async fn deploy(server: &Arc<ApiServer>, node_ip: IpAddr) -> Result<String> {
     let client = client(server, user_of(&Identity::Admin), "corten-demo");
-    let documents = corten_codec::yaml::decode_documents(MANIFESTS.as_bytes()).context("the demo's manifests")?;
+    let documents = corten_codec::yaml::decode_documents(MANIFESTS.as_bytes())
+        .context("the demo's manifests")?;
     let mut port = None;
     for document in documents.iter().filter(|d| d.as_map().is_some()) {
         port = apply(&client, document).await?.or(port);
@@ -29,7 +30,10 @@ pub async fn deploy(server: &Arc<ApiServer>, node_ip: IpAddr) -> Result<String> 
 }
 
 async fn apply(client: &Client, document: &Value) -> Result<Option<i32>> {
-    let (kind, name) = (document.str_at(&["kind"]), document.str_at(&["metadata", "name"]));
+    let (kind, name) = (
+        document.str_at(&["kind"]),
+        document.str_at(&["metadata", "name"]),
+    );
     let namespace = match (kind, document.str_at(&["metadata", "namespace"])) {
         ("Namespace", _) => "",
         (_, "") => "default",
@@ -48,10 +52,21 @@ async fn apply(client: &Client, document: &Value) -> Result<Option<i32>> {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         body: Body::Patch(PatchKind::Apply, document.to_string().into()),
-        options: Options { field_manager: "corten-demo".to_owned(), force: true, ..Options::default() },
+        options: Options {
+            field_manager: "corten-demo".to_owned(),
+            force: true,
+            ..Options::default()
+        },
     };
-    let object = client.transport().call(request).await.with_context(|| format!("cannot apply {kind} {name}"))?;
-    let service = object.downcast_ref::<Service>().filter(|s| s.spec.type_ == "NodePort");
-    Ok(service.and_then(|s| s.spec.ports.first()).map(|p| p.node_port))
+    let object = client
+        .transport()
+        .call(request)
+        .await
+        .with_context(|| format!("cannot apply {kind} {name}"))?;
+    let service = object
+        .downcast_ref::<Service>()
+        .filter(|s| s.spec.type_ == "NodePort");
+    Ok(service
+        .and_then(|s| s.spec.ports.first())
+        .map(|p| p.node_port))
 }
-

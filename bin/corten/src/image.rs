@@ -21,8 +21,15 @@ fn open(data: &Path) -> Result<ImageStore> {
 pub async fn run(command: Image) -> Result<()> {
     match command {
         Image::Import { file, name, data } => {
-            let source = if file.as_os_str() == "-" { ImportSource::Stdin } else { ImportSource::File(file.clone()) };
-            let options = ImportOptions { name, ..ImportOptions::default() };
+            let source = if file.as_os_str() == "-" {
+                ImportSource::Stdin
+            } else {
+                ImportSource::File(file.clone())
+            };
+            let options = ImportOptions {
+                name,
+                ..ImportOptions::default()
+            };
             let images = open(&data.data_dir)?
                 .import(source, options)
                 .await
@@ -34,16 +41,24 @@ pub async fn run(command: Image) -> Result<()> {
         Image::List { data } => list(&open(&data.data_dir)?)?,
         Image::Rm { image, data } => {
             // Whether a container uses it is the node agent's to know: only the name goes, the node collects the rest.
-            let removed = open(&data.data_dir)?.remove(&image, Arc::new(|_| true)).await?;
+            let removed = open(&data.data_dir)?
+                .remove(&image, Arc::new(|_| true))
+                .await?;
             for name in removed.untagged {
                 println!("untagged {name}");
             }
         }
-        Image::Pull { image, plain_http, data } => {
+        Image::Pull {
+            image,
+            plain_http,
+            data,
+        } => {
             if plain_http {
                 bail!("plain HTTP registries are configured by certs.d/hosts.toml");
             }
-            let pulled = open(&data.data_dir)?.pull(&image, &PullOptions::default()).await?;
+            let pulled = open(&data.data_dir)?
+                .pull(&image, &PullOptions::default())
+                .await?;
             println!("{}", pulled.image_ref());
         }
     }
@@ -55,7 +70,11 @@ fn list(store: &ImageStore) -> Result<()> {
     for image in store.list()? {
         let id = image.id.0.hex();
         for name in image.names() {
-            println!("{name:<60} {:<15} {:.1} MB", &id[..12], image.size as f64 / 1e6);
+            println!(
+                "{name:<60} {:<15} {:.1} MB",
+                &id[..12],
+                image.size as f64 / 1e6
+            );
         }
     }
     Ok(())

@@ -55,8 +55,12 @@ impl Instance {
         }
         lock.set_len(0)?;
         lock.rewind()?;
-        writeln!(lock, "{}", std::process::id())
-            .with_context(|| format!("cannot write {}; is the disk full or read-only?", path.display()))?;
+        writeln!(lock, "{}", std::process::id()).with_context(|| {
+            format!(
+                "cannot write {}; is the disk full or read-only?",
+                path.display()
+            )
+        })?;
         Ok(Instance { _lock: lock })
     }
 }
@@ -78,7 +82,8 @@ pub async fn stop(data: &Path) -> Result<()> {
         println!("no cluster runs on {}", data.display());
         return Ok(());
     };
-    kill_process(pid, Signal::TERM).with_context(|| format!("cannot signal process {}", pid.as_raw_nonzero()))?;
+    kill_process(pid, Signal::TERM)
+        .with_context(|| format!("cannot signal process {}", pid.as_raw_nonzero()))?;
     // The kernel lets the lock go when the process ends; taking it waits for just that.
     let lock = File::open(lock_path(data))?;
     let ended = tokio::task::spawn_blocking(move || flock(&lock, FlockOperation::LockShared));
@@ -87,7 +92,11 @@ pub async fn stop(data: &Path) -> Result<()> {
             println!("stopped; workloads keep running");
             Ok(())
         }
-        Err(_) => bail!("process {} did not stop within {} s", pid.as_raw_nonzero(), STOP_MAX.as_secs()),
+        Err(_) => bail!(
+            "process {} did not stop within {} s",
+            pid.as_raw_nonzero(),
+            STOP_MAX.as_secs()
+        ),
     }
 }
 
@@ -99,14 +108,20 @@ pub async fn status(data: &Path) -> Result<()> {
             println!("export KUBECONFIG={}", kubeconfig_path(data).display());
             Ok(())
         }
-        None => bail!("no cluster runs on {}; start one with 'corten up'", data.display()),
+        None => bail!(
+            "no cluster runs on {}; start one with 'corten up'",
+            data.display()
+        ),
     }
 }
 
 /// Waits for SIGINT or SIGTERM.
 pub async fn stop_requested() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -23,7 +23,10 @@ impl Layout {
         let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
         let suffix = match data == Path::new(DEFAULT_DATA) {
             true => String::new(),
-            false => format!("-{:06x}", hash(data.as_os_str().as_encoded_bytes()) & 0xff_ffff),
+            false => format!(
+                "-{:06x}",
+                hash(data.as_os_str().as_encoded_bytes()) & 0xff_ffff
+            ),
         };
         Layout { data, suffix }
     }
@@ -78,7 +81,14 @@ impl Layout {
 
     /// The pods' bridge and its nftables table.
     pub fn bridge(&self) -> String {
-        format!("corten{}", if self.suffix.is_empty() { "0" } else { &self.suffix[1..] })
+        format!(
+            "corten{}",
+            if self.suffix.is_empty() {
+                "0"
+            } else {
+                &self.suffix[1..]
+            }
+        )
     }
 
     /// The nftables table of services.
@@ -89,5 +99,7 @@ impl Layout {
 
 /// FNV-1a: the same in every build.
 fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }

@@ -40,8 +40,11 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     // The only TLS provider; nothing else in the process chooses one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
-    runtime.block_on(async {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()?;
+    let result = runtime.block_on(async {
         match command {
             Command::Apiserver(flags) => apiserver::run(flags).await,
             Command::Image(command) => image::run(command).await,
@@ -51,5 +54,8 @@ fn run(command: Command) -> Result<()> {
             Command::Reset(flags) => reset::run(flags).await,
             Command::Shim { .. } => Ok(()),
         }
-    })
+    });
+    // Everything that was acknowledged is on disk: nothing in the background is worth waiting for.
+    runtime.shutdown_background();
+    result
 }

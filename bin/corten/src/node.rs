@@ -89,14 +89,22 @@ pub fn network_config(layout: &Layout, pod_cidr: Cidr) -> PodNetworkConfig {
 
 /// Opens runtime, images, volumes and network; living pods are adopted.
 pub async fn open(layout: &Layout, pod_cidr: Cidr) -> Result<Opened> {
-    let runtime = CoreRuntime::open(runtime_options(layout)?).await.context("cannot open the container runtime")?;
-    let images = ImageStore::open(crate::image::root(&layout.data)).context("cannot open the image store")?;
+    let runtime = CoreRuntime::open(runtime_options(layout)?)
+        .await
+        .context("cannot open the container runtime")?;
+    let images = ImageStore::open(crate::image::root(&layout.data))
+        .context("cannot open the image store")?;
     let volumes = Volumes::open(layout.kubelet()).context("cannot open the volume directory")?;
     let config = network_config(layout, pod_cidr);
     let network = tokio::task::spawn_blocking(move || PodNetwork::open(config))
         .await?
         .context("cannot set up the pod network")?;
-    Ok(Opened { runtime, images, volumes, network: Arc::new(network) })
+    Ok(Opened {
+        runtime,
+        images,
+        volumes,
+        network: Arc::new(network),
+    })
 }
 
 impl Opened {
@@ -123,13 +131,17 @@ impl NodeConnector for InProcess {
         match place {
             Place::Kubelet { node, .. } => {
                 let Some(kubelet) = self.kubelet.get() else {
-                    return Err(std::io::Error::other(format!("the kubelet of node {node} is not running yet")));
+                    return Err(std::io::Error::other(format!(
+                        "the kubelet of node {node} is not running yet"
+                    )));
                 };
                 let (here, there) = tokio::io::duplex(PIPE);
                 tokio::spawn(kubelet.serve(there));
                 Ok(Box::new(here))
             }
-            Place::Address { host, port, .. } => Ok(Box::new(TcpStream::connect((host.as_str(), *port)).await?)),
+            Place::Address { host, port, .. } => {
+                Ok(Box::new(TcpStream::connect((host.as_str(), *port)).await?))
+            }
         }
     }
 }
@@ -154,13 +166,22 @@ pub async fn start(
         volumes: opened.volumes,
         network: Some(opened.network),
     };
-    let kubelet = Kubelet::start(options, engines, node_client).await.context("cannot start the kubelet")?;
+    let kubelet = Kubelet::start(options, engines, node_client)
+        .await
+        .context("cannot start the kubelet")?;
     let kubelet = Arc::new(kubelet);
     let _ = connector.kubelet.set(kubelet.clone());
-    Ok(RunningNode { _kubelet: kubelet, tasks })
+    Ok(RunningNode {
+        _kubelet: kubelet,
+        tasks,
+    })
 }
 
-fn kubelet_options(server: &ApiServer, layout: &Layout, settings: &NodeSettings) -> Result<KubeletOptions> {
+fn kubelet_options(
+    server: &ApiServer,
+    layout: &Layout,
+    settings: &NodeSettings,
+) -> Result<KubeletOptions> {
     let pki = server.pki();
     let names = [settings.name.clone()];
     let pair = pki.kubelet_server(&settings.name, &names, &[settings.ip], SystemTime::now())?;
@@ -194,7 +215,11 @@ fn kubelet_options(server: &ApiServer, layout: &Layout, settings: &NodeSettings)
 /// What the proxy of a cluster is told; also what `corten reset` undoes.
 pub fn proxy_options(layout: &Layout, settings: &NodeSettings) -> ProxyOptions {
     ProxyOptions {
-        config: proxy::ProxyConfig::new(&layout.proxy_table(), settings.pod_cidr, settings.service_cidr),
+        config: proxy::ProxyConfig::new(
+            &layout.proxy_table(),
+            settings.pod_cidr,
+            settings.service_cidr,
+        ),
         node: proxy::Node::new(&settings.name, vec![settings.ip]),
         netns: None,
         healthz: None,
@@ -207,7 +232,9 @@ async fn start_proxy(
     settings: &NodeSettings,
 ) -> Result<tokio::task::JoinHandle<()>> {
     let client = client(server, user_of(&Identity::Proxy), "kube-proxy");
-    let proxy = Proxy::start(proxy_options(layout, settings)).await.context("cannot start the proxy")?;
+    let proxy = Proxy::start(proxy_options(layout, settings))
+        .await
+        .context("cannot start the proxy")?;
     let mirror = corten_proxy::watched(&settings.name).start(client.transport().clone());
     Ok(tokio::spawn(proxy.run(corten_proxy::follow(mirror))))
 }
@@ -222,10 +249,15 @@ async fn start_dns(
     options.service = vec![settings.dns_ip];
     let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     options.upstreams = corten_dns::name_servers(&resolv_conf);
-    let dns_server = DnsServer::start(options).await.context("cannot start the DNS server")?;
+    let dns_server = DnsServer::start(options)
+        .await
+        .context("cannot start the DNS server")?;
     let loopback = UserInfo {
         name: "system:apiserver".to_owned(),
-        groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+        groups: vec![
+            "system:masters".to_owned(),
+            "system:authenticated".to_owned(),
+        ],
         ..UserInfo::default()
     };
     let installer = client(server, loopback, "corten");
@@ -242,9 +274,13 @@ async fn ensure<T: Kind>(client: &Client, object: T) -> Result<()> {
     match client.get::<T>(&namespace, &name).await {
         Err(error) if error.is_not_found() => {
             let created = client.create(object).await;
-            created.map(|_| ()).with_context(|| format!("cannot create {} {name}", T::KIND))
+            created
+                .map(|_| ())
+                .with_context(|| format!("cannot create {} {name}", T::KIND))
         }
-        found => found.map(|_| ()).with_context(|| format!("cannot read {} {name}", T::KIND)),
+        found => found
+            .map(|_| ())
+            .with_context(|| format!("cannot read {} {name}", T::KIND)),
     }
 }
 
@@ -253,7 +289,11 @@ pub fn default_ip() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     // Connecting a datagram socket only chooses a route.
     socket.connect("192.0.2.1:9").ok()?;
-    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
+    socket
+        .local_addr()
+        .ok()
+        .map(|address| address.ip())
+        .filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
 }
 
 /// The host's name in the form that node names have.
@@ -264,7 +304,8 @@ pub fn host_name() -> String {
 
 /// `address/length` of pods or services.
 pub fn cidr(text: &str) -> Result<Cidr> {
-    text.parse().map_err(|_| anyhow::anyhow!("{text:?} is not a range of addresses such as 10.244.0.0/24"))
+    text.parse()
+        .map_err(|_| anyhow::anyhow!("{text:?} is not a range of addresses such as 10.244.0.0/24"))
 }
 
 /// Whether this process may make namespaces and mounts.

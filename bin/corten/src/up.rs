@@ -28,7 +28,9 @@ const STOP_TRIES: usize = 10_000;
 /// Runs a cluster until it is told to stop.
 pub async fn run(flags: Up) -> Result<()> {
     if !node::is_root() {
-        bail!("'corten up' makes namespaces, mounts and nftables rules and needs root: run it with sudo");
+        bail!(
+            "'corten up' makes namespaces, mounts and nftables rules and needs root: run it with sudo"
+        );
     }
     let started = Instant::now();
     let layout = Layout::new(&flags.data.data_dir);
@@ -38,24 +40,39 @@ pub async fn run(flags: Up) -> Result<()> {
     import(opened.images(), &flags.image).await?;
     let settings = NodeSettings {
         name: flags.node_name.clone().unwrap_or_else(node::host_name),
-        ip: flags.node_ip.or_else(node::default_ip).unwrap_or_else(|| opened.gateway()),
+        ip: flags
+            .node_ip
+            .or_else(node::default_ip)
+            .unwrap_or_else(|| opened.gateway()),
         pod_cidr,
         service_cidr: node::cidr(&flags.service_cidr)?,
         dns_ip: dns_ip(&flags.service_cidr)?,
     };
     let connector = Arc::new(InProcess::default());
-    let server = Arc::new(apiserver::start(config(&flags, &layout, &settings, connector.clone())?).await?);
+    let server =
+        Arc::new(apiserver::start(config(&flags, &layout, &settings, connector.clone())?).await?);
     apiserver::write_kubeconfig(&server, &layout.data, flags.write_kubeconfig.as_deref())?;
-    println!("API server ready after {:.2} s: {}", started.elapsed().as_secs_f64(), server.url());
+    println!(
+        "API server ready after {:.2} s: {}",
+        started.elapsed().as_secs_f64(),
+        server.url()
+    );
     let control_plane = ControlPlane::start(&server, &flags.service_cidr);
     let running = node::start(&server, &connector, opened, &layout, &settings).await?;
     wait_ready(&server, &settings.name).await?;
-    println!("node {} Ready after {:.2} s", settings.name, started.elapsed().as_secs_f64());
+    println!(
+        "node {} Ready after {:.2} s",
+        settings.name,
+        started.elapsed().as_secs_f64()
+    );
     if flags.demo {
         let url = demo::deploy(&server, settings.ip).await?;
         println!("demo: {url}");
     }
-    println!("export KUBECONFIG={}", instance::kubeconfig_path(&layout.data).display());
+    println!(
+        "export KUBECONFIG={}",
+        instance::kubeconfig_path(&layout.data).display()
+    );
     instance::stop_requested().await?;
     drop(running);
     drop(control_plane);
@@ -63,7 +80,12 @@ pub async fn run(flags: Up) -> Result<()> {
     Ok(())
 }
 
-fn config(flags: &Up, layout: &Layout, settings: &NodeSettings, connector: Arc<InProcess>) -> Result<Config> {
+fn config(
+    flags: &Up,
+    layout: &Layout,
+    settings: &NodeSettings,
+    connector: Arc<InProcess>,
+) -> Result<Config> {
     let mut config = Config::new(layout.pki(), Disk::Directory(layout.store()));
     config.listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), flags.api_port);
     config.advertise = Some(settings.ip);
@@ -104,7 +126,12 @@ async fn wait_ready(server: &Arc<ApiServer>, name: &str) -> Result<()> {
         loop {
             let snapshot = mirror.snapshot();
             let node = snapshot.get::<Node>("", name);
-            let is_ready = |n: &Node| n.status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+            let is_ready = |n: &Node| {
+                n.status
+                    .conditions
+                    .iter()
+                    .any(|c| c.type_ == "Ready" && c.status == "True")
+            };
             if node.is_some_and(is_ready) {
                 return;
             }
@@ -113,7 +140,12 @@ async fn wait_ready(server: &Arc<ApiServer>, name: &str) -> Result<()> {
         }
     };
     let waited = tokio::time::timeout(READY_MAX, ready).await;
-    waited.with_context(|| format!("node {name} did not become Ready within {} s", READY_MAX.as_secs()))
+    waited.with_context(|| {
+        format!(
+            "node {name} did not become Ready within {} s",
+            READY_MAX.as_secs()
+        )
+    })
 }
 
 /// Stops the API server once nobody in the process uses it any more. What was acknowledged is on disk already: if

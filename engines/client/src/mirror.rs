@@ -202,20 +202,25 @@ async fn follow(shared: Arc<Shared>, transport: Arc<dyn Transport>, request: Wat
     let mut from: Option<Revision> = None;
     let mut pause = RETRY_MIN;
     loop {
+        let before = from;
         let step = match from {
             None => list(&shared, &transport, &request).await.map(Some),
             Some(revision) => watch_from(&shared, &transport, &request, revision, &mut from).await,
         };
         match step {
-            Ok(next) => {
-                if next.is_some() {
-                    from = next;
-                }
+            // A list, or a watch that showed something before it ended.
+            Ok(next) if next.is_some() || from != before => {
+                from = next.or(from);
                 pause = RETRY_MIN;
+            }
+            // A watch that ends at once, again and again, is a server that is going.
+            Ok(_) => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
             }
             Err(error) if error.is_expired() => from = None,
             Err(error) => {
-                tracing::debug!(%error, resource = %request.resource, "mirror");
+                tracing::warn!(%error, resource = %request.resource, "cannot follow a resource; trying again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MAX);
             }

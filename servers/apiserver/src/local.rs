@@ -274,6 +274,12 @@ fn patch_kind(kind: WirePatch) -> PatchKind {
     }
 }
 
+/// The name that a field selector asks for: such a list counts as one about that object, as over HTTP.
+fn single_name(field_selector: &str) -> String {
+    let selector = corten_meta::FieldSelector::parse(field_selector).unwrap_or_default();
+    selector.required("metadata.name").unwrap_or_default().to_owned()
+}
+
 #[async_trait]
 impl Transport for Local {
     async fn call(&self, request: Request) -> Result<Arc<Object>, Error> {
@@ -282,7 +288,8 @@ impl Transport for Local {
 
     async fn list(&self, request: WatchRequest) -> Result<ListAnswer, Error> {
         let served = self.served(&request.resource)?;
-        let info = self.info(&served, "list", &request.namespace, "", "");
+        let name = single_name(&request.field_selector);
+        let info = self.info(&served, "list", &request.namespace, &name, "");
         self.authorize(&info, &request.field_selector, &request.label_selector)?;
         let listed = read::list(
             &self.server,
@@ -304,7 +311,8 @@ impl Transport for Local {
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream, Error> {
         let served = self.served(&request.resource)?;
-        let info = self.info(&served, "watch", &request.namespace, "", "");
+        let name = single_name(&request.field_selector);
+        let info = self.info(&served, "watch", &request.namespace, &name, "");
         self.authorize(&info, &request.field_selector, &request.label_selector)?;
         let mut options = Local::selection(&request);
         options.bookmarks = true;

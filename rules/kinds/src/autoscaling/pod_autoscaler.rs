@@ -1,15 +1,16 @@
 //! HorizontalPodAutoscalers: defaults of both versions, table.
 
-use super::{columns, metrics};
+use super::{columns, metrics, validation};
+use crate::apps::checks::not_negative_all;
 use crate::rules::{Rules, with_status};
-use crate::{Column, cells};
+use crate::{Column, Context, FieldError, cells};
 use corten_api::Object;
 use corten_api::autoscaling::v1::HorizontalPodAutoscaler as V1;
 use corten_api::autoscaling::v2::{
     HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler, MetricSpec, MetricTarget,
     ResourceMetricSource,
 };
-use corten_core::{List, Time, Value};
+use corten_core::{List, Path, Time, Value};
 
 /// The strategy of HorizontalPodAutoscalers.
 pub struct HorizontalPodAutoscalers;
@@ -79,6 +80,27 @@ impl Rules for HorizontalPodAutoscalers {
         if let Some(obj) = obj.downcast_mut::<V1>() {
             obj.spec.min_replicas.get_or_insert(1);
         }
+    }
+    fn validate_create(&self, _cx: &Context, new: &HorizontalPodAutoscaler) -> Vec<FieldError> {
+        validation::spec(&new.spec, None)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &HorizontalPodAutoscaler,
+        old: &HorizontalPodAutoscaler,
+    ) -> Vec<FieldError> {
+        if part == "status" {
+            let numbers = [
+                ("currentReplicas", Some(new.status.current_replicas.into())),
+                ("desiredReplicas", Some(new.status.desired_replicas.into())),
+            ];
+            let mut errors = Vec::new();
+            not_negative_all(&mut errors, &Path::Root.f("status"), &numbers);
+            return errors;
+        }
+        validation::spec(&new.spec, Some(&old.spec))
     }
     fn columns(&self) -> &'static [Column] {
         &columns::HORIZONTAL_POD_AUTOSCALER

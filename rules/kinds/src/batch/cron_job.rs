@@ -1,12 +1,15 @@
 //! CronJobs: defaults and table.
 
-use super::columns;
 use super::job::{default_job_template, spec_warning};
+use super::{columns, job_validation, schedule};
+use crate::apps::checks::not_negative_all;
+use crate::checks::{Errors, one_of};
+use crate::metadata::value_of;
 use crate::rules::{Generation, Rules, with_status};
 use crate::workload::{container_cells, name_warning};
-use crate::{Column, Context, cells, selectors};
-use corten_api::batch::v1::CronJob;
-use corten_core::{Time, Value, semantic_eq};
+use crate::{Column, Context, FieldError, cells, selectors};
+use corten_api::batch::v1::{CronJob, CronJobSpec, JobSpec};
+use corten_core::{Path, Time, Value, semantic_eq};
 
 /// The strategy of CronJobs.
 pub struct CronJobs;
@@ -44,6 +47,31 @@ impl Rules for CronJobs {
         }
         warnings
     }
+    fn validate_create(&self, _cx: &Context, new: &CronJob) -> Vec<FieldError> {
+        let mut errors = validate_spec(&new.spec, None);
+        if new.metadata.name.len() > 52 {
+            let path = Path::Root.f("metadata");
+            let text = "must be no more than 52 characters";
+            errors.push(FieldError::invalid(
+                path.f("name"),
+                &new.metadata.name,
+                text,
+            ));
+        }
+        errors
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &CronJob,
+        old: &CronJob,
+    ) -> Vec<FieldError> {
+        if part == "status" {
+            return vec![];
+        }
+        validate_spec(&new.spec, Some(&old.spec))
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::CRON_JOB
     }
@@ -68,5 +96,115 @@ impl Rules for CronJobs {
             images,
             Value::from(selectors::text(job.selector.as_deref())),
         ]
+    }
+}
+
+fn validate_spec(spec: &CronJobSpec, old: Option<&CronJobSpec>) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("spec");
+    validate_schedule(&mut errors, &path.f("schedule"), spec, old);
+    let deadline = spec.starting_deadline_seconds;
+    not_negative_all(&mut errors, &path, &[("startingDeadlineSeconds", deadline)]);
+    if old.is_none_or(|old| old.time_zone != spec.time_zone) {
+        validate_zone(&mut errors, &path.f("timeZone"), spec.time_zone.as_deref());
+    }
+    let known = ["Allow", "Forbid", "Replace"];
+    one_of(
+        &mut errors,
+        &path.f("concurrencyPolicy"),
+        &spec.concurrency_policy,
+        &known,
+    );
+    validate_template(
+        &mut errors,
+        &path.f("jobTemplate").f("spec"),
+        &spec.job_template.spec,
+    );
+    let limits = [
+        (
+            "successfulJobsHistoryLimit",
+            spec.successful_jobs_history_limit.map(i64::from),
+        ),
+        (
+            "failedJobsHistoryLimit",
+            spec.failed_jobs_history_limit.map(i64::from),
+        ),
+    ];
+    not_negative_all(&mut errors, &path, &limits);
+    errors
+}
+
+fn validate_schedule(
+    errors: &mut Errors,
+    path: &Path,
+    spec: &CronJobSpec,
+    old: Option<&CronJobSpec>,
+) {
+    let text = &spec.schedule;
+    if text.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    if let Err(e) = schedule::check(text) {
+        errors.push(FieldError::invalid(path, text, e));
+    }
+    if !text.contains("TZ") {
+        return;
+    }
+    let kept = old.is_some_and(|old| old.schedule.contains("TZ"));
+    if kept && spec.time_zone.is_some() {
+        let detail = "cannot use both timeZone field and TZ or CRON_TZ in schedule";
+        errors.push(FieldError::invalid(path, text, detail));
+    } else if !kept {
+        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        errors.push(FieldError::invalid(path, text, detail));
+    }
+}
+
+/// The form of a zone's name; which zones exist is not known here.
+fn validate_zone(errors: &mut Errors, path: &Path, zone: Option<&str>) {
+    let Some(zone) = zone else {
+        return;
+    };
+    if zone.is_empty() {
+        let text = "timeZone must be nil or non-empty string";
+        errors.push(FieldError::invalid(path, zone, text));
+        return;
+    }
+    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'+');
+    let wrong = |part: &str| {
+        matches!(part, "" | "." | "..")
+            || part.starts_with('-')
+            || part.len() > 14
+            || !part.bytes().all(fine)
+    };
+    if zone.split('/').any(wrong) {
+        errors.push(FieldError::invalid(
+            path,
+            zone,
+            format!("unknown time zone {zone}"),
+        ));
+        return;
+    }
+    if zone.eq_ignore_ascii_case("local") {
+        let text =
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        errors.push(FieldError::invalid(path, zone, text));
+    }
+}
+
+fn validate_template(errors: &mut Errors, path: &Path, spec: &JobSpec) {
+    job_validation::template_spec(errors, path, spec);
+    if let Some(selector) = &spec.selector {
+        let text = "`selector` will be auto-generated";
+        errors.push(FieldError::invalid(
+            path.f("selector"),
+            value_of(&**selector),
+            text,
+        ));
+    }
+    if spec.manual_selector == Some(true) {
+        let path = path.f("manualSelector");
+        errors.push(FieldError::not_supported(path, true, &["nil", "false"]));
     }
 }

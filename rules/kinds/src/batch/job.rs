@@ -1,20 +1,20 @@
 //! Jobs: defaults, the selector and labels that the API server makes up, table.
 
-use super::columns;
+use super::{columns, job_status, job_validation};
 use crate::core::pod::default_pod_template;
 use crate::rules::{Generation, Rules, with_status};
 use crate::workload::{container_cells, name_warning};
-use crate::{Column, Context, Propagation, cells, selectors};
+use crate::{Column, Context, FieldError, Propagation, cells, selectors};
 use corten_api::batch::v1::{Job, JobSpec};
 use corten_core::{Str, Time, Value};
 
 /// The strategy of Jobs.
 pub struct Jobs;
 
-const NAME: &str = "batch.kubernetes.io/job-name";
-const NAME_LEGACY: &str = "job-name";
-const UID: &str = "batch.kubernetes.io/controller-uid";
-const UID_LEGACY: &str = "controller-uid";
+pub(super) const NAME: &str = "batch.kubernetes.io/job-name";
+pub(super) const NAME_LEGACY: &str = "job-name";
+pub(super) const UID: &str = "batch.kubernetes.io/controller-uid";
+pub(super) const UID_LEGACY: &str = "controller-uid";
 
 impl Rules for Jobs {
     type Of = Job;
@@ -62,6 +62,15 @@ impl Rules for Jobs {
         }
         warnings.extend(spec_warning(&new.spec, "spec"));
         warnings
+    }
+    fn validate_create(&self, _cx: &Context, new: &Job) -> Vec<FieldError> {
+        job_validation::create(new)
+    }
+    fn validate_update(&self, _cx: &Context, part: &str, new: &Job, old: &Job) -> Vec<FieldError> {
+        match part {
+            "status" => job_status::update(new, old),
+            _ => job_validation::update(new, old),
+        }
     }
     fn columns(&self) -> &'static [Column] {
         &columns::JOB

@@ -2,9 +2,9 @@
 
 use super::columns;
 use crate::rules::Rules;
-use crate::{Column, Context, cells};
-use corten_api::coordination::v1::Lease;
-use corten_core::{Time, Value};
+use crate::{Column, Context, FieldError, cells};
+use corten_api::coordination::v1::{Lease, LeaseSpec};
+use corten_core::{Path, Time, Value};
 
 /// The strategy of Leases.
 pub struct Leases;
@@ -24,6 +24,18 @@ impl Rules for Leases {
             new.spec.preferred_holder = None;
         }
     }
+    fn validate_create(&self, _cx: &Context, new: &Lease) -> Vec<FieldError> {
+        validate(&new.spec)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &Lease,
+        _old: &Lease,
+    ) -> Vec<FieldError> {
+        validate(&new.spec)
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::LEASE
     }
@@ -40,4 +52,31 @@ impl Rules for Leases {
     fn unconditional_update(&self) -> bool {
         false
     }
+}
+
+fn validate(spec: &LeaseSpec) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("spec");
+    if let Some(seconds) = spec.lease_duration_seconds.filter(|s| *s <= 0) {
+        let text = "must be greater than 0";
+        errors.push(FieldError::invalid(
+            path.f("leaseDurationSeconds"),
+            seconds,
+            text,
+        ));
+    }
+    if let Some(count) = spec.lease_transitions.filter(|c| *c < 0) {
+        let text = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid(path.f("leaseTransitions"), count, text));
+    }
+    if spec
+        .preferred_holder
+        .as_ref()
+        .is_some_and(|h| !h.is_empty())
+        && spec.strategy.is_none()
+    {
+        let text = "may only be specified if `strategy` is defined";
+        errors.push(FieldError::forbidden(path.f("preferredHolder"), text));
+    }
+    errors
 }

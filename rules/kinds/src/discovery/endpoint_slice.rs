@@ -1,12 +1,13 @@
 //! EndpointSlices: defaults, generation (labels count), table. The topology map of old versions is not written.
 
-use super::columns;
+use super::{columns, validation as validate};
+use crate::checks::immutable;
 use crate::generic::content_changed;
 use crate::rules::{Generation, Rules};
 use crate::workload::with_more;
-use crate::{Column, Context, cells};
+use crate::{Column, Context, FieldError, cells};
 use corten_api::discovery::v1::{EndpointPort, EndpointSlice};
-use corten_core::{Time, Value};
+use corten_core::{Path, Time, Value};
 
 /// The strategy of EndpointSlices.
 pub struct EndpointSlices;
@@ -49,6 +50,26 @@ impl Rules for EndpointSlices {
             return vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()];
         }
         vec![]
+    }
+    fn validate_create(&self, _cx: &Context, new: &EndpointSlice) -> Vec<FieldError> {
+        validate::slice(new, None)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &EndpointSlice,
+        old: &EndpointSlice,
+    ) -> Vec<FieldError> {
+        let mut errors = validate::slice(new, Some(old));
+        let same = new.address_type == old.address_type;
+        immutable(
+            &mut errors,
+            &Path::Root.f("addressType"),
+            same,
+            &new.address_type,
+        );
+        errors
     }
     fn columns(&self) -> &'static [Column] {
         &columns::ENDPOINT_SLICE

@@ -1,10 +1,10 @@
 //! Ingresses: generation, table, the deprecated annotation.
 
-use super::columns;
+use super::{columns, ingress_validation as validate};
 use crate::rules::{Generation, Rules, with_status};
-use crate::{Column, Context, cells};
+use crate::{Column, Context, FieldError, cells};
 use corten_api::networking::v1::{Ingress, IngressRule};
-use corten_core::{Time, Value};
+use corten_core::{Path, Time, Value};
 use std::collections::BTreeSet;
 
 /// The strategy of Ingresses.
@@ -25,6 +25,30 @@ impl Rules for Ingresses {
         vec![format!(
             "annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"
         )]
+    }
+    fn validate_create(&self, _cx: &Context, new: &Ingress) -> Vec<FieldError> {
+        let mut errors = validate::create(&new.spec);
+        let annotated = new.metadata.annotations.get(CLASS_ANNOTATION);
+        if let (Some(value), Some(class)) = (annotated, &new.spec.ingress_class_name)
+            && value != class
+        {
+            let text = "must match `ingressClassName` when both are specified";
+            let path = Path::Root.f("annotations");
+            errors.push(FieldError::invalid(path.f(CLASS_ANNOTATION), value, text));
+        }
+        errors
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &Ingress,
+        old: &Ingress,
+    ) -> Vec<FieldError> {
+        match part {
+            "status" => validate::status(&new.status.load_balancer, &old.status.load_balancer),
+            _ => validate::update(&new.spec, &old.spec),
+        }
     }
     fn columns(&self) -> &'static [Column] {
         &columns::INGRESS

@@ -1,11 +1,13 @@
 //! RuntimeClasses: table.
 
 use super::columns;
+use crate::checks::{Errors, dns_label, immutable};
 use crate::core::pod::default_resources;
+use crate::metadata::validate_labels;
 use crate::rules::Rules;
-use crate::{Column, cells};
+use crate::{Column, Context, FieldError, cells};
 use corten_api::node::v1::RuntimeClass;
-use corten_core::{Time, Value};
+use corten_core::{Path, Time, Value};
 
 /// The strategy of RuntimeClasses.
 pub struct RuntimeClasses;
@@ -17,6 +19,21 @@ impl Rules for RuntimeClasses {
         if let Some(overhead) = &mut obj.overhead {
             default_resources(&mut overhead.pod_fixed);
         }
+    }
+    fn validate_create(&self, _cx: &Context, new: &RuntimeClass) -> Vec<FieldError> {
+        validate(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &RuntimeClass,
+        old: &RuntimeClass,
+    ) -> Vec<FieldError> {
+        let mut errors = validate(new);
+        let same = new.handler == old.handler;
+        immutable(&mut errors, &Path::Root.f("handler"), same, &new.handler);
+        errors
     }
     fn columns(&self) -> &'static [Column] {
         &columns::RUNTIME_CLASS
@@ -34,4 +51,22 @@ impl Rules for RuntimeClasses {
     fn unconditional_update(&self) -> bool {
         false
     }
+}
+
+fn validate(new: &RuntimeClass) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("handler");
+    if new.handler.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    } else {
+        dns_label(&mut errors, &path, &new.handler);
+    }
+    if let Some(scheduling) = &new.scheduling {
+        let path = Path::Root.f("scheduling");
+        errors.extend(validate_labels(
+            &scheduling.node_selector,
+            &path.f("nodeSelector"),
+        ));
+    }
+    errors
 }

@@ -1,11 +1,13 @@
 //! RoleBindings and ClusterRoleBindings: defaults, names, table.
 
 use super::{GROUP, columns};
+use crate::checks::{Errors, dns_subdomain};
+use crate::metadata::value_of;
 use crate::rules::Rules;
-use crate::{Column, cells, names};
+use crate::{Column, Context, FieldError, cells, names};
 use corten_api::meta::v1::ObjectMeta;
 use corten_api::rbac::v1::{ClusterRoleBinding, RoleBinding, RoleRef, Subject};
-use corten_core::{Time, Value};
+use corten_core::{Path, Time, Value};
 
 /// The strategy of RoleBindings.
 pub struct RoleBindings;
@@ -50,6 +52,20 @@ impl Rules for RoleBindings {
     fn default(&self, obj: &mut RoleBinding) {
         default_binding(&mut obj.role_ref, &mut obj.subjects);
     }
+    fn validate_create(&self, _cx: &Context, new: &RoleBinding) -> Vec<FieldError> {
+        validate(&new.role_ref, &new.subjects, &["Role", "ClusterRole"])
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &RoleBinding,
+        old: &RoleBinding,
+    ) -> Vec<FieldError> {
+        let mut errors = validate(&new.role_ref, &new.subjects, &["Role", "ClusterRole"]);
+        role_kept(&mut errors, &new.role_ref, &old.role_ref);
+        errors
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::ROLE_BINDING
     }
@@ -70,6 +86,20 @@ impl Rules for ClusterRoleBindings {
     fn default(&self, obj: &mut ClusterRoleBinding) {
         default_binding(&mut obj.role_ref, &mut obj.subjects);
     }
+    fn validate_create(&self, _cx: &Context, new: &ClusterRoleBinding) -> Vec<FieldError> {
+        validate(&new.role_ref, &new.subjects, &["ClusterRole"])
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &ClusterRoleBinding,
+        old: &ClusterRoleBinding,
+    ) -> Vec<FieldError> {
+        let mut errors = validate(&new.role_ref, &new.subjects, &["ClusterRole"]);
+        role_kept(&mut errors, &new.role_ref, &old.role_ref);
+        errors
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::ROLE_BINDING
     }
@@ -81,5 +111,77 @@ impl Rules for ClusterRoleBindings {
     }
     fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
         names::path_segment(name, prefix)
+    }
+}
+
+/// `roles`: the kinds of role that can be bound; only namespaced bindings bind Roles.
+fn validate(role: &RoleRef, subjects: &[Subject], roles: &[&str]) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("roleRef");
+    if role.api_group != GROUP {
+        errors.push(FieldError::not_supported(
+            path.f("apiGroup"),
+            &role.api_group,
+            &[GROUP],
+        ));
+    }
+    if !roles.contains(&role.kind.as_str()) {
+        errors.push(FieldError::not_supported(path.f("kind"), &role.kind, roles));
+    }
+    if role.name.is_empty() {
+        errors.push(FieldError::required(path.f("name"), ""));
+    } else {
+        let wrong = names::path_segment(&role.name, false).into_iter();
+        errors.extend(wrong.map(|m| FieldError::invalid(path.f("name"), &role.name, m)));
+    }
+    let path = Path::Root.f("subjects");
+    for (i, subject) in subjects.iter().enumerate() {
+        validate_subject(&mut errors, &path.i(i), subject, roles.len() > 1);
+    }
+    errors
+}
+
+fn validate_subject(errors: &mut Errors, path: &Path, subject: &Subject, namespaced: bool) {
+    if subject.name.is_empty() {
+        errors.push(FieldError::required(path.f("name"), ""));
+    }
+    match subject.kind.as_str() {
+        "ServiceAccount" => {
+            if !subject.name.is_empty() {
+                dns_subdomain(errors, &path.f("name"), &subject.name);
+            }
+            if !subject.api_group.is_empty() {
+                let path = path.f("apiGroup");
+                errors.push(FieldError::not_supported(path, &subject.api_group, &[""]));
+            }
+            if !namespaced && subject.namespace.is_empty() {
+                errors.push(FieldError::required(path.f("namespace"), ""));
+            }
+        }
+        "User" | "Group" => {
+            if subject.api_group != GROUP {
+                let path = path.f("apiGroup");
+                errors.push(FieldError::not_supported(
+                    path,
+                    &subject.api_group,
+                    &[GROUP],
+                ));
+            }
+        }
+        other => {
+            let known = ["ServiceAccount", "User", "Group"];
+            errors.push(FieldError::not_supported(path.f("kind"), other, &known));
+        }
+    }
+}
+
+fn role_kept(errors: &mut Errors, new: &RoleRef, old: &RoleRef) {
+    if new != old {
+        let path = Path::Root.f("roleRef");
+        errors.push(FieldError::invalid(
+            path,
+            value_of(new),
+            "cannot change roleRef",
+        ));
     }
 }

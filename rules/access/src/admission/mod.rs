@@ -3,9 +3,12 @@
 //! Invariant: plugins run in upstream's order, mutation before validation; the first refusal ends the request.
 
 mod escalation;
+mod limit_ranger;
 mod namespace;
 mod node_restriction;
+mod pod_resources;
 mod priority;
+mod quota;
 mod service_account;
 mod tolerations;
 
@@ -171,8 +174,9 @@ pub struct Outcome {
 /// Fills in what built-in admission fills in, and refuses what must not be written. Returns warnings.
 pub fn mutate(review: &Review, object: &mut Object) -> Result<Vec<String>, Denial> {
     namespace::check(review)?;
-    priority::mutate(review, object)?;
+    limit_ranger::mutate(review, object);
     service_account::mutate(review, object)?;
+    priority::mutate(review, object)?;
     tolerations::mutate(review, object);
     Ok(Vec::new())
 }
@@ -180,7 +184,12 @@ pub fn mutate(review: &Review, object: &mut Object) -> Result<Vec<String>, Denia
 /// Refuses what must not be written in its final form; `object` is missing for deletions.
 pub fn validate(review: &Review, object: Option<&Object>) -> Result<Outcome, Denial> {
     namespace::check(review)?;
+    limit_ranger::validate(review, object)?;
     node_restriction::validate(review, object)?;
     escalation::validate(review, object)?;
-    Ok(Outcome::default())
+    let charges = quota::charge(review, object)?;
+    Ok(Outcome {
+        charges,
+        ..Outcome::default()
+    })
 }

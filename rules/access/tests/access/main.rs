@@ -1,6 +1,8 @@
 //! What the access rules decide, on clusters written as YAML.
 
 mod escalation;
+mod limits;
 mod node;
+mod quota;
 mod rbac;
 mod world;

@@ -47,24 +47,11 @@ pub fn validate_metadata(
             errors.push(FieldError::invalid(path.f("name"), &meta.name, text));
         }
     }
-    if !namespaced {
-        if !meta.namespace.is_empty() {
-            errors.push(FieldError::forbidden(
-                path.f("namespace"),
-                "not allowed on this type",
-            ));
-        }
-    } else if meta.namespace.is_empty() {
-        errors.push(FieldError::required(path.f("namespace"), ""));
-    } else {
-        for text in names::dns_label(&meta.namespace) {
-            errors.push(FieldError::invalid(
-                path.f("namespace"),
-                &meta.namespace,
-                text,
-            ));
-        }
-    }
+    errors.extend(validate_namespace(
+        &meta.namespace,
+        namespaced,
+        &path.f("namespace"),
+    ));
     if meta.generation < 0 {
         errors.push(FieldError::invalid(
             path.f("generation"),
@@ -93,6 +80,20 @@ pub fn validate_metadata(
         }
     }
     errors
+}
+
+fn validate_namespace(namespace: &str, namespaced: bool, path: &Path) -> Vec<FieldError> {
+    match (namespaced, namespace.is_empty()) {
+        (false, true) => vec![],
+        (false, false) => vec![FieldError::forbidden(path, "not allowed on this type")],
+        (true, true) => vec![FieldError::required(path, "")],
+        (true, false) => {
+            let wrong = names::dns_label(namespace).into_iter();
+            wrong
+                .map(|text| FieldError::invalid(path, namespace, text))
+                .collect()
+        }
+    }
 }
 
 /// Upstream's ValidateObjectMetaUpdate, apart from resourceVersion, which the API server checks.

@@ -203,14 +203,21 @@ fn taints(node: &Node) -> Errors {
             .any(|t| t.key == taint.key && t.effect == taint.effect)
         {
             let text = "taints must be unique by key and effect pair";
-            let added = taint.time_added.map_or_else(|| "null".to_owned(), |t| quote(&t.to_string()));
+            let added = taint
+                .time_added
+                .map_or_else(|| "null".to_owned(), |t| quote(&t.to_string()));
             let shown = verbatim(format!(
                 "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":{added}}}",
                 quote(&taint.key),
                 quote(&taint.value),
                 quote(&taint.effect)
             ));
-            errors.push(FieldError::new(crate::ErrorKind::Duplicate, &at, shown, text));
+            errors.push(FieldError::new(
+                crate::ErrorKind::Duplicate,
+                &at,
+                shown,
+                text,
+            ));
         }
     }
     errors

@@ -202,11 +202,7 @@ fn validate(spec: &PersistentVolumeSpec) -> Errors {
         } else {
             Value::Map(amounts.collect())
         };
-        errors.push(FieldError::not_supported(
-            &at,
-            shown,
-            &["storage"],
-        ));
+        errors.push(FieldError::not_supported(&at, shown, &["storage"]));
     }
     for (name, amount) in spec.capacity.iter().filter(|(_, q)| q.sign() <= 0) {
         errors.push(FieldError::invalid(

@@ -169,12 +169,11 @@ fn has_health_port(spec: &ServiceSpec) -> bool {
 /// clusterIP and clusterIPs name the same address first; whichever the client changed wins.
 fn normalize_addresses(new: &mut ServiceSpec, old: &ServiceSpec) {
     let same_list = new.cluster_ips[..] == old.cluster_ips[..];
+    let given = old.cluster_ip.is_empty() && new.cluster_ips.is_empty();
+    let changed = old.cluster_ip != new.cluster_ip && same_list;
     if !old.cluster_ip.is_empty() && new.cluster_ip.is_empty() && same_list {
         new.cluster_ips = List::NIL;
-    } else if !new.cluster_ip.is_empty() && new.cluster_ips.is_empty() && old.cluster_ip.is_empty()
-    {
-        new.cluster_ips = List::from([new.cluster_ip.clone()]);
-    } else if old.cluster_ip != new.cluster_ip && same_list {
+    } else if !new.cluster_ip.is_empty() && (given || changed) {
         new.cluster_ips = List::from([new.cluster_ip.clone()]);
     }
 }

@@ -378,7 +378,8 @@ pub(super) fn update(new: &Service, old: &Service) -> Errors {
     let path = Path::Root.f("spec");
     let named = new.spec.type_ == "ExternalName" || old.spec.type_ == "ExternalName";
     let (headless, was_headless) = (is_headless(&new.spec), is_headless(&old.spec));
-    if !named && !(headless && was_headless) {
+    let one_has_address = !headless || !was_headless;
+    if !named && one_has_address {
         fixed_list(
             &mut errors,
             &path,

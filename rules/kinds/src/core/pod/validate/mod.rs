@@ -312,19 +312,11 @@ fn resource_claims(errors: &mut Errors, path: &Path, s: &PodSpec) {
         ) {
             (Some(_), Some(_)) => {
                 let text = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
-                errors.push(FieldError::invalid(
-                    &at,
-                    internal_claim(claim),
-                    text,
-                ));
+                errors.push(FieldError::invalid(&at, internal_claim(claim), text));
             }
             (None, None) => {
                 let text = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
-                errors.push(FieldError::invalid(
-                    &at,
-                    internal_claim(claim),
-                    text,
-                ));
+                errors.push(FieldError::invalid(&at, internal_claim(claim), text));
             }
             (Some(name), None) => checks::dns_subdomain(errors, &at.f("resourceClaimName"), name),
             (None, Some(name)) => {
@@ -336,7 +328,10 @@ fn resource_claims(errors: &mut Errors, path: &Path, s: &PodSpec) {
 
 /// A claim as upstream's internal struct prints.
 fn internal_claim(claim: &PodResourceClaim) -> corten_core::Value {
-    let shown = |text: &Option<Str>| text.as_ref().map_or_else(|| "null".to_owned(), |t| quote(t));
+    let shown = |text: &Option<Str>| {
+        text.as_ref()
+            .map_or_else(|| "null".to_owned(), |t| quote(t))
+    };
     verbatim(format!(
         "{{\"Name\":{},\"ResourceClaimName\":{},\"ResourceClaimTemplateName\":{}}}",
         quote(&claim.name),
@@ -425,16 +420,13 @@ fn dns_config(errors: &mut Errors, path: &Path, config: Option<&PodDNSConfig>, p
             names::dns_subdomain_with_underscore(name),
         );
     }
-    for (i, _) in config
-        .options
-        .iter()
-        .enumerate()
-        .filter(|(_, o)| o.name.is_empty())
-    {
-        errors.push(FieldError::required(
-            path.f("options").i(i),
-            "must not be empty",
-        ));
+    for (i, option) in config.options.iter().enumerate() {
+        if option.name.is_empty() {
+            errors.push(FieldError::required(
+                path.f("options").i(i),
+                "must not be empty",
+            ));
+        }
     }
 }
 

@@ -153,7 +153,12 @@ pub fn container_resources(
                 false => format!(": {}", known.join(", ")),
             };
             let detail = format!("must be one of the names in pod.spec.resourceClaims{listed}");
-            errors.push(FieldError::new(crate::ErrorKind::NotFound, &at, &claim.name, detail));
+            errors.push(FieldError::new(
+                crate::ErrorKind::NotFound,
+                &at,
+                &claim.name,
+                detail,
+            ));
         }
     }
 }

@@ -187,7 +187,10 @@ fn seccomp(errors: &mut Errors, path: &Path, profile: Option<&SeccompProfile>) {
         (Some(file), true) => checks::descending_path(errors, &at, file),
         (Some(_), false) => {
             let text = "can only be set when seccomp type is Localhost";
-            let file = profile.localhost_profile.as_ref().map_or("", |f| f.as_str());
+            let file = profile
+                .localhost_profile
+                .as_ref()
+                .map_or("", |f| f.as_str());
             let (kind, file) = (quote(&profile.type_), quote(file));
             let shown = verbatim(format!("{{\"Type\":{kind},\"LocalhostProfile\":{file}}}"));
             errors.push(FieldError::invalid(&at, shown, text));

@@ -52,7 +52,10 @@ pub enum Input {
 fn step(result: Result<(), String>, now: Moment) -> Step {
     match result {
         Ok(()) => Step::Ready,
-        Err(message) => Step::Failed { message, retry_at: now.plus_seconds(RETRY) },
+        Err(message) => Step::Failed {
+            message,
+            retry_at: now.plus_seconds(RETRY),
+        },
     }
 }
 
@@ -133,7 +136,9 @@ impl Observed {
     }
 
     fn image(&mut self, name: &str, result: Result<(), (Str, String)>, now: Moment) {
-        let Some(seen) = self.containers.get_mut(name) else { return };
+        let Some(seen) = self.containers.get_mut(name) else {
+            return;
+        };
         seen.image = match result {
             Ok(()) => {
                 seen.image_backoff = Backoff::default();
@@ -142,13 +147,20 @@ impl Observed {
             Err((reason, message)) => {
                 seen.image_backoff = seen.image_backoff.next(now, now);
                 let retry_at = now.plus_seconds(seen.image_backoff.delay);
-                Image::Failed { reason, message, retry_at, at: now }
+                Image::Failed {
+                    reason,
+                    message,
+                    retry_at,
+                    at: now,
+                }
             }
         };
     }
 
     fn instance(&mut self, name: &str, instance: Instance) {
-        let Some(seen) = self.containers.get_mut(name) else { return };
+        let Some(seen) = self.containers.get_mut(name) else {
+            return;
+        };
         seen.attempts = seen.attempts.max(instance.attempt + 1);
         let exited = matches!(instance.life, Life::Exited(_));
         match &mut seen.current {
@@ -185,7 +197,9 @@ impl Observed {
     }
 
     fn started(&mut self, name: &str, result: Result<(), (Str, String)>, now: Moment) -> Vec<Note> {
-        let Some(seen) = self.containers.get_mut(name) else { return Vec::new() };
+        let Some(seen) = self.containers.get_mut(name) else {
+            return Vec::new();
+        };
         if seen.busy == Some(Busy::Starting) {
             seen.busy = None;
         }
@@ -201,7 +215,11 @@ impl Observed {
                     _ => Some(Note::warning(name, "Failed", format!("Error: {message}"))),
                 };
                 let retry_at = now.plus_seconds(RETRY);
-                seen.failure = Some(Failure { reason, message, retry_at });
+                seen.failure = Some(Failure {
+                    reason,
+                    message,
+                    retry_at,
+                });
                 told.into_iter().collect()
             }
         }
@@ -215,18 +233,31 @@ impl Observed {
         else {
             return Vec::new();
         };
-        let current = seen.current.as_ref().is_some_and(|current| current.id == id);
-        let (true, Some(spec)) = (current, spec_of(&container, kind)) else { return Vec::new() };
+        let current = seen
+            .current
+            .as_ref()
+            .is_some_and(|current| current.id == id);
+        let (true, Some(spec)) = (current, spec_of(&container, kind)) else {
+            return Vec::new();
+        };
         let quiet = ending || seen.running().is_none();
-        seen.probes.record(kind, spec, result == ProbeResult::Success);
+        seen.probes
+            .record(kind, spec, result == ProbeResult::Success);
         let text = match result {
             ProbeResult::Success => return Vec::new(),
             ProbeResult::Failure(output) => format!("{} probe failed: {output}", kind.name()),
             ProbeResult::Error(error) => {
-                format!("{} probe errored and resulted in unknown state: {error}", kind.name())
+                format!(
+                    "{} probe errored and resulted in unknown state: {error}",
+                    kind.name()
+                )
             }
         };
-        if quiet { Vec::new() } else { vec![Note::warning(name, "Unhealthy", text)] }
+        if quiet {
+            Vec::new()
+        } else {
+            vec![Note::warning(name, "Unhealthy", text)]
+        }
     }
 
     fn retry(&mut self, now: Moment) {
@@ -256,23 +287,41 @@ impl Observed {
                 }
             }
             Action::Start { container, .. } => self.begin_start(container, now),
-            Action::PreStop { container, deadline, .. } => {
+            Action::PreStop {
+                container,
+                deadline,
+                ..
+            } => {
                 if let Some(seen) = self.containers.get_mut(container) {
                     seen.hook = Hook::Running;
-                    seen.busy = Some(Busy::Stopping { deadline: *deadline, sent: None });
+                    seen.busy = Some(Busy::Stopping {
+                        deadline: *deadline,
+                        sent: None,
+                    });
                 }
             }
-            Action::Stop { container, deadline, .. } => {
+            Action::Stop {
+                container,
+                deadline,
+                ..
+            } => {
                 if let Some(seen) = self.containers.get_mut(container) {
-                    seen.busy = Some(Busy::Stopping { deadline: *deadline, sent: Some(*deadline) });
+                    seen.busy = Some(Busy::Stopping {
+                        deadline: *deadline,
+                        sent: Some(*deadline),
+                    });
                 }
             }
-            Action::Probe { container, kind, .. } => {
+            Action::Probe {
+                container, kind, ..
+            } => {
                 if let Some(seen) = self.containers.get_mut(container) {
                     seen.probes.begin(*kind, now);
                 }
             }
-            Action::Tell { container, until, .. } => {
+            Action::Tell {
+                container, until, ..
+            } => {
                 if let Some(seen) = self.containers.get_mut(container) {
                     seen.told_backoff = *until;
                 }
@@ -284,7 +333,9 @@ impl Observed {
     }
 
     fn begin_start(&mut self, name: &str, now: Moment) {
-        let Some(seen) = self.containers.get_mut(name) else { return };
+        let Some(seen) = self.containers.get_mut(name) else {
+            return;
+        };
         if let Some(finished) = seen.exit().map(|exit: &Exit| exit.finished) {
             seen.backoff = seen.backoff.next(finished, now);
         }
@@ -303,11 +354,19 @@ impl Observed {
     /// Takes over what the API said of a pod that ran before this agent was started.
     pub fn adopt(&mut self) {
         let status = &self.pod.status;
-        for reported in status.container_statuses.iter().chain(status.init_container_statuses.iter()) {
+        for reported in status
+            .container_statuses
+            .iter()
+            .chain(status.init_container_statuses.iter())
+        {
             if let Some(seen) = self.containers.get_mut(&reported.name)
-                && seen.current.as_ref().is_some_and(|c| c.id == reported.container_id)
+                && seen
+                    .current
+                    .as_ref()
+                    .is_some_and(|c| c.id == reported.container_id)
             {
-                seen.probes.adopt(reported.started == Some(true), reported.ready);
+                seen.probes
+                    .adopt(reported.started == Some(true), reported.ready);
             }
         }
     }

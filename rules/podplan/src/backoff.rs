@@ -31,7 +31,10 @@ impl Backoff {
             true => FIRST,
             false => (self.delay * 2).min(MOST),
         };
-        Backoff { delay, updated: now }
+        Backoff {
+            delay,
+            updated: now,
+        }
     }
 
     /// The delay as Go prints a duration.

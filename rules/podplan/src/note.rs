@@ -27,11 +27,21 @@ pub struct Note {
 impl Note {
     /// A normal event about `container` (empty for the pod).
     pub fn normal(container: &str, reason: &'static str, message: impl Into<String>) -> Note {
-        Note { kind: NoteKind::Normal, reason, message: message.into(), container: container.into() }
+        Note {
+            kind: NoteKind::Normal,
+            reason,
+            message: message.into(),
+            container: container.into(),
+        }
     }
 
     /// A warning about `container` (empty for the pod).
     pub fn warning(container: &str, reason: &'static str, message: impl Into<String>) -> Note {
-        Note { kind: NoteKind::Warning, reason, message: message.into(), container: container.into() }
+        Note {
+            kind: NoteKind::Warning,
+            reason,
+            message: message.into(),
+            container: container.into(),
+        }
     }
 }

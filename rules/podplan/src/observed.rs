@@ -283,7 +283,13 @@ impl Observed {
     pub fn new(pod: Arc<Pod>, host_ips: Vec<Str>) -> Observed {
         let last = pod.status.clone();
         let reported = last.clone();
-        Observed { last, reported, host_ips, ..Observed::default() }.with_pod(pod)
+        Observed {
+            last,
+            reported,
+            host_ips,
+            ..Observed::default()
+        }
+        .with_pod(pod)
     }
 
     /// The same pod, as the API now has it.

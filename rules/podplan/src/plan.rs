@@ -113,7 +113,10 @@ impl Plan {
 
 /// What to do for the pod at `now`.
 pub fn plan(o: &Observed, now: Moment) -> Plan {
-    let mut plan = Plan { status: status::status(o, now), ..Plan::default() };
+    let mut plan = Plan {
+        status: status::status(o, now),
+        ..Plan::default()
+    };
     let terminal = matches!(plan.status.phase.as_str(), "Failed" | "Succeeded");
     plan.ending = o.ending() || terminal || exhausted(o);
     if plan.ending {
@@ -135,7 +138,9 @@ pub fn plan(o: &Observed, now: Moment) -> Plan {
 }
 
 fn deadline(o: &Observed, plan: &mut Plan) {
-    if let (Some(seconds), Some(start)) = (o.pod.spec.active_deadline_seconds, plan.status.start_time) {
+    if let (Some(seconds), Some(start)) =
+        (o.pod.spec.active_deadline_seconds, plan.status.start_time)
+    {
         plan.wake(Moment::from(start).plus_seconds(seconds));
     }
 }
@@ -146,7 +151,9 @@ fn exhausted(o: &Observed) -> bool {
     let over = |c: &Container| {
         let seen = o.seen(&c.name);
         seen.is_some_and(|s| s.busy.is_none())
-            && seen.and_then(Seen::exit).is_some_and(|exit| !restarts_after(spec, c, exit))
+            && seen
+                .and_then(Seen::exit)
+                .is_some_and(|exit| !restarts_after(spec, c, exit))
     };
     !spec.containers.is_empty() && spec.containers.iter().all(over)
 }
@@ -177,7 +184,9 @@ fn advance(o: &Observed, now: Moment, plan: &mut Plan) {
     }
     for ephemeral in &o.pod.spec.ephemeral_containers {
         let container = crate::as_container(ephemeral);
-        if o.seen(&container.name).is_some_and(|seen| seen.current.is_none()) {
+        if o.seen(&container.name)
+            .is_some_and(|seen| seen.current.is_none())
+        {
             start(o, &container, now, plan);
         }
     }
@@ -195,7 +204,9 @@ fn sandbox(o: &Observed, now: Moment, plan: &mut Plan) {
     // Volumes that failed keep the pod from getting a network at all.
     let volumes = matches!(o.volumes, Step::Missing | Step::Busy | Step::Ready);
     if due && volumes && (o.sandbox.attempts == 0 || !o.any_alive()) {
-        plan.actions.push(Action::CreateSandbox { attempt: o.sandbox.attempts });
+        plan.actions.push(Action::CreateSandbox {
+            attempt: o.sandbox.attempts,
+        });
     }
 }
 
@@ -205,14 +216,17 @@ fn wanted(o: &Observed) -> Vec<Cow<'_, Container>> {
     let mut wanted = Vec::new();
     let was_initialized = initialized(o);
     for container in &spec.init_containers {
-        let Some(seen) = o.seen(&container.name) else { continue };
+        let Some(seen) = o.seen(&container.name) else {
+            continue;
+        };
         let life = here(o, seen);
         if is_sidecar(container) {
             if !matches!(life, Some(Life::Running(_))) || seen.busy.is_some() {
                 wanted.push(Cow::Borrowed(container));
             }
             let up = matches!(life, Some(Life::Running(_))) && seen.busy.is_none();
-            if !was_initialized && !(up && seen.probes.started()) {
+            let through = up && seen.probes.started();
+            if !was_initialized && !through {
                 return wanted;
             }
         } else if !was_initialized
@@ -225,12 +239,18 @@ fn wanted(o: &Observed) -> Vec<Cow<'_, Container>> {
         }
     }
     for container in &spec.containers {
-        let Some(seen) = o.seen(&container.name) else { continue };
+        let Some(seen) = o.seen(&container.name) else {
+            continue;
+        };
         let missing = match here(o, seen) {
             Some(Life::Running(_)) => seen.busy.is_some(),
-            Some(Life::Exited(exit)) => seen.busy.is_some() || restarts_after(spec, container, exit),
+            Some(Life::Exited(exit)) => {
+                seen.busy.is_some() || restarts_after(spec, container, exit)
+            }
             Some(Life::Created) => true,
-            None => seen.exit().is_none_or(|exit| restarts_after(spec, container, exit)),
+            None => seen
+                .exit()
+                .is_none_or(|exit| restarts_after(spec, container, exit)),
         };
         if missing {
             wanted.push(Cow::Borrowed(container));
@@ -242,7 +262,9 @@ fn wanted(o: &Observed) -> Vec<Cow<'_, Container>> {
 /// Brings one container a step nearer to running. False when those after it have to wait for it.
 fn start(o: &Observed, container: &Container, now: Moment, plan: &mut Plan) -> bool {
     let name = &container.name;
-    let Some(seen) = o.seen(name) else { return true };
+    let Some(seen) = o.seen(name) else {
+        return true;
+    };
     match seen.busy {
         Some(Busy::Starting) => return false,
         Some(Busy::Stopping { .. }) => return true,
@@ -255,7 +277,11 @@ fn start(o: &Observed, container: &Container, now: Moment, plan: &mut Plan) -> b
                 pod_name_and_uid(&o.pod)
             );
             let note = Note::warning(name, "BackOff", text);
-            plan.actions.push(Action::Tell { container: name.clone(), until, note });
+            plan.actions.push(Action::Tell {
+                container: name.clone(),
+                until,
+                note,
+            });
         }
         plan.wake(until);
         return true;
@@ -269,18 +295,28 @@ fn start(o: &Observed, container: &Container, now: Moment, plan: &mut Plan) -> b
     }
     match &seen.image {
         Image::Busy => return false,
-        Image::Failed { reason, retry_at, at, .. } if *retry_at > now => {
+        Image::Failed {
+            reason,
+            retry_at,
+            at,
+            ..
+        } if *retry_at > now => {
             wait_for_image(container, seen, reason, *at, *retry_at, plan, now);
             return true;
         }
         Image::Unknown | Image::Failed { .. } => {
-            plan.actions.push(Action::Pull { container: name.clone() });
+            plan.actions.push(Action::Pull {
+                container: name.clone(),
+            });
             return false;
         }
         Image::Present => {}
     }
     if o.sandbox.state == SandboxState::Ready && o.volumes == Step::Ready {
-        plan.actions.push(Action::Start { container: name.clone(), attempt: seen.attempts });
+        plan.actions.push(Action::Start {
+            container: name.clone(),
+            attempt: seen.attempts,
+        });
     }
     false
 }
@@ -288,7 +324,9 @@ fn start(o: &Observed, container: &Container, now: Moment, plan: &mut Plan) -> b
 /// Until when a container that ended must not be started again.
 pub(crate) fn held_back(seen: &Seen, now: Moment) -> Option<Moment> {
     let exit = seen.exit()?;
-    seen.backoff.until(exit.finished).filter(|until| *until > now)
+    seen.backoff
+        .until(exit.finished)
+        .filter(|until| *until > now)
 }
 
 /// When a failed pull turns from an error into a back-off, in seconds after the failure.
@@ -315,14 +353,22 @@ fn wait_for_image(
     if seen.told_backoff != retry_at {
         let text = format!("Back-off pulling image {:?}", container.image.as_str());
         let note = Note::normal(&container.name, "BackOff", text);
-        plan.actions.push(Action::Tell { container: container.name.clone(), until: retry_at, note });
+        plan.actions.push(Action::Tell {
+            container: container.name.clone(),
+            until: retry_at,
+            note,
+        });
     }
 }
 
 fn probes(o: &Observed, now: Moment, plan: &mut Plan) {
     for container in spec_containers(&o.pod.spec) {
-        let Some(seen) = o.seen(&container.name) else { continue };
-        let Some(since) = seen.running() else { continue };
+        let Some(seen) = o.seen(&container.name) else {
+            continue;
+        };
+        let Some(since) = seen.running() else {
+            continue;
+        };
         if let Some(kind) = seen.probes.fatal() {
             kill_for(o, container, seen, kind, now, plan);
             continue;
@@ -330,7 +376,9 @@ fn probes(o: &Observed, now: Moment, plan: &mut Plan) {
         if seen.busy.is_some() {
             continue;
         }
-        let Some(id) = seen.current.as_ref().map(|current| current.id.clone()) else { continue };
+        let Some(id) = seen.current.as_ref().map(|current| current.id.clone()) else {
+            continue;
+        };
         for kind in KINDS {
             let due = spec_of(container, kind).and_then(|spec| seen.probes.due(kind, spec, since));
             match due {
@@ -355,7 +403,10 @@ fn kill_for(
     plan: &mut Plan,
 ) {
     let spec = &o.pod.spec;
-    let init = spec.init_containers.iter().any(|c| c.name == container.name);
+    let init = spec
+        .init_containers
+        .iter()
+        .any(|c| c.name == container.name);
     let what = if init { "Init container" } else { "Container" };
     let probe = kind.name().to_lowercase();
     let mut text = format!("{what} {} failed {probe} probe", container.name);
@@ -365,5 +416,13 @@ fn kill_for(
     let own = spec_of(container, kind).and_then(|probe| probe.termination_grace_period_seconds);
     let grace = own.or(spec.termination_grace_period_seconds).unwrap_or(30);
     let deadline = now.plus_seconds(grace);
-    terminate::stop(container, seen, deadline, text, terminate::Turn::Now, now, plan);
+    terminate::stop(
+        container,
+        seen,
+        deadline,
+        text,
+        terminate::Turn::Now,
+        now,
+        plan,
+    );
 }

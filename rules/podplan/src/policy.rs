@@ -41,8 +41,13 @@ pub(crate) fn spec_containers(spec: &PodSpec) -> impl Iterator<Item = &Container
 
 /// The name and the shared part of every container of a spec, ephemeral ones last.
 pub fn all_containers(spec: &PodSpec) -> impl Iterator<Item = std::borrow::Cow<'_, Container>> {
-    let ephemeral = spec.ephemeral_containers.iter().map(|e| std::borrow::Cow::Owned(as_container(e)));
-    spec_containers(spec).map(std::borrow::Cow::Borrowed).chain(ephemeral)
+    let ephemeral = spec
+        .ephemeral_containers
+        .iter()
+        .map(|e| std::borrow::Cow::Owned(as_container(e)));
+    spec_containers(spec)
+        .map(std::borrow::Cow::Borrowed)
+        .chain(ephemeral)
 }
 
 /// The container `name` of a spec, of whatever sort.
@@ -58,13 +63,20 @@ pub(crate) fn restarts(spec: &PodSpec, container: &Container, code: i32) -> bool
         _ => true,
     };
     let Some(own) = container.restart_policy.as_deref() else {
-        let init = spec.init_containers.iter().any(|c| c.name == container.name);
+        let init = spec
+            .init_containers
+            .iter()
+            .any(|c| c.name == container.name);
         return by(&spec.restart_policy) && !(init && code == 0);
     };
     let matched = container.restart_policy_rules.iter().find(|rule| {
         rule.exit_codes.as_ref().is_some_and(|codes| {
             let listed = codes.values.contains(&code);
-            if codes.operator == "NotIn" { !listed } else { listed }
+            if codes.operator == "NotIn" {
+                !listed
+            } else {
+                listed
+            }
         })
     });
     matched.is_some() || by(own)

@@ -74,8 +74,11 @@ pub(crate) fn spec_of(container: &Container, kind: ProbeKind) -> Option<&Probe> 
     }
 }
 
-pub(crate) const KINDS: [ProbeKind; 3] =
-    [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness];
+pub(crate) const KINDS: [ProbeKind; 3] = [
+    ProbeKind::Startup,
+    ProbeKind::Liveness,
+    ProbeKind::Readiness,
+];
 
 fn at_least_one(value: i32) -> i32 {
     value.max(1)
@@ -134,19 +137,26 @@ impl Probes {
 
     /// Whether a running container counts as started.
     pub fn started(&self) -> bool {
-        self.startup.as_ref().is_none_or(|state| state.verdict == Some(true))
+        self.startup
+            .as_ref()
+            .is_none_or(|state| state.verdict == Some(true))
     }
 
     /// Whether a started container counts as ready.
     pub fn ready(&self) -> bool {
-        self.readiness.as_ref().is_none_or(|state| state.verdict == Some(true))
+        self.readiness
+            .as_ref()
+            .is_none_or(|state| state.verdict == Some(true))
     }
 
     /// The probe because of which the container has to be killed.
     pub(crate) fn fatal(&self) -> Option<ProbeKind> {
         [ProbeKind::Liveness, ProbeKind::Startup]
             .into_iter()
-            .find(|kind| self.state(*kind).is_some_and(|state| state.verdict == Some(false)))
+            .find(|kind| {
+                self.state(*kind)
+                    .is_some_and(|state| state.verdict == Some(false))
+            })
     }
 
     /// When the probe `kind` of a container running since `since` is due; nothing when it does not run now.
@@ -183,12 +193,19 @@ impl Probes {
         let (last, times) = state.streak;
         let times = if last == success { times + 1 } else { 1 };
         state.streak = (success, times);
-        let threshold = if success { spec.success_threshold } else { spec.failure_threshold };
+        let threshold = if success {
+            spec.success_threshold
+        } else {
+            spec.failure_threshold
+        };
         if times < at_least_one(threshold) {
             return;
         }
         state.verdict = Some(success);
-        if kind == ProbeKind::Startup && success && let Some(readiness) = &mut self.readiness {
+        if kind == ProbeKind::Startup
+            && success
+            && let Some(readiness) = &mut self.readiness
+        {
             readiness.at_once = true;
         }
     }

@@ -25,14 +25,21 @@ fn side(resources: &ResourceRequirements, side: Side) -> &Map<Quantity> {
 
 /// The quality of service class: `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos_class(spec: &PodSpec) -> &'static str {
-    let own = spec.resources.as_deref().filter(|r| !r.requests.is_empty() || !r.limits.is_empty());
+    let own = spec
+        .resources
+        .as_deref()
+        .filter(|r| !r.requests.is_empty() || !r.limits.is_empty());
     let all: Vec<&ResourceRequirements> = match own {
         Some(resources) => vec![resources],
         None => spec_containers(spec).map(|c| &c.resources).collect(),
     };
     let positive = |map: &Map<Quantity>, name: &str| map.get(name).is_some_and(|q| q.sign() > 0);
     let names = ["cpu", "memory"];
-    let asks = |r: &&ResourceRequirements| names.iter().any(|n| positive(&r.requests, n) || positive(&r.limits, n));
+    let asks = |r: &&ResourceRequirements| {
+        names
+            .iter()
+            .any(|n| positive(&r.requests, n) || positive(&r.limits, n))
+    };
     if !all.iter().any(asks) {
         return "BestEffort";
     }
@@ -41,14 +48,22 @@ pub fn qos_class(spec: &PodSpec) -> &'static str {
             positive(&r.limits, n) && r.requests.get(n).is_none_or(|q| Some(q) == r.limits.get(n))
         })
     };
-    if all.iter().all(full) { "Guaranteed" } else { "Burstable" }
+    if all.iter().all(full) {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
 }
 
 fn amount(container: &Container, which: Side, name: &str) -> Option<Quantity> {
     let resources = &container.resources;
     let own = side(resources, which).get(name).cloned();
     // A limit stands in for a request that was not given.
-    own.or_else(|| (which == Side::Requests).then(|| resources.limits.get(name).cloned()).flatten())
+    own.or_else(|| {
+        (which == Side::Requests)
+            .then(|| resources.limits.get(name).cloned())
+            .flatten()
+    })
 }
 
 fn add(sum: &mut Option<Quantity>, more: Option<Quantity>) {
@@ -69,7 +84,11 @@ pub fn pod_total(spec: &PodSpec, which: Side, name: &str) -> Option<Quantity> {
         }
         Some(total)
     };
-    if let Some(own) = spec.resources.as_deref().and_then(|r| side(r, which).get(name)) {
+    if let Some(own) = spec
+        .resources
+        .as_deref()
+        .and_then(|r| side(r, which).get(name))
+    {
         return with_overhead(Some(own.clone()));
     }
     // One unbounded container makes the pod unbounded.

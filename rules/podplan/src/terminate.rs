@@ -34,12 +34,22 @@ pub(crate) fn end(o: &Observed, now: Moment, plan: &mut Plan) {
     let deadline = o.ending_since.unwrap_or(now).plus_seconds(grace(o));
     let spec = &o.pod.spec;
     let alive = |name: &str| o.seen(name).is_some_and(Seen::alive);
-    let sidecar = |name: &str| spec.init_containers.iter().any(|c| c.name == name && is_sidecar(c));
+    let sidecar = |name: &str| {
+        spec.init_containers
+            .iter()
+            .any(|c| c.name == name && is_sidecar(c))
+    };
     let others = all_containers(spec).any(|c| !sidecar(&c.name) && alive(&c.name));
     for container in all_containers(spec) {
-        let Some(seen) = o.seen(&container.name) else { continue };
+        let Some(seen) = o.seen(&container.name) else {
+            continue;
+        };
         let turn = if sidecar(&container.name) {
-            let mut after = spec.init_containers.iter().skip_while(|c| c.name != container.name).skip(1);
+            let mut after = spec
+                .init_containers
+                .iter()
+                .skip_while(|c| c.name != container.name)
+                .skip(1);
             let blocked = others || after.any(|c| is_sidecar(c) && alive(&c.name));
             if blocked { Turn::Later } else { Turn::Now }
         } else {
@@ -64,21 +74,34 @@ pub(crate) fn stop(
     plan: &mut Plan,
 ) {
     let (deadline, sent, told) = match seen.busy {
-        Some(Busy::Stopping { deadline: earlier, sent }) => (deadline.min(earlier), sent, true),
+        Some(Busy::Stopping {
+            deadline: earlier,
+            sent,
+        }) => (deadline.min(earlier), sent, true),
         Some(Busy::Starting) if now < deadline => {
             plan.wake(deadline);
             return;
         }
         _ => (deadline, None, false),
     };
-    let (Some(_), Some(current)) = (seen.running(), &seen.current) else { return };
+    let (Some(_), Some(current)) = (seen.running(), &seen.current) else {
+        return;
+    };
     let name = container.name.clone();
     let note = Note::normal(&name, "Killing", text);
-    let has_hook = container.lifecycle.as_ref().is_some_and(|l| l.pre_stop.is_some());
+    let has_hook = container
+        .lifecycle
+        .as_ref()
+        .is_some_and(|l| l.pre_stop.is_some());
     let id = current.id.clone();
     match seen.hook {
         Hook::Waiting if has_hook && !told && now < deadline => {
-            plan.actions.push(Action::PreStop { container: name, id, deadline, note });
+            plan.actions.push(Action::PreStop {
+                container: name,
+                id,
+                deadline,
+                note,
+            });
             plan.wake(deadline);
             return;
         }
@@ -95,14 +118,21 @@ pub(crate) fn stop(
     if sent.is_none_or(|sent| deadline < sent) {
         let grace = deadline.millis_since(now).max(GRACE_MIN);
         let note = (!told).then_some(note);
-        plan.actions.push(Action::Stop { container: name, id, deadline, grace, note });
+        plan.actions.push(Action::Stop {
+            container: name,
+            id,
+            deadline,
+            grace,
+            note,
+        });
     }
 }
 
 /// No container is left: gives back what the pod had.
 fn wind_up(o: &Observed, now: Moment, plan: &mut Plan) {
     let going = o.removed || o.pod.metadata.deletion_timestamp.is_some();
-    if o.volumes == Step::Busy || o.sandbox.state == SandboxState::Busy || o.released == Step::Busy {
+    if o.volumes == Step::Busy || o.sandbox.state == SandboxState::Busy || o.released == Step::Busy
+    {
         return;
     }
     if !going {

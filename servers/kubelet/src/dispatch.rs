@@ -34,16 +34,26 @@ pub(crate) async fn find(context: &Context) -> Result<Found, corten_runtime::Err
 }
 
 fn known(context: &Context, found: &mut Found, uid: &str) -> Known {
-    let Some((mut sandboxes, mut containers)) = found.remove(uid) else { return Known::default() };
+    let Some((mut sandboxes, mut containers)) = found.remove(uid) else {
+        return Known::default();
+    };
     sandboxes.sort_by_key(|s| s.attempt);
     containers.sort_by_key(|c| c.attempt);
     let sandbox = sandboxes.pop().map(|sandbox| {
         let network = context.engines.network.as_ref();
         let address = network.and_then(|network| network.address(sandbox.id.as_str()));
-        let ips = address.map(|address| vec![address.ip.to_string()]).unwrap_or_default();
+        let ips = address
+            .map(|address| vec![address.ip.to_string()])
+            .unwrap_or_default();
         (sandbox, ips)
     });
-    Known { sandbox, instances: containers.iter().filter_map(|c| instance(context, c)).collect() }
+    Known {
+        sandbox,
+        instances: containers
+            .iter()
+            .filter_map(|c| instance(context, c))
+            .collect(),
+    }
 }
 
 /// Follows the pods of this node for ever. Pods that the runtime has and the API does not are handed to `orphan`.
@@ -76,14 +86,23 @@ pub(crate) async fn follow_pods(context: Arc<Context>, mut found: Found) {
 fn look_at_all(context: &Arc<Context>, found: &mut Found) {
     let snapshot = context.mirror.snapshot();
     let mut present = std::collections::HashSet::new();
-    let table = snapshot.table(&GroupResource::of::<Pod>()).cloned().unwrap_or_default();
+    let table = snapshot
+        .table(&GroupResource::of::<Pod>())
+        .cloned()
+        .unwrap_or_default();
     for (_, object) in &table {
         if let Some(pod) = object.downcast_ref::<Pod>() {
             present.insert(pod.metadata.uid.clone());
             seen(context, pod, found);
         }
     }
-    let gone: Vec<Str> = context.pods.lock().keys().filter(|uid| !present.contains(*uid)).cloned().collect();
+    let gone: Vec<Str> = context
+        .pods
+        .lock()
+        .keys()
+        .filter(|uid| !present.contains(*uid))
+        .cloned()
+        .collect();
     for uid in gone {
         send(context, &uid, Input::Removed);
     }
@@ -122,7 +141,13 @@ pub(crate) async fn follow_runtime(context: Arc<Context>) {
             }
             Event::SandboxStopped { sandbox } => died(&context, sandbox.as_str()),
             Event::Lost => {
-                for status in context.engines.runtime.list_containers().await.unwrap_or_default() {
+                for status in context
+                    .engines
+                    .runtime
+                    .list_containers()
+                    .await
+                    .unwrap_or_default()
+                {
                     observed(&context, &status);
                 }
             }
@@ -132,7 +157,9 @@ pub(crate) async fn follow_runtime(context: Arc<Context>) {
 }
 
 fn observed(context: &Context, status: &ContainerStatus) {
-    let Some(uid) = status.labels.get(labels::POD_UID) else { return };
+    let Some(uid) = status.labels.get(labels::POD_UID) else {
+        return;
+    };
     if let Some((name, instance)) = instance(context, status) {
         send(context, uid, Input::Instance(name, instance));
     }
@@ -141,8 +168,14 @@ fn observed(context: &Context, status: &ContainerStatus) {
 fn died(context: &Context, sandbox: &str) {
     let pods = context.pods.lock();
     for handle in pods.values() {
-        if handle.work.sandbox().is_some_and(|id| id.as_str() == sandbox) {
-            let _ = handle.inbox.send(Message::Input(Input::SandboxDied(sandbox.into())));
+        if handle
+            .work
+            .sandbox()
+            .is_some_and(|id| id.as_str() == sandbox)
+        {
+            let _ = handle
+                .inbox
+                .send(Message::Input(Input::SandboxDied(sandbox.into())));
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::node::{facts, register};
 use crate::options::{Engines, KubeletOptions};
 use crate::pod::context::Context;
 use crate::{Error, labels, server};
-use corten_api::core::v1::{Node, ObjectReference, Pod, Service};
 use corten_api::Kind;
+use corten_api::core::v1::{Node, ObjectReference, Pod, Service};
 use corten_client::{Client, Mirror, WatchRequest};
 use corten_driver::{Occurrence, Recorder};
 use corten_meta::GroupVersionResource;
@@ -38,8 +38,10 @@ fn selection<T: Kind>(fields: String) -> WatchRequest {
 
 fn make_directories(options: &KubeletOptions) -> Result<(), Error> {
     for path in [options.root.join("pods"), options.logs.clone()] {
-        std::fs::create_dir_all(&path)
-            .map_err(|source| Error::Directory { path: path.display().to_string(), source })?;
+        std::fs::create_dir_all(&path).map_err(|source| Error::Directory {
+            path: path.display().to_string(),
+            source,
+        })?;
     }
     Ok(())
 }
@@ -61,8 +63,14 @@ impl Kubelet {
         let node = register::register(&options, &engines, &client, port).await?;
         crate::container::limits::make_groups(&*engines.runtime).await?;
         let mirror = Mirror::builder()
-            .selection(selection::<Pod>(format!("spec.nodeName={}", options.node_name)))
-            .selection(selection::<Node>(format!("metadata.name={}", options.node_name)))
+            .selection(selection::<Pod>(format!(
+                "spec.nodeName={}",
+                options.node_name
+            )))
+            .selection(selection::<Node>(format!(
+                "metadata.name={}",
+                options.node_name
+            )))
             .resource::<Service>()
             .start(client.transport().clone());
         let capacity = facts::capacity(&options, &engines);
@@ -84,7 +92,11 @@ impl Kubelet {
         });
         let found = dispatch::find(&context).await?;
         let tasks = spawn(&context, found, node, port, listener);
-        Ok(Kubelet { context, tasks, port })
+        Ok(Kubelet {
+            context,
+            tasks,
+            port,
+        })
     }
 
     /// The port in the node's status.
@@ -114,14 +126,20 @@ fn spawn(
     let mut tasks = Vec::new();
     let mut start = |task: tokio::task::JoinHandle<()>| tasks.push(task.abort_handle());
     context.node_event("Starting", "Starting kubelet.".to_owned());
-    start(tokio::spawn(register::keep_alive(context.clone(), node, port)));
+    start(tokio::spawn(register::keep_alive(
+        context.clone(),
+        node,
+        port,
+    )));
     start(tokio::spawn(dispatch::follow_runtime(context.clone())));
     let own = context.clone();
     start(tokio::spawn(async move {
         own.mirror.wait_synced().await;
         dispatch::follow_pods(own, found).await;
     }));
-    start(tokio::spawn(crate::node::collect::keep_clean(context.clone())));
+    start(tokio::spawn(crate::node::collect::keep_clean(
+        context.clone(),
+    )));
     if let Some((listener, tls)) = listener {
         start(tokio::spawn(server::accept(context.clone(), listener, tls)));
     }
@@ -139,7 +157,12 @@ impl Context {
             uid: name.into(),
             ..ObjectReference::default()
         };
-        self.recorder.record(Occurrence { about, event_type: "Normal", reason: reason.into(), message });
+        self.recorder.record(Occurrence {
+            about,
+            event_type: "Normal",
+            reason: reason.into(),
+            message,
+        });
     }
 }
 
@@ -151,7 +174,9 @@ pub(crate) async fn remove_orphans(context: &Arc<Context>, found: Found) {
         for sandbox in sandboxes {
             if let Some(network) = context.engines.network.clone() {
                 let id = sandbox.id.as_str().to_owned();
-                let gone = crate::execute::blocking(move || network.detach(&id).map_err(|e| e.to_string()));
+                let gone = crate::execute::blocking(move || {
+                    network.detach(&id).map_err(|e| e.to_string())
+                });
                 if let Err(error) = gone.await {
                     tracing::warn!(sandbox = %sandbox.id, %error, "an orphan could not be disconnected");
                 }
@@ -161,11 +186,19 @@ pub(crate) async fn remove_orphans(context: &Arc<Context>, found: Found) {
             }
             let label = |key: &str| sandbox.labels.get(key).cloned().unwrap_or_default();
             let (namespace, name) = (label(labels::POD_NAMESPACE), label(labels::POD_NAME));
-            let logs = context.options.logs.join(format!("{namespace}_{name}_{uid}"));
+            let logs = context
+                .options
+                .logs
+                .join(format!("{namespace}_{name}_{uid}"));
             let _ = tokio::fs::remove_dir_all(logs).await;
         }
     }
-    let living: BTreeSet<String> = context.pods.lock().keys().map(ToString::to_string).collect();
+    let living: BTreeSet<String> = context
+        .pods
+        .lock()
+        .keys()
+        .map(ToString::to_string)
+        .collect();
     let volumes = context.engines.volumes.clone();
     let pods = context.options.root.join("pods");
     let cleaned = crate::execute::blocking(move || {

@@ -24,19 +24,34 @@ struct Verdict {
 
 impl Verdict {
     fn yes() -> Verdict {
-        Verdict { holds: true, ..Verdict::default() }
+        Verdict {
+            holds: true,
+            ..Verdict::default()
+        }
     }
 
     fn no(reason: &'static str, message: String) -> Verdict {
-        Verdict { holds: false, reason, message }
+        Verdict {
+            holds: false,
+            reason,
+            message,
+        }
     }
 }
 
 pub(super) fn set(o: &Observed, now: Moment, status: &mut PodStatus) {
-    let others = o.pod.status.conditions.iter().filter(|c| !OWN.contains(&c.type_.as_str()));
+    let others = o
+        .pod
+        .status
+        .conditions
+        .iter()
+        .filter(|c| !OWN.contains(&c.type_.as_str()));
     status.conditions = others.cloned().collect();
     let has_sandbox = o.sandbox.state == SandboxState::Ready && o.volumes == Step::Ready;
-    let ready_to_start = Verdict { holds: has_sandbox, ..Verdict::default() };
+    let ready_to_start = Verdict {
+        holds: has_sandbox,
+        ..Verdict::default()
+    };
     let initialized = initialized(o, status);
     let containers = containers_ready(o, status);
     let ready = match containers.holds {
@@ -56,7 +71,14 @@ pub(super) fn set(o: &Observed, now: Moment, status: &mut PodStatus) {
 
 /// The conditions of a pod that the node refused: only what was there before, and where it was scheduled to.
 pub(super) fn rejected(o: &Observed, now: Moment, status: &mut PodStatus) {
-    status.conditions = o.pod.status.conditions.iter().filter(|c| c.type_ != "PodScheduled").cloned().collect();
+    status.conditions = o
+        .pod
+        .status
+        .conditions
+        .iter()
+        .filter(|c| c.type_ != "PodScheduled")
+        .cloned()
+        .collect();
     push(o, now, status, "PodScheduled", Verdict::yes());
 }
 
@@ -85,13 +107,27 @@ fn initialized(o: &Observed, status: &PodStatus) -> Verdict {
         true => s.started == Some(true),
         false => s.ready,
     };
-    let pairs = o.pod.spec.init_containers.iter().zip(status.init_container_statuses.iter());
-    let open: Vec<&str> = pairs.filter(|(c, s)| !done(c, s)).map(|(c, _)| c.name.as_str()).collect();
+    let pairs = o
+        .pod
+        .spec
+        .init_containers
+        .iter()
+        .zip(status.init_container_statuses.iter());
+    let open: Vec<&str> = pairs
+        .filter(|(c, s)| !done(c, s))
+        .map(|(c, _)| c.name.as_str())
+        .collect();
     if status.phase == "Succeeded" {
-        return Verdict { holds: true, reason: "PodCompleted", message: String::new() };
+        return Verdict {
+            holds: true,
+            reason: "PodCompleted",
+            message: String::new(),
+        };
     }
     let begun = status.container_statuses.iter().any(|s| {
-        s.state.running.is_some() || s.state.terminated.is_some() || s.last_termination_state.terminated.is_some()
+        s.state.running.is_some()
+            || s.state.terminated.is_some()
+            || s.last_termination_state.terminated.is_some()
     });
     if open.is_empty() || begun {
         return Verdict::yes();
@@ -115,7 +151,10 @@ fn containers_ready(o: &Observed, status: &PodStatus) -> Verdict {
         .chain(spec.containers.iter())
         .map(|c| c.name.as_str())
         .filter(|name| {
-            let found = all.iter().flat_map(|list| list.iter()).find(|s| s.name == *name);
+            let found = all
+                .iter()
+                .flat_map(|list| list.iter())
+                .find(|s| s.name == *name);
             !found.is_some_and(|s| s.ready)
         })
         .collect();
@@ -137,7 +176,9 @@ fn gates(o: &Observed, status: &PodStatus) -> Verdict {
         .filter_map(|gate| {
             let gate = gate.condition_type.as_str();
             match status.conditions.iter().find(|c| c.type_ == gate) {
-                None => Some(format!("corresponding condition of pod readiness gate {gate:?} does not exist.")),
+                None => Some(format!(
+                    "corresponding condition of pod readiness gate {gate:?} does not exist."
+                )),
                 Some(c) if c.status != "True" => Some(format!(
                     "the status of pod readiness gate {gate:?} is not \"True\", but {}",
                     c.status

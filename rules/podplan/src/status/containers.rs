@@ -26,7 +26,10 @@ pub(crate) fn backs_off(reason: &str) -> bool {
 
 fn waiting(reason: &str, message: &str) -> ContainerState {
     ContainerState {
-        waiting: Some(Box::new(ContainerStateWaiting { reason: reason.into(), message: message.into() })),
+        waiting: Some(Box::new(ContainerStateWaiting {
+            reason: reason.into(),
+            message: message.into(),
+        })),
         ..ContainerState::default()
     }
 }
@@ -54,8 +57,15 @@ pub(super) fn container_status(
     role: Role,
     now: Moment,
 ) -> ContainerStatus {
-    let lists = [&o.last.init_container_statuses, &o.last.container_statuses, &o.last.ephemeral_container_statuses];
-    let old = lists.into_iter().flat_map(|list| list.iter()).find(|s| s.name == container.name);
+    let lists = [
+        &o.last.init_container_statuses,
+        &o.last.container_statuses,
+        &o.last.ephemeral_container_statuses,
+    ];
+    let old = lists
+        .into_iter()
+        .flat_map(|list| list.iter())
+        .find(|s| s.name == container.name);
     let empty = Seen::default();
     let seen = o.seen(&container.name).unwrap_or(&empty);
     let mut status = ContainerStatus {
@@ -113,7 +123,8 @@ fn absent(
         status.last_termination_state = old.last_termination_state.clone();
         if old.state.terminated.is_some() {
             *status = old.clone();
-        } else if old.state.running.is_some() && status.last_termination_state.terminated.is_none() {
+        } else if old.state.running.is_some() && status.last_termination_state.terminated.is_none()
+        {
             let lost = Exit {
                 code: 137,
                 reason: "ContainerStatusUnknown".into(),
@@ -131,7 +142,11 @@ fn absent(
             }
         }
     }
-    if role == Role::Init && !is_sidecar(container) && status.state.waiting.is_some() && initialized(o) {
+    if role == Role::Init
+        && !is_sidecar(container)
+        && status.state.waiting.is_some()
+        && initialized(o)
+    {
         let done = Exit {
             reason: "Completed".into(),
             message: "Unable to get init container status from container runtime and pod has been initialized, treat \
@@ -153,7 +168,9 @@ fn current(
     role: Role,
     status: &mut ContainerStatus,
 ) {
-    let Some(instance) = &seen.current else { return };
+    let Some(instance) = &seen.current else {
+        return;
+    };
     if !instance.image.is_empty() {
         status.image = instance.image.clone();
     }
@@ -166,7 +183,9 @@ fn current(
     status.state = match &instance.life {
         Life::Created => waiting("", ""),
         Life::Running(since) => ContainerState {
-            running: Some(Box::new(ContainerStateRunning { started_at: since.time() })),
+            running: Some(Box::new(ContainerStateRunning {
+                started_at: since.time(),
+            })),
             ..ContainerState::default()
         },
         Life::Exited(exit) => terminated(exit),
@@ -185,7 +204,9 @@ fn current(
             gid: *gid,
             supplemental_groups: groups.iter().copied().collect(),
         };
-        Box::new(ContainerUser { linux: Some(Box::new(linux)) })
+        Box::new(ContainerUser {
+            linux: Some(Box::new(linux)),
+        })
     });
     if let Some(lifecycle) = &container.lifecycle {
         status.stop_signal = lifecycle.stop_signal.clone();
@@ -210,18 +231,27 @@ fn held(
         },
     };
     let restarting = seen.busy == Some(Busy::Starting);
-    if !again || (seen.current.is_some() && (restarting || o.ending() || o.ending_since.is_some())) {
+    if !again || (seen.current.is_some() && (restarting || o.ending() || o.ending_since.is_some()))
+    {
         return None;
     }
-    if let Image::Failed { reason, message, at, .. } = &seen.image {
-        return Some(match backs_off(reason) && now >= at.plus_seconds(PULL_ERROR_SHOWN) {
-            true => {
-                let image = container.image.as_str();
-                let text = format!("Back-off pulling image {image:?}: {reason}: {message}");
-                waiting("ImagePullBackOff", &text)
-            }
-            false => waiting(reason, message),
-        });
+    if let Image::Failed {
+        reason,
+        message,
+        at,
+        ..
+    } = &seen.image
+    {
+        return Some(
+            match backs_off(reason) && now >= at.plus_seconds(PULL_ERROR_SHOWN) {
+                true => {
+                    let image = container.image.as_str();
+                    let text = format!("Back-off pulling image {image:?}: {reason}: {message}");
+                    waiting("ImagePullBackOff", &text)
+                }
+                false => waiting(reason, message),
+            },
+        );
     }
     if let Some(failure) = &seen.failure
         && (seen.exit().is_none() || held_back(seen, now).is_none())
@@ -248,7 +278,11 @@ fn readiness(container: &Container, seen: &Seen, role: Role, status: &mut Contai
     let started = running && seen.probes.started();
     status.started = Some(started);
     status.ready = match plain_init {
-        true => status.state.terminated.as_ref().is_some_and(|t| t.exit_code == 0),
+        true => status
+            .state
+            .terminated
+            .as_ref()
+            .is_some_and(|t| t.exit_code == 0),
         false => started && seen.probes.ready(),
     };
 }

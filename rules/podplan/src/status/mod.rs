@@ -33,7 +33,11 @@ pub(crate) fn status(o: &Observed, now: Moment) -> PodStatus {
             true => qos_class(pod).into(),
             false => pod.status.qos_class.clone(),
         },
-        start_time: Some(last.start_time.or(pod.status.start_time).unwrap_or(now.time())),
+        start_time: Some(
+            last.start_time
+                .or(pod.status.start_time)
+                .unwrap_or(now.time()),
+        ),
         resource_claim_statuses: pod.status.resource_claim_statuses.clone(),
         resize: pod.status.resize.clone(),
         allocated_resources: pod.status.allocated_resources.clone(),
@@ -92,7 +96,11 @@ fn set_phase(o: &Observed, now: Moment, status: &mut PodStatus) {
         status.message = last.message.clone();
     }
     let start = status.start_time.map(Moment::from).unwrap_or(now);
-    let over = o.pod.spec.active_deadline_seconds.is_some_and(|s| start.plus_seconds(s) <= now);
+    let over = o
+        .pod
+        .spec
+        .active_deadline_seconds
+        .is_some_and(|s| start.plus_seconds(s) <= now);
     if over && !ended(&status.phase) {
         status.phase = "Failed".into();
         status.reason = "DeadlineExceeded".into();
@@ -103,7 +111,11 @@ fn set_phase(o: &Observed, now: Moment, status: &mut PodStatus) {
 fn addresses(o: &Observed, status: &mut PodStatus) {
     if let Some(first) = o.host_ips.first() {
         status.host_ip = first.clone();
-        status.host_ips = o.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect();
+        status.host_ips = o
+            .host_ips
+            .iter()
+            .map(|ip| HostIP { ip: ip.clone() })
+            .collect();
     }
     let ips: Vec<Str> = match o.pod.spec.host_network {
         true => o.host_ips.clone(),

@@ -26,14 +26,22 @@ fn last_code(status: &ContainerStatus) -> Option<i32> {
 pub(super) fn phase(o: &Observed, status: &PodStatus) -> &'static str {
     let spec = &o.pod.spec;
     let mut n = Count::default();
-    for (container, status) in spec.init_containers.iter().zip(status.init_container_statuses.iter()) {
+    for (container, status) in spec
+        .init_containers
+        .iter()
+        .zip(status.init_container_statuses.iter())
+    {
         match is_sidecar(container) {
             true => sidecar(status, &mut n),
             false => init(o, container, status, &mut n),
         }
     }
     for container in &spec.containers {
-        match status.container_statuses.iter().find(|s| s.name == container.name) {
+        match status
+            .container_statuses
+            .iter()
+            .find(|s| s.name == container.name)
+        {
             Some(status) => main(o, container, status, &mut n),
             None => n.unknown += 1,
         }
@@ -86,7 +94,12 @@ fn main(o: &Observed, container: &Container, status: &ContainerStatus, n: &mut C
 }
 
 fn decide(o: &Observed, n: &Count) -> &'static str {
-    let begun = o.pod.spec.containers.iter().any(|c| o.seen(&c.name).is_some_and(|s| s.running().is_some()));
+    let begun = o
+        .pod
+        .spec
+        .containers
+        .iter()
+        .any(|c| o.seen(&c.name).is_some_and(|s| s.running().is_some()));
     if n.failed_for_good > 0 {
         return "Failed";
     }
@@ -100,7 +113,10 @@ fn decide(o: &Observed, n: &Count) -> &'static str {
         return "Pending";
     }
     let over = o.ending() && !o.any_alive();
-    match (n.stopped == n.succeeded, over || n.stopped == n.stopped_for_good) {
+    match (
+        n.stopped == n.succeeded,
+        over || n.stopped == n.stopped_for_good,
+    ) {
         (_, false) => "Running",
         (true, true) => "Succeeded",
         (false, true) => "Failed",

@@ -11,7 +11,10 @@ const PLAIN: &str = "containers: [{name: a, image: i}]\nterminationGracePeriodSe
 
 #[test]
 fn a_pod_starts_and_is_deleted() {
-    check(PLAIN, "delete 30", expect![[r#"
+    check(
+        PLAIN,
+        "delete 30",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating
@@ -24,12 +27,16 @@ fn a_pod_starts_and_is_deleted() {
           clean
           delete
           finished
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_failing_container_waits_longer_each_time() {
-    check(PLAIN, "exit a 1\nexit a 2\nwait 10\nexit a 3\nwait 19\nwait 1\nwait 700\nexit a 4", expect![[r#"
+    check(
+        PLAIN,
+        "exit a 1\nexit a 2\nwait 10\nexit a 3\nwait 19\nwait 1\nwait 700\nexit a 4",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating
@@ -59,13 +66,17 @@ fn a_failing_container_waits_longer_each_time() {
         730s Running [PodReadyToStartContainers Initialized]; a Error 4 (last Error 3) x3
           start a 4
         730s Running [PodReadyToStartContainers Initialized Ready ContainersReady]; a runs (last Error 4) x4 ready
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_job_succeeds_or_fails() {
     let spec = "restartPolicy: Never\ncontainers: [{name: a, image: i}, {name: b, image: i}]";
-    check(spec, "exit a 0\nexit b 0", expect![[r#"
+    check(
+        spec,
+        "exit a 0\nexit b 0",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating; b ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating; b ContainerCreating
@@ -78,8 +89,12 @@ fn a_job_succeeds_or_fails() {
         > exit b 0
         0s Succeeded [PodReadyToStartContainers Initialized]; a Completed 0; b Completed 0
           release
-    "#]]);
-    check(spec, "exit a 1\nexit b 0", expect![[r#"
+    "#]],
+    );
+    check(
+        spec,
+        "exit a 1\nexit b 0",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating; b ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating; b ContainerCreating
@@ -92,9 +107,13 @@ fn a_job_succeeds_or_fails() {
         > exit b 0
         0s Failed [PodReadyToStartContainers Initialized]; a Error 1; b Completed 0
           release
-    "#]]);
+    "#]],
+    );
     let spec = "restartPolicy: OnFailure\ncontainers: [{name: a, image: i}]";
-    check(spec, "exit a 1\nexit a 0", expect![[r#"
+    check(
+        spec,
+        "exit a 1\nexit a 0",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating
@@ -107,13 +126,17 @@ fn a_job_succeeds_or_fails() {
         > exit a 0
         0s Succeeded [PodReadyToStartContainers Initialized]; a Completed 0 (last Error 1) x1
           release
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn init_containers_run_in_order() {
     let spec = "initContainers: [{name: x, image: i}, {name: z, image: i}]\ncontainers: [{name: a, image: i}]";
-    check(spec, "exit x 1\nexit x 0\nexit z 0", expect![[r#"
+    check(
+        spec,
+        "exit x 1\nexit x 0\nexit z 0",
+        expect![[r#"
         0s Pending []; x PodInitializing; z PodInitializing; a PodInitializing
           sandbox 0
         0s Pending [PodReadyToStartContainers]; x PodInitializing; z PodInitializing; a PodInitializing
@@ -131,9 +154,13 @@ fn init_containers_run_in_order() {
         0s Pending [PodReadyToStartContainers Initialized]; x Completed 0 (last Error 1) x1 ready; z Completed 0 ready; a PodInitializing
           start a 0
         0s Running [PodReadyToStartContainers Initialized Ready ContainersReady]; x Completed 0 (last Error 1) x1 ready; z Completed 0 ready; a runs ready
-    "#]]);
+    "#]],
+    );
     let never = format!("restartPolicy: Never\n{spec}");
-    check(&never, "exit x 1", expect![[r#"
+    check(
+        &never,
+        "exit x 1",
+        expect![[r#"
         0s Pending []; x PodInitializing; z PodInitializing; a PodInitializing
           sandbox 0
         0s Pending [PodReadyToStartContainers]; x PodInitializing; z PodInitializing; a PodInitializing
@@ -142,7 +169,8 @@ fn init_containers_run_in_order() {
         > exit x 1
         0s Failed [PodReadyToStartContainers]; x Error 1; z PodInitializing; a PodInitializing
           release
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -150,7 +178,10 @@ fn sidecars_start_first_and_end_last() {
     let spec = "restartPolicy: Never\nterminationGracePeriodSeconds: 30\n\
         initContainers: [{name: s, image: i, restartPolicy: Always}, {name: t, image: i, restartPolicy: Always}]\n\
         containers: [{name: a, image: i}]";
-    check(spec, "exit s 1\nexit a 0", expect![[r#"
+    check(
+        spec,
+        "exit s 1\nexit a 0",
+        expect![[r#"
         0s Pending []; s PodInitializing; t PodInitializing; a PodInitializing
           sandbox 0
         0s Pending [PodReadyToStartContainers]; s PodInitializing; t PodInitializing; a PodInitializing
@@ -173,8 +204,12 @@ fn sidecars_start_first_and_end_last() {
           Normal Killing: Stopping container s
         0s Succeeded [PodReadyToStartContainers Initialized]; s Error 143 (last Error 1) x1; t Error 143; a Completed 0
           release
-    "#]]);
-    check(spec, "given stubborn a\ndelete 5\nwait 5", expect![[r#"
+    "#]],
+    );
+    check(
+        spec,
+        "given stubborn a\ndelete 5\nwait 5",
+        expect![[r#"
         0s Pending []; s PodInitializing; t PodInitializing; a PodInitializing
           sandbox 0
         0s Pending [PodReadyToStartContainers]; s PodInitializing; t PodInitializing; a PodInitializing
@@ -197,12 +232,16 @@ fn sidecars_start_first_and_end_last() {
           clean
           delete
           finished
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn images_that_are_missing_back_off() {
-    check(PLAIN, "given noimage a\nwait 1\nwait 9\nmended\nwait 30", expect![[r#"
+    check(
+        PLAIN,
+        "given noimage a\nwait 1\nwait 9\nmended\nwait 30",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ErrImagePull "not there"
@@ -218,12 +257,16 @@ fn images_that_are_missing_back_off() {
         30s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating
           start a 0
         30s Running [PodReadyToStartContainers Initialized Ready ContainersReady]; a runs ready
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn configuration_that_is_missing_is_waited_for() {
-    check(PLAIN, "given broken a CreateContainerConfigError\nwait 10\nmended", expect![[r#"
+    check(
+        PLAIN,
+        "given broken a CreateContainerConfigError\nwait 10\nmended",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating
@@ -236,7 +279,8 @@ fn configuration_that_is_missing_is_waited_for() {
         > mended
           start a 0
         10s Running [PodReadyToStartContainers Initialized Ready ContainersReady]; a runs ready
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -283,7 +327,10 @@ fn probes_gate_and_kill() {
             15s Running [PodReadyToStartContainers Initialized Ready ContainersReady]; a runs (last Error 143) x1 ready
         "#]],
     );
-    check(spec, "given probe a startup no\nwait 5", expect![[r#"
+    check(
+        spec,
+        "given probe a startup no\nwait 5",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating
@@ -302,13 +349,17 @@ fn probes_gate_and_kill() {
         4s Running [PodReadyToStartContainers Initialized]; a runs (last Error 143) x1
           Warning Unhealthy: Startup probe failed: no
           Warning Unhealthy: Startup probe failed: no
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn hooks_and_kills_within_the_grace_period() {
     let spec = "containers: [{name: a, image: i, lifecycle: {preStop: {exec: {command: [x]}}}}]";
-    check(spec, "stubborn a\ndelete 10\nwait 9\nwait 1", expect![[r#"
+    check(
+        spec,
+        "stubborn a\ndelete 10\nwait 9\nwait 1",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating
@@ -325,8 +376,12 @@ fn hooks_and_kills_within_the_grace_period() {
           clean
           delete
           finished
-    "#]]);
-    check(PLAIN, "stubborn a\ndelete 30\nwait 5\ndelete 1\nwait 2", expect![[r#"
+    "#]],
+    );
+    check(
+        PLAIN,
+        "stubborn a\ndelete 30\nwait 5\ndelete 1\nwait 2",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating
@@ -344,13 +399,17 @@ fn hooks_and_kills_within_the_grace_period() {
           clean
           delete
           finished
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_deadline_ends_the_pod() {
     let spec = "activeDeadlineSeconds: 5\nterminationGracePeriodSeconds: 3\ncontainers: [{name: a, image: i}]";
-    check(spec, "given stubborn a\nwait 5\nwait 3", expect![[r#"
+    check(
+        spec,
+        "given stubborn a\nwait 5\nwait 3",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating
@@ -363,13 +422,17 @@ fn a_deadline_ends_the_pod() {
         > wait 3
         8s Failed [PodReadyToStartContainers Initialized] "DeadlineExceeded" "Pod was active on the node longer than the specified deadline"; a Error 137
           release
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_dead_sandbox_is_replaced() {
     let spec = "initContainers: [{name: x, image: i}]\ncontainers: [{name: a, image: i}]";
-    check(spec, "exit x 0\nsandbox dies\nexit x 0", expect![[r#"
+    check(
+        spec,
+        "exit x 0\nsandbox dies\nexit x 0",
+        expect![[r#"
         0s Pending []; x PodInitializing; a PodInitializing
           sandbox 0
         0s Pending [PodReadyToStartContainers]; x PodInitializing; a PodInitializing
@@ -389,8 +452,12 @@ fn a_dead_sandbox_is_replaced() {
         0s Running [PodReadyToStartContainers Initialized]; x Completed 0 (last Completed 0) x1 ready; a Error 255
           start a 1
         0s Running [PodReadyToStartContainers Initialized Ready ContainersReady]; x Completed 0 (last Completed 0) x1 ready; a runs (last Error 255) x1 ready
-    "#]]);
-    check("restartPolicy: Never\ncontainers: [{name: a, image: i}]", "sandbox dies", expect![[r#"
+    "#]],
+    );
+    check(
+        "restartPolicy: Never\ncontainers: [{name: a, image: i}]",
+        "sandbox dies",
+        expect![[r#"
         0s Pending [Initialized]; a ContainerCreating
           sandbox 0
         0s Pending [PodReadyToStartContainers Initialized]; a ContainerCreating
@@ -399,5 +466,6 @@ fn a_dead_sandbox_is_replaced() {
         > sandbox dies
         0s Failed [Initialized]; a Error 255
           release
-    "#]]);
+    "#]],
+    );
 }

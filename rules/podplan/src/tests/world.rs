@@ -63,9 +63,14 @@ pub(super) fn live(spec: &str, script: &str) -> String {
         kills: BTreeMap::new(),
         finished: false,
     };
-    let (before, after): (Vec<&str>, Vec<&str>) =
-        script.lines().map(str::trim).filter(|l| !l.is_empty()).partition(|l| l.starts_with("given"));
-    before.iter().for_each(|line| world.command(line.trim_start_matches("given ")));
+    let (before, after): (Vec<&str>, Vec<&str>) = script
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .partition(|l| l.starts_with("given"));
+    before
+        .iter()
+        .for_each(|line| world.command(line.trim_start_matches("given ")));
     world.settle();
     for line in after {
         let _ = writeln!(world.out, "> {line}");
@@ -85,7 +90,10 @@ impl World {
                 self.probes.remove(&format!("{name} {kind}"));
             }
             ["probe", name, kind, text] => {
-                self.probes.insert(format!("{name} {kind}"), ProbeResult::Failure((*text).to_owned()));
+                self.probes.insert(
+                    format!("{name} {kind}"),
+                    ProbeResult::Failure((*text).to_owned()),
+                );
             }
             ["stubborn", name] => self.stubborn.push((*name).to_owned()),
             ["broken", name, reason] => {
@@ -106,7 +114,11 @@ impl World {
             ["sandbox", "dies"] => {
                 let names: Vec<Str> = self.observed.containers.keys().cloned().collect();
                 for name in names {
-                    if self.observed.seen(&name).is_some_and(|s| s.running().is_some()) {
+                    if self
+                        .observed
+                        .seen(&name)
+                        .is_some_and(|s| s.running().is_some())
+                    {
                         self.exit(&name, 255);
                     }
                 }
@@ -123,13 +135,21 @@ impl World {
     }
 
     fn note(&mut self, note: &Note) {
-        let _ = writeln!(self.out, "  {:?} {}: {}", note.kind, note.reason, note.message);
+        let _ = writeln!(
+            self.out,
+            "  {:?} {}: {}",
+            note.kind, note.reason, note.message
+        );
     }
 
     fn exit(&mut self, name: &str, code: i32) {
         let current = self.observed.seen(name).and_then(|s| s.current.clone());
-        let Some(mut instance) = current.filter(|c| matches!(c.life, Life::Running(_))) else { return };
-        let Life::Running(since) = instance.life else { return };
+        let Some(mut instance) = current.filter(|c| matches!(c.life, Life::Running(_))) else {
+            return;
+        };
+        let Life::Running(since) = instance.life else {
+            return;
+        };
         self.kills.remove(name);
         instance.life = Life::Exited(Exit {
             id: instance.id.clone(),
@@ -152,8 +172,12 @@ impl World {
                 Some(at) => self.now = at.max(self.now),
                 None => break,
             }
-            let due: Vec<Str> =
-                self.kills.iter().filter(|(_, at)| **at <= self.now).map(|(n, _)| n.clone()).collect();
+            let due: Vec<Str> = self
+                .kills
+                .iter()
+                .filter(|(_, at)| **at <= self.now)
+                .map(|(n, _)| n.clone())
+                .collect();
             due.iter().for_each(|name| self.exit(name, 137));
         }
         self.now = end;
@@ -196,15 +220,25 @@ impl World {
             Action::Pull { container } => {
                 let lost = self.missing_images.iter().any(|name| container == *name);
                 let refused = || ("ErrImagePull".into(), "not there".to_owned());
-                self.apply(Input::Image(container, if lost { Err(refused()) } else { Ok(()) }));
+                self.apply(Input::Image(
+                    container,
+                    if lost { Err(refused()) } else { Ok(()) },
+                ));
             }
             Action::Start { container, attempt } => self.start(container, attempt),
-            Action::PreStop { container, note, .. } => {
+            Action::PreStop {
+                container, note, ..
+            } => {
                 line(format!("preStop {container}"));
                 self.note(&note);
                 self.apply(Input::HookDone(container));
             }
-            Action::Stop { container, grace, note, .. } => {
+            Action::Stop {
+                container,
+                grace,
+                note,
+                ..
+            } => {
                 line(format!("stop {container} within {}s", grace / 1000));
                 if let Some(note) = note {
                     self.note(&note);
@@ -216,7 +250,11 @@ impl World {
                     false => self.exit(&container, 143),
                 }
             }
-            Action::Probe { container, id, kind } => self.probe(container, id, kind),
+            Action::Probe {
+                container,
+                id,
+                kind,
+            } => self.probe(container, id, kind),
             Action::Tell { note, .. } => self.note(&note),
             Action::Release => {
                 line("release".to_owned());
@@ -237,7 +275,10 @@ impl World {
     fn start(&mut self, name: Str, attempt: u32) {
         let _ = writeln!(self.out, "  start {name} {attempt}");
         if let Some(reason) = self.broken.get(name.as_str()).cloned() {
-            self.apply(Input::Started(name, Err((reason.into(), "it is broken".to_owned()))));
+            self.apply(Input::Started(
+                name,
+                Err((reason.into(), "it is broken".to_owned())),
+            ));
             return;
         }
         self.made += 1;
@@ -254,14 +295,21 @@ impl World {
 
     fn probe(&mut self, name: Str, id: Str, kind: ProbeKind) {
         let key = format!("{name} {}", kind.name().to_lowercase());
-        let result = self.probes.get(&key).cloned().unwrap_or(ProbeResult::Success);
+        let result = self
+            .probes
+            .get(&key)
+            .cloned()
+            .unwrap_or(ProbeResult::Success);
         self.apply(Input::Probed(name, id, kind, result));
     }
 
     /// Writes the status down if it reads differently from the last time.
     fn show(&mut self, status: &PodStatus) {
         let mut text = status.phase.to_string();
-        let held = status.conditions.iter().filter(|c| c.status == "True" && c.type_ != "PodScheduled");
+        let held = status
+            .conditions
+            .iter()
+            .filter(|c| c.status == "True" && c.type_ != "PodScheduled");
         let names: Vec<&str> = held.map(|c| c.type_.as_str()).collect();
         let _ = write!(text, " [{}]", names.join(" "));
         for part in [&status.reason, &status.message] {
@@ -269,7 +317,11 @@ impl World {
                 let _ = write!(text, " {part:?}");
             }
         }
-        for one in status.init_container_statuses.iter().chain(status.container_statuses.iter()) {
+        for one in status
+            .init_container_statuses
+            .iter()
+            .chain(status.container_statuses.iter())
+        {
             let _ = write!(text, "; {}", container(one));
         }
         if text != self.shown {

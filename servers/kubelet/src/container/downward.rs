@@ -15,13 +15,18 @@ pub(crate) struct NodeFacts {
 
 /// A map as a volume file shows it: one `key="value"` per line.
 fn lines(map: &Map<Str>) -> String {
-    let lines: Vec<String> = map.iter().map(|(k, v)| format!("{k}={:?}", v.as_str())).collect();
+    let lines: Vec<String> = map
+        .iter()
+        .map(|(k, v)| format!("{k}={:?}", v.as_str()))
+        .collect();
     lines.join("\n")
 }
 
 /// The key in `metadata.labels['key']`.
 fn subscript<'a>(path: &'a str, field: &str) -> Option<&'a str> {
-    path.strip_prefix(field)?.strip_prefix("['")?.strip_suffix("']")
+    path.strip_prefix(field)?
+        .strip_prefix("['")?
+        .strip_suffix("']")
 }
 
 /// The value of a field path; an error for one that is not supported.
@@ -89,6 +94,11 @@ fn amount(container: &Container, side: &str, kind: &str, facts: &NodeFacts) -> Q
         "limits" => resources.limits.get(kind),
         _ => resources.requests.get(kind),
     };
-    let fallback = (side == "limits").then(|| facts.allocatable.get(kind)).flatten();
-    own.filter(|q| !q.is_zero()).or(fallback).cloned().unwrap_or_default()
+    let fallback = (side == "limits")
+        .then(|| facts.allocatable.get(kind))
+        .flatten();
+    own.filter(|q| !q.is_zero())
+        .or(fallback)
+        .cloned()
+        .unwrap_or_default()
 }

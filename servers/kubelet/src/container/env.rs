@@ -42,7 +42,9 @@ pub(crate) fn environment(
         }
     };
     let services = service_variables(sources);
-    env_from(container, sources, &mut |name, value| set(&mut result, name, value))?;
+    env_from(container, sources, &mut |name, value| {
+        set(&mut result, name, value)
+    })?;
     for variable in &container.env {
         let name = variable.name.as_str();
         let value = match &variable.value_from {
@@ -56,8 +58,10 @@ pub(crate) fn environment(
             set(&mut result, name, value);
         }
     }
-    let mut out: Vec<(String, String)> =
-        services.into_iter().filter(|(name, _)| !result.contains_key(name)).collect();
+    let mut out: Vec<(String, String)> = services
+        .into_iter()
+        .filter(|(name, _)| !result.contains_key(name))
+        .collect();
     out.extend(order.into_iter().map(|name| {
         let value = result.get(&name).cloned().unwrap_or_default();
         (name, value)
@@ -113,7 +117,8 @@ fn value_from(
     }
     if let Some(r) = &from.resource_field_ref {
         let (own, name) = (&container.name, &r.container_name);
-        return downward::resource(&pod.spec, own, name, &r.resource, &r.divisor, sources.facts).map(Some);
+        return downward::resource(&pod.spec, own, name, &r.resource, &r.divisor, sources.facts)
+            .map(Some);
     }
     if let Some(key) = &from.config_map_key_ref {
         let name = &key.local_object_reference.name;
@@ -122,7 +127,10 @@ fn value_from(
             return missing(optional, format!("configmap {:?} not found", name.as_str()));
         };
         let found = map.data.get(&key.key).map(ToString::to_string);
-        let text = format!("couldn't find key {} in ConfigMap {namespace}/{name}", key.key);
+        let text = format!(
+            "couldn't find key {} in ConfigMap {namespace}/{name}",
+            key.key
+        );
         return found.map_or_else(|| missing(optional, text), |value| Ok(Some(value)));
     }
     if let Some(key) = &from.secret_key_ref {
@@ -131,7 +139,10 @@ fn value_from(
         let Some(secret) = sources.secret(name) else {
             return missing(optional, format!("secret {:?} not found", name.as_str()));
         };
-        let found = secret.data.get(&key.key).map(|v| String::from_utf8_lossy(v).into_owned());
+        let found = secret
+            .data
+            .get(&key.key)
+            .map(|v| String::from_utf8_lossy(v).into_owned());
         let text = format!("couldn't find key {} in Secret {namespace}/{name}", key.key);
         return found.map_or_else(|| missing(optional, text), |value| Ok(Some(value)));
     }
@@ -151,13 +162,21 @@ fn service_variables(sources: &Sources<'_>) -> BTreeMap<String, String> {
     let own = pod.spec.enable_service_links != Some(false);
     let usable = |s: &&Service| !s.spec.cluster_ip.is_empty() && s.spec.cluster_ip != "None";
     let mut chosen: BTreeMap<Str, &Service> = BTreeMap::new();
-    for service in sources.services.list_in::<Service>("default").filter(usable) {
+    for service in sources
+        .services
+        .list_in::<Service>("default")
+        .filter(usable)
+    {
         if service.metadata.name == "kubernetes" {
             chosen.insert(service.metadata.name.clone(), service);
         }
     }
     if own {
-        for service in sources.services.list_in::<Service>(&pod.metadata.namespace).filter(usable) {
+        for service in sources
+            .services
+            .list_in::<Service>(&pod.metadata.namespace)
+            .filter(usable)
+        {
             chosen.insert(service.metadata.name.clone(), service);
         }
     }
@@ -171,18 +190,31 @@ fn service_variables(sources: &Sources<'_>) -> BTreeMap<String, String> {
 fn add_service(service: &Service, variables: &mut BTreeMap<String, String>) {
     let name = service.metadata.name.to_uppercase().replace('-', "_");
     let ip = service.spec.cluster_ip.as_str();
-    let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+    let host = if ip.contains(':') {
+        format!("[{ip}]")
+    } else {
+        ip.to_owned()
+    };
     variables.insert(format!("{name}_SERVICE_HOST"), ip.to_owned());
-    let Some(first) = service.spec.ports.first() else { return };
+    let Some(first) = service.spec.ports.first() else {
+        return;
+    };
     variables.insert(format!("{name}_SERVICE_PORT"), first.port.to_string());
     for port in &service.spec.ports {
         if !port.name.is_empty() {
             let port_name = port.name.to_uppercase().replace('-', "_");
-            variables.insert(format!("{name}_SERVICE_PORT_{port_name}"), port.port.to_string());
+            variables.insert(
+                format!("{name}_SERVICE_PORT_{port_name}"),
+                port.port.to_string(),
+            );
         }
     }
     for (index, port) in service.spec.ports.iter().enumerate() {
-        let protocol = if port.protocol.is_empty() { "TCP" } else { port.protocol.as_str() };
+        let protocol = if port.protocol.is_empty() {
+            "TCP"
+        } else {
+            port.protocol.as_str()
+        };
         let lower = protocol.to_lowercase();
         let prefix = format!("{name}_PORT_{}_{protocol}", port.port);
         let url = format!("{lower}://{host}:{}", port.port);

@@ -6,16 +6,27 @@ use std::net::IpAddr;
 /// The host name of a pod and, with a subdomain, its fully qualified name.
 pub(crate) fn names(pod: &Pod, domain: &str) -> (String, String) {
     let spec = &pod.spec;
-    if let Some(name) = spec.hostname_override.as_deref().filter(|name| !name.is_empty()) {
+    if let Some(name) = spec
+        .hostname_override
+        .as_deref()
+        .filter(|name| !name.is_empty())
+    {
         return (name.to_owned(), String::new());
     }
-    let own = if spec.hostname.is_empty() { &pod.metadata.name } else { &spec.hostname };
+    let own = if spec.hostname.is_empty() {
+        &pod.metadata.name
+    } else {
+        &spec.hostname
+    };
     let short: String = own.chars().take(63).collect();
     let short = short.trim_end_matches(['-', '.']).to_owned();
     if spec.subdomain.is_empty() {
         return (short, String::new());
     }
-    let full = format!("{short}.{}.{}.svc.{domain}", spec.subdomain, pod.metadata.namespace);
+    let full = format!(
+        "{short}.{}.{}.svc.{domain}",
+        spec.subdomain, pod.metadata.namespace
+    );
     (short, full)
 }
 
@@ -76,12 +87,22 @@ impl Resolver {
     /// Reads a resolv.conf.
     pub(crate) fn parse(text: &str) -> Resolver {
         let mut resolver = Resolver::default();
-        for line in text.lines().map(str::trim).filter(|l| !l.starts_with(['#', ';'])) {
+        for line in text
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.starts_with(['#', ';']))
+        {
             let mut words = line.split_whitespace();
             match words.next() {
                 Some("nameserver") => resolver.servers.extend(words.next().map(str::to_owned)),
                 Some("search") => {
-                    let name = |w: &str| if w == "." { w.to_owned() } else { w.trim_end_matches('.').to_owned() };
+                    let name = |w: &str| {
+                        if w == "." {
+                            w.to_owned()
+                        } else {
+                            w.trim_end_matches('.').to_owned()
+                        }
+                    };
                     resolver.searches = words.map(name).collect();
                 }
                 Some("options") => resolver.options = words.map(str::to_owned).collect(),
@@ -127,8 +148,11 @@ pub(crate) fn resolver(pod: &Pod, node: &Resolver, dns: &[IpAddr], domain: &str)
         "None" => Resolver::default(),
         _ if first && !dns.is_empty() => {
             let namespace = &pod.metadata.namespace;
-            let mut searches =
-                vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.to_owned()];
+            let mut searches = vec![
+                format!("{namespace}.svc.{domain}"),
+                format!("svc.{domain}"),
+                domain.to_owned(),
+            ];
             push_new(&mut searches, node.searches.iter().cloned());
             Resolver {
                 servers: dns.iter().map(ToString::to_string).collect(),
@@ -139,10 +163,18 @@ pub(crate) fn resolver(pod: &Pod, node: &Resolver, dns: &[IpAddr], domain: &str)
         _ => node.clone(),
     };
     if let Some(own) = &spec.dns_config {
-        push_new(&mut resolver.servers, own.nameservers.iter().map(ToString::to_string));
-        push_new(&mut resolver.searches, own.searches.iter().map(ToString::to_string));
+        push_new(
+            &mut resolver.servers,
+            own.nameservers.iter().map(ToString::to_string),
+        );
+        push_new(
+            &mut resolver.searches,
+            own.searches.iter().map(ToString::to_string),
+        );
         for option in &own.options {
-            resolver.options.retain(|have| have.split(':').next() != Some(option.name.as_str()));
+            resolver
+                .options
+                .retain(|have| have.split(':').next() != Some(option.name.as_str()));
             resolver.options.push(match option.value.as_deref() {
                 Some(value) if !value.is_empty() => format!("{}:{value}", option.name),
                 _ => option.name.to_string(),

@@ -47,9 +47,16 @@ pub(crate) fn container_limits(container: &Container) -> Resources {
 }
 
 /// Makes the groups of the quality-of-service classes.
-pub(crate) async fn make_groups(runtime: &dyn corten_runtime::Runtime) -> corten_runtime::Result<()> {
-    runtime.set_group_resources("", &Resources::default()).await?;
-    let least = Resources { cpu_shares: Some(2), ..Resources::default() };
+pub(crate) async fn make_groups(
+    runtime: &dyn corten_runtime::Runtime,
+) -> corten_runtime::Result<()> {
+    runtime
+        .set_group_resources("", &Resources::default())
+        .await?;
+    let least = Resources {
+        cpu_shares: Some(2),
+        ..Resources::default()
+    };
     runtime.set_group_resources("besteffort", &least).await?;
     runtime.set_group_resources("burstable", &least).await
 }

@@ -66,7 +66,9 @@ pub(crate) fn volumes(
                     index,
                     path,
                 };
-                let prepared = engine.prepare_subpath(uid, &subpath).map_err(|e| e.to_string())?;
+                let prepared = engine
+                    .prepare_subpath(uid, &subpath)
+                    .map_err(|e| e.to_string())?;
                 MountSource::HostPath(prepared)
             }
         };
@@ -74,23 +76,39 @@ pub(crate) fn volumes(
             true => PathBuf::from(mount.mount_path.as_str()),
             false => Path::new("/").join(mount.mount_path.as_str()),
         };
-        mounts.push(Mount { source, target, access: access(mount), propagation: propagation(mount) });
+        mounts.push(Mount {
+            source,
+            target,
+            access: access(mount),
+            propagation: propagation(mount),
+        });
     }
     Ok(mounts)
 }
 
 fn sub_path_expr(expr: &str, env: &[(String, String)]) -> Result<String, String> {
-    let value = |name: &str| env.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+    let value = |name: &str| {
+        env.iter()
+            .rev()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.clone())
+    };
     let expanded = expand(expr, value);
     match expanded.contains("$(") {
-        true => Err(format!("failed to expand subPathExpr {expr:?}: missing value")),
+        true => Err(format!(
+            "failed to expand subPathExpr {expr:?}: missing value"
+        )),
         false => Ok(expanded),
     }
 }
 
 /// A file of the node at a path of the container, unless a volume is mounted there.
 pub(crate) fn file(container: &Container, from: PathBuf, target: &str, mounts: &mut Vec<Mount>) {
-    if container.volume_mounts.iter().any(|m| m.mount_path == target) {
+    if container
+        .volume_mounts
+        .iter()
+        .any(|m| m.mount_path == target)
+    {
         return;
     }
     mounts.push(Mount {

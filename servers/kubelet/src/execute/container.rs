@@ -11,6 +11,7 @@ use corten_podplan::{Input, Note, resources};
 use corten_runtime::{
     ContainerConfig, ContainerId, Error, ImageConfig, Mount, RootImage, StdinMode,
 };
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A waiting reason and its message.
@@ -26,8 +27,12 @@ pub(crate) async fn start(work: &Work, name: &str, attempt: u32) -> Result<(), R
     let container = corten_podplan::container_of(&pod.spec, name)
         .ok_or_else(|| config_error(format!("container {name} is not in the spec")))?
         .into_owned();
-    let sandbox = work.sandbox().ok_or_else(|| config_error("the pod has no sandbox".to_owned()))?;
-    let image = work.image(name).ok_or_else(|| config_error("the image is not resolved".to_owned()))?;
+    let sandbox = work
+        .sandbox()
+        .ok_or_else(|| config_error("the pod has no sandbox".to_owned()))?;
+    let image = work
+        .image(name)
+        .ok_or_else(|| config_error("the image is not resolved".to_owned()))?;
     security::check_non_root(&pod, &container, &image.config.user).map_err(config_error)?;
     let config = config(work, &pod, &container, &image, attempt).await?;
     let runtime = &work.context.engines.runtime;
@@ -46,13 +51,24 @@ pub(crate) async fn start(work: &Work, name: &str, attempt: u32) -> Result<(), R
     }
     work.tell(Note::normal(name, "Started", "Container started"));
     observe(work, &id).await;
-    let hook = container.lifecycle.as_ref().and_then(|l| l.post_start.as_deref());
+    let hook = container
+        .lifecycle
+        .as_ref()
+        .and_then(|l| l.post_start.as_deref());
     if let Some(hook) = hook
         && let Err(message) = hooks::run(work, &pod, &container, &id, hook).await
     {
-        work.tell(Note::warning(name, "FailedPostStartHook", "PostStartHook failed"));
+        work.tell(Note::warning(
+            name,
+            "FailedPostStartHook",
+            "PostStartHook failed",
+        ));
         work.tell(Note::normal(name, "Killing", "FailedPostStartHook"));
-        let grace = pod.spec.termination_grace_period_seconds.unwrap_or(30).max(2);
+        let grace = pod
+            .spec
+            .termination_grace_period_seconds
+            .unwrap_or(30)
+            .max(2);
         let grace = std::time::Duration::from_secs(grace as u64);
         if let Err(error) = runtime.stop_container(&id, grace, None).await {
             tracing::warn!(container = %id, %error, "a container whose postStart hook failed could not be stopped");
@@ -114,23 +130,31 @@ async fn config(
     };
     let env = env::environment(container, &sources).map_err(config_error)?;
     let (mounts, termination) = mounts_of(work, pod, container, &env, attempt).await?;
-    let value = |name: &str| env.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+    let value = |name: &str| {
+        env.iter()
+            .rev()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.clone())
+    };
     let expanded = |list: &corten_core::List<Str>| list.iter().map(|t| expand(t, value)).collect();
-    let log = context.log_directory(pod).join(container.name.as_str()).join(format!("{attempt}.log"));
+    let log = context
+        .log_directory(pod)
+        .join(container.name.as_str())
+        .join(format!("{attempt}.log"));
     let label = |key: &str, value: &Str| (key.to_owned(), value.to_string());
     Ok(ContainerConfig {
         name: container.name.to_string(),
         attempt,
-        labels: [
-            label(labels::POD_NAME, &pod.metadata.name),
-            label(labels::POD_NAMESPACE, &pod.metadata.namespace),
-            label(labels::POD_UID, &pod.metadata.uid),
-            label(labels::CONTAINER_NAME, &container.name),
-        ]
-        .into(),
+        labels: labels_of(pod, container),
         annotations: [
-            (labels::TERMINATION_FILE.to_owned(), termination.display().to_string()),
-            label(labels::TERMINATION_POLICY, &container.termination_message_policy),
+            (
+                labels::TERMINATION_FILE.to_owned(),
+                termination.display().to_string(),
+            ),
+            label(
+                labels::TERMINATION_POLICY,
+                &container.termination_message_policy,
+            ),
         ]
         .into(),
         image: root_image(context, image, container),
@@ -139,14 +163,14 @@ async fn config(
         working_dir: container.working_dir.to_string(),
         security: security::security(pod, container, &context.options.root.join("seccomp")),
         resources: limits::container_limits(container),
-        oom_score_adj: Some(resources::oom_score_adj(&pod.spec, container, context.memory())),
+        oom_score_adj: Some(resources::oom_score_adj(
+            &pod.spec,
+            container,
+            context.memory(),
+        )),
         mounts,
         log_path: Some(log),
-        stdin: match (container.stdin, container.stdin_once) {
-            (false, _) => StdinMode::Closed,
-            (true, false) => StdinMode::Open,
-            (true, true) => StdinMode::Once,
-        },
+        stdin: stdin(container),
         tty: container.tty,
         stop_signal: container
             .lifecycle
@@ -155,6 +179,25 @@ async fn config(
         env,
         ..ContainerConfig::default()
     })
+}
+
+fn stdin(container: &Container) -> StdinMode {
+    match (container.stdin, container.stdin_once) {
+        (false, _) => StdinMode::Closed,
+        (true, false) => StdinMode::Open,
+        (true, true) => StdinMode::Once,
+    }
+}
+
+fn labels_of(pod: &Pod, container: &Container) -> BTreeMap<String, String> {
+    let label = |key: &str, value: &Str| (key.to_owned(), value.to_string());
+    [
+        label(labels::POD_NAME, &pod.metadata.name),
+        label(labels::POD_NAMESPACE, &pod.metadata.namespace),
+        label(labels::POD_UID, &pod.metadata.uid),
+        label(labels::CONTAINER_NAME, &container.name),
+    ]
+    .into()
 }
 
 /// An image as the runtime needs it.
@@ -167,8 +210,10 @@ fn root_image(
     layers.reverse();
     let run = &image.config;
     // The name by which the image was asked for, in full.
-    let name = corten_images::Reference::parse(&container.image)
-        .map_or_else(|_| container.image.to_string(), |reference| reference.to_string());
+    let name = corten_images::Reference::parse(&container.image).map_or_else(
+        |_| container.image.to_string(),
+        |reference| reference.to_string(),
+    );
     RootImage {
         layers,
         config: ImageConfig {
@@ -195,7 +240,10 @@ async fn mounts_of(
     let directory = work.context.pod_directory(&pod.metadata.uid);
     let own = directory.join("containers").join(container.name.as_str());
     let termination = own.join(format!("termination-{attempt}"));
-    let (engine, uid) = (work.context.engines.volumes.clone(), pod.metadata.uid.to_string());
+    let (engine, uid) = (
+        work.context.engines.volumes.clone(),
+        pod.metadata.uid.to_string(),
+    );
     let (container, env, ready) = (container.clone(), env.to_vec(), work.ready());
     let file = termination.clone();
     let made = blocking(move || {
@@ -209,12 +257,28 @@ async fn mounts_of(
             "" => "/dev/termination-log",
             path => path,
         };
-        mounts::file(&container, directory.join("etc-hosts"), "/etc/hosts", &mut mounts);
-        mounts::file(&container, directory.join("etc-hostname"), "/etc/hostname", &mut mounts);
-        mounts::file(&container, directory.join("etc-resolv.conf"), "/etc/resolv.conf", &mut mounts);
+        mounts::file(
+            &container,
+            directory.join("etc-hosts"),
+            "/etc/hosts",
+            &mut mounts,
+        );
+        mounts::file(
+            &container,
+            directory.join("etc-hostname"),
+            "/etc/hostname",
+            &mut mounts,
+        );
+        mounts::file(
+            &container,
+            directory.join("etc-resolv.conf"),
+            "/etc/resolv.conf",
+            &mut mounts,
+        );
         mounts::file(&container, file.clone(), target, &mut mounts);
         Ok(mounts)
     })
     .await;
-    made.map(|mounts| (mounts, termination)).map_err(config_error)
+    made.map(|mounts| (mounts, termination))
+        .map_err(config_error)
 }

@@ -1,8 +1,8 @@
 //! Lifecycle hooks: commands, HTTP requests, sleeps.
 
+use crate::clock;
 use crate::execute::probe;
 use crate::pod::context::Work;
-use crate::clock;
 use corten_api::core::v1::{Container, LifecycleHandler, Pod};
 use corten_podplan::{Moment, Note};
 use corten_runtime::ContainerId;
@@ -45,7 +45,9 @@ pub(crate) async fn run(
     if let Some(get) = &hook.http_get {
         let ips = work.ips();
         let ip = ips.first().map(String::as_str).unwrap_or_default();
-        return probe::http_get(get, container, ip, HTTP_TIME, "kube-lifecycle").await.map(drop);
+        return probe::http_get(get, container, ip, HTTP_TIME, "kube-lifecycle")
+            .await
+            .map(drop);
     }
     if let Some(sleep) = &hook.sleep {
         tokio::time::sleep(Duration::from_secs(sleep.seconds.max(0) as u64)).await;
@@ -60,12 +62,24 @@ fn go_list(items: &[String]) -> String {
 /// Runs a container's preStop hook, until it ends or the deadline comes.
 pub(crate) async fn pre_stop(work: &Work, name: &str, id: &str, deadline: Moment) {
     let pod = work.pod();
-    let Some(container) = corten_podplan::container_of(&pod.spec, name) else { return };
-    let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_deref()) else { return };
+    let Some(container) = corten_podplan::container_of(&pod.spec, name) else {
+        return;
+    };
+    let Some(hook) = container
+        .lifecycle
+        .as_ref()
+        .and_then(|l| l.pre_stop.as_deref())
+    else {
+        return;
+    };
     let id = ContainerId::new(work.context.bare_id(id));
     let ended = run(work, &pod, &container, &id, hook);
     if let Ok(Err(error)) = tokio::time::timeout(clock::until(deadline), ended).await {
         tracing::info!(pod = %pod.metadata.full_name(), container = name, %error, "a preStop hook failed");
-        work.tell(Note::warning(name, "FailedPreStopHook", "PreStopHook failed"));
+        work.tell(Note::warning(
+            name,
+            "FailedPreStopHook",
+            "PreStopHook failed",
+        ));
     }
 }

@@ -38,7 +38,9 @@ fn text(duration: Duration) -> String {
 /// Makes the container's image present; gives the waiting reason and message when that is impossible.
 pub(crate) async fn ensure(work: &Work, name: &str) -> Result<(), (Str, String)> {
     let pod = work.pod();
-    let Some(container) = corten_podplan::container_of(&pod.spec, name) else { return Ok(()) };
+    let Some(container) = corten_podplan::container_of(&pod.spec, name) else {
+        return Ok(());
+    };
     let image = container.image.as_str();
     let found = image_of(work, &pod, name, image, &container.image_pull_policy).await?;
     work.set_image(name, found);
@@ -60,7 +62,11 @@ pub(crate) async fn image_of(
         ("InvalidImageName".into(), text)
     })?;
     let policy = match policy {
-        "" if image.ends_with(":latest") || (reference.tag() == Some("latest") && !image.contains('@')) => "Always",
+        "" if image.ends_with(":latest")
+            || (reference.tag() == Some("latest") && !image.contains('@')) =>
+        {
+            "Always"
+        }
         "" => "IfNotPresent",
         other => other,
     };
@@ -72,13 +78,15 @@ pub(crate) async fn image_of(
         })?;
         match present {
             Some(found) => {
-                let text =
-                    format!("Container image {image:?} already present on machine and can be accessed by the pod");
+                let text = format!(
+                    "Container image {image:?} already present on machine and can be accessed by the pod"
+                );
                 work.tell(Note::normal(name, "Pulled", text));
                 return Ok(found);
             }
             None if policy == "Never" => {
-                let text = format!("Container image {image:?} is not present with pull policy of Never");
+                let text =
+                    format!("Container image {image:?} is not present with pull policy of Never");
                 work.tell(Note::warning(name, "ErrImageNeverPull", text.clone()));
                 work.tell(Note::warning(name, "Failed", "Error: ErrImageNeverPull"));
                 return Err(("ErrImageNeverPull".into(), text));
@@ -98,7 +106,11 @@ async fn pull(
 ) -> Result<Arc<Image>, (Str, String)> {
     let secrets = match pod.spec.image_pull_secrets.is_empty() {
         true => Default::default(),
-        false => work.referenced().await.map(|(_, secrets)| secrets).unwrap_or_default(),
+        false => work
+            .referenced()
+            .await
+            .map(|(_, secrets)| secrets)
+            .unwrap_or_default(),
     };
     let wanted = pod.spec.image_pull_secrets.iter().map(|s| s.name.clone());
     let (found, lost): (Vec<Str>, Vec<Str>) =
@@ -112,8 +124,15 @@ async fn pull(
         work.tell(Note::warning("", "FailedToRetrieveImagePullSecret", text));
     }
     let keyring = keyring(found.iter().filter_map(|name| secrets.get(name)?.as_ref()));
-    let options = PullOptions { credentials: keyring.lookup(reference), ..PullOptions::default() };
-    work.tell(Note::normal(name, "Pulling", format!("Pulling image {image:?}")));
+    let options = PullOptions {
+        credentials: keyring.lookup(reference),
+        ..PullOptions::default()
+    };
+    work.tell(Note::normal(
+        name,
+        "Pulling",
+        format!("Pulling image {image:?}"),
+    ));
     let begun = Instant::now();
     match work.context.engines.images.pull(image, &options).await {
         Ok(found) => {
@@ -126,7 +145,11 @@ async fn pull(
             Ok(found)
         }
         Err(error) => {
-            work.tell(Note::warning(name, "Failed", format!("Failed to pull image {image:?}: {error}")));
+            work.tell(Note::warning(
+                name,
+                "Failed",
+                format!("Failed to pull image {image:?}: {error}"),
+            ));
             work.tell(Note::warning(name, "Failed", "Error: ErrImagePull"));
             Err(refused(image, &error))
         }

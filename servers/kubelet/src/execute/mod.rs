@@ -32,12 +32,26 @@ pub(crate) async fn carry_out(work: Arc<Work>, action: Action) {
             let result = container::start(&work, &container, attempt).await;
             work.send(Input::Started(container, result));
         }
-        Action::PreStop { container, id, deadline, .. } => {
+        Action::PreStop {
+            container,
+            id,
+            deadline,
+            ..
+        } => {
             hooks::pre_stop(&work, &container, &id, deadline).await;
             work.send(Input::HookDone(container));
         }
-        Action::Stop { container, id, grace, .. } => end::stop(&work, container, &id, grace).await,
-        Action::Probe { container, id, kind } => {
+        Action::Stop {
+            container,
+            id,
+            grace,
+            ..
+        } => end::stop(&work, container, &id, grace).await,
+        Action::Probe {
+            container,
+            id,
+            kind,
+        } => {
             let result = probe::run(&work, &container, &id, kind).await;
             work.send(Input::Probed(container, id, kind, result));
         }

@@ -27,13 +27,21 @@ pub(crate) async fn run(work: &Work, name: &str, id: &str, kind: ProbeKind) -> P
         ProbeKind::Liveness => container.liveness_probe.as_deref(),
         ProbeKind::Readiness => container.readiness_probe.as_deref(),
     };
-    let Some(probe) = probe else { return ProbeResult::Success };
+    let Some(probe) = probe else {
+        return ProbeResult::Success;
+    };
     let ips = work.ips();
     let ip = ips.first().map(String::as_str).unwrap_or_default();
     once(work, probe, &container, id, ip).await
 }
 
-async fn once(work: &Work, probe: &Probe, container: &Container, id: &str, ip: &str) -> ProbeResult {
+async fn once(
+    work: &Work,
+    probe: &Probe,
+    container: &Container,
+    id: &str,
+    ip: &str,
+) -> ProbeResult {
     let limit = Duration::from_secs(probe.timeout_seconds.max(1) as u64);
     let handler = &probe.probe_handler;
     if let Some(action) = &handler.exec {
@@ -58,7 +66,13 @@ async fn once(work: &Work, probe: &Probe, container: &Container, id: &str, ip: &
 async fn exec(work: &Work, id: &str, command: Vec<String>, limit: Duration) -> ProbeResult {
     let id = ContainerId::new(work.context.bare_id(id));
     let text = command.join(" ");
-    match work.context.engines.runtime.exec_sync(&id, command, limit).await {
+    match work
+        .context
+        .engines
+        .runtime
+        .exec_sync(&id, command, limit)
+        .await
+    {
         Ok(output) if output.exit_code == 0 => ProbeResult::Success,
         Ok(output) => {
             let mut shown = output.stdout;
@@ -67,7 +81,10 @@ async fn exec(work: &Work, id: &str, command: Vec<String>, limit: Duration) -> P
             ProbeResult::Failure(String::from_utf8_lossy(&shown).into_owned())
         }
         Err(Error::ExecTimeout { .. }) => {
-            let text = format!("command timed out: {text:?} timed out after {}s", limit.as_secs());
+            let text = format!(
+                "command timed out: {text:?} timed out after {}s",
+                limit.as_secs()
+            );
             ProbeResult::Failure(text)
         }
         Err(error) => ProbeResult::Error(error.to_string()),
@@ -87,11 +104,18 @@ fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
             }
         }
     };
-    u16::try_from(number).ok().filter(|n| *n > 0).ok_or_else(|| format!("invalid port number: {number}"))
+    u16::try_from(number)
+        .ok()
+        .filter(|n| *n > 0)
+        .ok_or_else(|| format!("invalid port number: {number}"))
 }
 
 async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
-    let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let place = if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    };
     TcpStream::connect((host, port)).await.map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
@@ -101,12 +125,21 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     })
 }
 
-async fn tcp(action: &TCPSocketAction, container: &Container, ip: &str, limit: Duration) -> ProbeResult {
+async fn tcp(
+    action: &TCPSocketAction,
+    container: &Container,
+    ip: &str,
+    limit: Duration,
+) -> ProbeResult {
     let port = match port(&action.port, container) {
         Ok(port) => port,
         Err(error) => return ProbeResult::Error(error),
     };
-    let host = if action.host.is_empty() { ip } else { action.host.as_str() };
+    let host = if action.host.is_empty() {
+        ip
+    } else {
+        action.host.as_str()
+    };
     match timeout(limit, connect(host, port)).await {
         Ok(Ok(_)) => ProbeResult::Success,
         Ok(Err(text)) => ProbeResult::Failure(text),
@@ -123,8 +156,16 @@ pub(crate) async fn http_get(
     agent: &str,
 ) -> Result<(), String> {
     let port = port(&action.port, container)?;
-    let host = if action.host.is_empty() { ip } else { action.host.as_str() };
-    let scheme = if action.scheme.is_empty() { "http".to_owned() } else { action.scheme.to_lowercase() };
+    let host = if action.host.is_empty() {
+        ip
+    } else {
+        action.host.as_str()
+    };
+    let scheme = if action.scheme.is_empty() {
+        "http".to_owned()
+    } else {
+        action.scheme.to_lowercase()
+    };
     let path = match action.path.starts_with('/') {
         true => action.path.to_string(),
         false => format!("/{}", action.path),
@@ -157,10 +198,24 @@ async fn send(
     agent: &str,
 ) -> Result<(u16, Bytes), String> {
     let stream = connect(host, port).await?;
-    let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let authority = if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    };
     let mut request = http::Request::builder().method("GET").uri(path);
-    let set = |name: &str| action.http_headers.iter().any(|h| h.name.eq_ignore_ascii_case(name));
-    for (name, value) in [("host", authority.as_str()), ("user-agent", agent), ("accept", "*/*"), ("connection", "close")] {
+    let set = |name: &str| {
+        action
+            .http_headers
+            .iter()
+            .any(|h| h.name.eq_ignore_ascii_case(name))
+    };
+    for (name, value) in [
+        ("host", authority.as_str()),
+        ("user-agent", agent),
+        ("accept", "*/*"),
+        ("connection", "close"),
+    ] {
         if !set(name) {
             request = request.header(name, value);
         }
@@ -168,11 +223,18 @@ async fn send(
     for header in &action.http_headers {
         request = request.header(header.name.as_str(), header.value.as_str());
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
+    let request = request
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| e.to_string())?;
     let answer = if action.scheme.eq_ignore_ascii_case("https") {
-        let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(crate::server::tls::trusting_anyone()));
-        let stream = connector.connect(name, stream).await.map_err(|e| e.to_string())?;
+        let name =
+            rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
+        let connector =
+            tokio_rustls::TlsConnector::from(Arc::new(crate::server::tls::trusting_anyone()));
+        let stream = connector
+            .connect(name, stream)
+            .await
+            .map_err(|e| e.to_string())?;
         exchange(TokioIo::new(stream), request).await?
     } else {
         exchange(TokioIo::new(stream), request).await?
@@ -189,13 +251,17 @@ async fn exchange<I>(
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(io).await.map_err(|e| e.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
+        .await
+        .map_err(|e| e.to_string())?;
     tokio::spawn(connection);
-    sender.send_request(request).await.map_err(|e| match e.is_incomplete_message() {
-        true => "EOF".to_owned(),
-        false => e.to_string(),
-    })
+    sender
+        .send_request(request)
+        .await
+        .map_err(|e| match e.is_incomplete_message() {
+            true => "EOF".to_owned(),
+            false => e.to_string(),
+        })
 }
 
 /// `grpc.health.v1.Health/Check` with its two one-field messages written by hand.
@@ -232,7 +298,9 @@ async fn check(ip: &str, port: u16, service: &str) -> Result<u64, String> {
     let mut message = Vec::new();
     if !service.is_empty() {
         message.push(0x0a);
-        message.push(u8::try_from(service.len()).map_err(|_| "the service's name is too long".to_owned())?);
+        message.push(
+            u8::try_from(service.len()).map_err(|_| "the service's name is too long".to_owned())?,
+        );
         message.extend_from_slice(service.as_bytes());
     }
     let mut framed = vec![0];
@@ -243,11 +311,20 @@ async fn check(ip: &str, port: u16, service: &str) -> Result<u64, String> {
         .header("te", "trailers")
         .body(Full::new(Bytes::from(framed)))
         .map_err(|e| e.to_string())?;
-    let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(|e| e.to_string())?;
     let head = answer.headers().clone();
-    let body = answer.into_body().collect().await.map_err(|e| e.to_string())?;
+    let body = answer
+        .into_body()
+        .collect()
+        .await
+        .map_err(|e| e.to_string())?;
     let trailers = body.trailers().cloned().unwrap_or_default();
-    let code = trailers.get("grpc-status").or_else(|| head.get("grpc-status"));
+    let code = trailers
+        .get("grpc-status")
+        .or_else(|| head.get("grpc-status"));
     match code.and_then(|v| v.to_str().ok()) {
         Some("0") => {}
         Some("12") => {

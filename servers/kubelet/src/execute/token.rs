@@ -40,10 +40,16 @@ pub(crate) async fn token(work: &Work, audience: &str, seconds: i64) -> Result<T
     let given = object
         .downcast_ref::<TokenRequest>()
         .ok_or("failed to fetch token: the server answered with something else")?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs() as i64;
     let life = Duration::from_secs((given.status.expiration_timestamp.unix() - now).max(10) as u64);
     let refresh_at = Instant::now() + (life * 4 / 5).min(AGE_MAX);
-    let token = Token { text: given.status.token.to_string(), refresh_at };
+    let token = Token {
+        text: given.status.token.to_string(),
+        refresh_at,
+    };
     work.set_token(audience, seconds, token.clone());
     Ok(token)
 }

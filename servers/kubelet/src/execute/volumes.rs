@@ -32,7 +32,11 @@ pub(crate) async fn mount(work: &Work) -> Result<(), String> {
     let _alone = work.volumes_busy.lock().await;
     let pod = work.pod();
     let (config_maps, secrets) = work.referenced().await?;
-    let mut material = Material { config_maps, secrets, refresh_at: None };
+    let mut material = Material {
+        config_maps,
+        secrets,
+        refresh_at: None,
+    };
     let mut ready = Ready::new();
     let mut failures = Vec::new();
     for volume in &pod.spec.volumes {
@@ -41,14 +45,21 @@ pub(crate) async fn mount(work: &Work) -> Result<(), String> {
                 ready.insert(volume.name.to_string(), at);
             }
             Err(error) => {
-                let text = format!("MountVolume.SetUp failed for volume {:?} : {error}", volume.name.as_str());
+                let text = format!(
+                    "MountVolume.SetUp failed for volume {:?} : {error}",
+                    volume.name.as_str()
+                );
                 work.tell(Note::warning("", "FailedMount", text.clone()));
                 failures.push(text);
             }
         }
     }
     work.set_ready(ready, material.refresh_at);
-    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures.join("; "))
+    }
 }
 
 /// Brings the files of mounted volumes up to date.
@@ -60,7 +71,12 @@ pub(crate) async fn refresh(work: Arc<Work>) {
     }
 }
 
-async fn one(work: &Work, pod: &Pod, volume: &Volume, material: &mut Material) -> Result<At, String> {
+async fn one(
+    work: &Work,
+    pod: &Pod,
+    volume: &Volume,
+    material: &mut Material,
+) -> Result<At, String> {
     if let Some(image) = &volume.volume_source.image {
         let found = image::image_of(work, pod, "", &image.reference, &image.pull_policy)
             .await
@@ -77,7 +93,10 @@ async fn one(work: &Work, pod: &Pod, volume: &Volume, material: &mut Material) -
         fs_group: group.and_then(|g| u32::try_from(g).ok()),
         nested: nested(pod, &volume.name)?,
     };
-    let (engine, uid) = (work.context.engines.volumes.clone(), pod.metadata.uid.to_string());
+    let (engine, uid) = (
+        work.context.engines.volumes.clone(),
+        pod.metadata.uid.to_string(),
+    );
     let made = blocking(move || engine.ensure(&uid, &desired).map_err(|e| e.to_string())).await?;
     Ok(At::Path(made.path))
 }
@@ -87,7 +106,10 @@ fn nested(pod: &Pod, volume: &str) -> Result<Vec<String>, String> {
         .map(|container| {
             let mounts = container.volume_mounts.iter();
             mounts
-                .map(|m| ContainerMount { volume: m.name.to_string(), mount_path: m.mount_path.to_string() })
+                .map(|m| ContainerMount {
+                    volume: m.name.to_string(),
+                    mount_path: m.mount_path.to_string(),
+                })
                 .collect()
         })
         .collect();
@@ -106,43 +128,76 @@ async fn source(
     }
     if let Some(path) = &from.host_path {
         let kind = path.type_.as_deref().unwrap_or_default();
-        let kind = HostPathType::parse(kind).ok_or_else(|| format!("unknown hostPath type {kind:?}"))?;
-        return Ok(Source::HostPath { path: path.path.to_string(), kind });
+        let kind =
+            HostPathType::parse(kind).ok_or_else(|| format!("unknown hostPath type {kind:?}"))?;
+        return Ok(Source::HostPath {
+            path: path.path.to_string(),
+            kind,
+        });
     }
     let (plugin, files) = if let Some(map) = &from.config_map {
         let presence = presence(map.optional);
         let name = &map.local_object_reference.name;
         let mode = mode(map.default_mode);
-        (PayloadPlugin::ConfigMap, config_map(material, name, &map.items, mode, presence)?)
+        (
+            PayloadPlugin::ConfigMap,
+            config_map(material, name, &map.items, mode, presence)?,
+        )
     } else if let Some(secret) = &from.secret {
         let mode = mode(secret.default_mode);
         let presence = presence(secret.optional);
-        (PayloadPlugin::Secret, secret_files(material, &secret.secret_name, &secret.items, mode, presence)?)
+        (
+            PayloadPlugin::Secret,
+            secret_files(material, &secret.secret_name, &secret.items, mode, presence)?,
+        )
     } else if let Some(api) = &from.downward_api {
-        (PayloadPlugin::DownwardApi, downward_files(work, pod, &api.items, mode(api.default_mode))?)
+        (
+            PayloadPlugin::DownwardApi,
+            downward_files(work, pod, &api.items, mode(api.default_mode))?,
+        )
     } else if let Some(projected) = &from.projected {
-        (PayloadPlugin::Projected, projection(work, pod, projected, material).await?)
+        (
+            PayloadPlugin::Projected,
+            projection(work, pod, projected, material).await?,
+        )
     } else if from.persistent_volume_claim.is_some() || from.ephemeral.is_some() {
         return Err("persistent volumes are not supported by this node".to_owned());
     } else {
         return Err("no volume plugin matched".to_owned());
     };
-    let bytes_max = Some(memory_bytes_max(work.context.memory().max(0) as u64, None, None));
-    Ok(Source::Payload { plugin, files, bytes_max })
+    let bytes_max = Some(memory_bytes_max(
+        work.context.memory().max(0) as u64,
+        None,
+        None,
+    ));
+    Ok(Source::Payload {
+        plugin,
+        files,
+        bytes_max,
+    })
 }
 
 fn medium(work: &Work, dir: &corten_api::core::v1::EmptyDirVolumeSource) -> Medium {
-    let limit = dir.size_limit.as_ref().and_then(|q| u64::try_from(q.value()).ok());
+    let limit = dir
+        .size_limit
+        .as_ref()
+        .and_then(|q| u64::try_from(q.value()).ok());
     match dir.medium.as_str() {
         "Memory" => {
             let memory = work.context.memory().max(0) as u64;
-            Medium::Memory { bytes_max: Some(memory_bytes_max(memory, None, limit)) }
+            Medium::Memory {
+                bytes_max: Some(memory_bytes_max(memory, None, limit)),
+            }
         }
-        "HugePages" => Medium::HugePages { page_bytes: 2 << 20 },
+        "HugePages" => Medium::HugePages {
+            page_bytes: 2 << 20,
+        },
         other => match other.strip_prefix("HugePages-") {
             Some(size) => {
                 let size = corten_core::Quantity::parse(size).map_or(2 << 20, |q| q.value());
-                Medium::HugePages { page_bytes: size.max(0) as u64 }
+                Medium::HugePages {
+                    page_bytes: size.max(0) as u64,
+                }
             }
             None => Medium::Disk,
         },
@@ -199,8 +254,11 @@ fn secret_files(
     if found.is_none() && presence == Presence::Required {
         return Err(format!("secret {:?} not found", name.as_str()));
     }
-    let data: BTreeMap<&str, &[u8]> =
-        found.iter().flat_map(|s| s.data.iter()).map(|(k, v)| (k.as_str(), &v[..])).collect();
+    let data: BTreeMap<&str, &[u8]> = found
+        .iter()
+        .flat_map(|s| s.data.iter())
+        .map(|(k, v)| (k.as_str(), &v[..]))
+        .collect();
     Payload::from_secret(&items(wanted), &data, mode, presence).map_err(|e| e.to_string())
 }
 
@@ -216,12 +274,24 @@ fn downward_files(
         let text = if let Some(field) = &file.field_ref {
             downward::field(pod, &field.field_path, facts, &work.ips())?
         } else if let Some(r) = &file.resource_field_ref {
-            downward::resource(&pod.spec, "", &r.container_name, &r.resource, &r.divisor, facts)?
+            downward::resource(
+                &pod.spec,
+                "",
+                &r.container_name,
+                &r.resource,
+                &r.divisor,
+                facts,
+            )?
         } else {
             continue;
         };
-        let mode = file.mode.and_then(|m| u32::try_from(m).ok()).unwrap_or(default_mode);
-        payload.put(&file.path, text.into_bytes(), mode).map_err(|e| e.to_string())?;
+        let mode = file
+            .mode
+            .and_then(|m| u32::try_from(m).ok())
+            .unwrap_or(default_mode);
+        payload
+            .put(&file.path, text.into_bytes(), mode)
+            .map_err(|e| e.to_string())?;
     }
     Ok(payload)
 }
@@ -237,16 +307,31 @@ async fn projection(
     for part in &projected.sources {
         let files = if let Some(map) = &part.config_map {
             let name = &map.local_object_reference.name;
-            config_map(material, name, &map.items, default_mode, presence(map.optional))?
+            config_map(
+                material,
+                name,
+                &map.items,
+                default_mode,
+                presence(map.optional),
+            )?
         } else if let Some(secret) = &part.secret {
             let name = &secret.local_object_reference.name;
-            secret_files(material, name, &secret.items, default_mode, presence(secret.optional))?
+            secret_files(
+                material,
+                name,
+                &secret.items,
+                default_mode,
+                presence(secret.optional),
+            )?
         } else if let Some(api) = &part.downward_api {
             downward_files(work, pod, &api.items, default_mode)?
         } else if let Some(wanted) = &part.service_account_token {
             account_token(work, pod, wanted, default_mode, material).await?
         } else {
-            return Err("clusterTrustBundle and podCertificate projections are not supported by this node".to_owned());
+            return Err(
+                "clusterTrustBundle and podCertificate projections are not supported by this node"
+                    .to_owned(),
+            );
         };
         payload.merge(files);
     }
@@ -262,13 +347,21 @@ async fn account_token(
 ) -> Result<Payload, String> {
     let seconds = wanted.expiration_seconds.unwrap_or(3600);
     let token = token::token(work, &wanted.audience, seconds).await?;
-    let earlier = material.refresh_at.map_or(token.refresh_at, |at| at.min(token.refresh_at));
+    let earlier = material
+        .refresh_at
+        .map_or(token.refresh_at, |at| at.min(token.refresh_at));
     material.refresh_at = Some(earlier);
     let shared = pod.spec.security_context.as_deref();
     let id = |value: Option<i64>| value.and_then(|v| u32::try_from(v).ok());
     let mut payload = Payload::new();
     payload
-        .put_credential(&wanted.path, token.text, default_mode, only_user(pod), id(shared.and_then(|c| c.fs_group)))
+        .put_credential(
+            &wanted.path,
+            token.text,
+            default_mode,
+            only_user(pod),
+            id(shared.and_then(|c| c.fs_group)),
+        )
         .map_err(|e| e.to_string())?;
     Ok(payload)
 }
@@ -278,5 +371,8 @@ fn only_user(pod: &Pod) -> Option<u32> {
     let mut users = corten_podplan::all_containers(&pod.spec)
         .map(|container| crate::container::security::run_as_user(pod, &container));
     let first = users.next().flatten()?;
-    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok()).flatten()
+    users
+        .all(|user| user == Some(first))
+        .then(|| u32::try_from(first).ok())
+        .flatten()
 }

@@ -7,17 +7,26 @@ use corten_podplan::resources::{Side, pod_total};
 
 /// Why the pod cannot run here, if it cannot.
 pub(crate) fn refusal(context: &Context, pod: &Pod) -> Option<Rejection> {
-    if pod.metadata.deletion_timestamp.is_some() || matches!(pod.status.phase.as_str(), "Failed" | "Succeeded") {
+    if pod.metadata.deletion_timestamp.is_some()
+        || matches!(pod.status.phase.as_str(), "Failed" | "Succeeded")
+    {
         return None;
     }
     // A pod that ran before the agent was restarted stays.
-    if pod.status.container_statuses.iter().any(|s| s.state.running.is_some()) {
+    if pod
+        .status
+        .container_statuses
+        .iter()
+        .any(|s| s.state.running.is_some())
+    {
         return None;
     }
     let others: Vec<_> = {
         let pods = context.pods.lock();
         let others = pods.values().map(|handle| handle.work.pod());
-        others.filter(|other| other.metadata.uid != pod.metadata.uid && counts(other)).collect()
+        others
+            .filter(|other| other.metadata.uid != pod.metadata.uid && counts(other))
+            .collect()
     };
     for (name, quantity) in context.facts.allocatable.iter() {
         if name.as_str() == "pods" {
@@ -34,7 +43,11 @@ pub(crate) fn refusal(context: &Context, pod: &Pod) -> Option<Rejection> {
                 _ => q.value(),
             })
         };
-        let most = if name.as_str() == "cpu" { quantity.milli_value() } else { quantity.value() };
+        let most = if name.as_str() == "cpu" {
+            quantity.milli_value()
+        } else {
+            quantity.value()
+        };
         let asked = measure(pod);
         let used: i64 = others.iter().map(|other| measure(other)).sum();
         if asked > 0 && used + asked > most {
@@ -60,7 +73,11 @@ fn out_of(name: &str, asked: i64, used: i64, capacity: i64) -> Rejection {
 fn selector(context: &Context, pod: &Pod) -> Option<Rejection> {
     let snapshot = context.mirror.snapshot();
     let node = snapshot.get::<corten_api::core::v1::Node>("", &context.options.node_name)?;
-    let fits = pod.spec.node_selector.iter().all(|(key, value)| node.metadata.labels.get(key) == Some(value));
+    let fits = pod
+        .spec
+        .node_selector
+        .iter()
+        .all(|(key, value)| node.metadata.labels.get(key) == Some(value));
     (!fits).then(|| Rejection {
         reason: "NodeAffinity".into(),
         message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"

@@ -23,8 +23,16 @@ pub(crate) async fn keep_clean(context: Arc<Context>) {
     loop {
         tokio::time::sleep(LOOK).await;
         looks = looks.wrapping_add(1);
-        let containers = context.engines.runtime.list_containers().await.unwrap_or_default();
-        for container in containers.iter().filter(|c| c.state == ContainerState::Running) {
+        let containers = context
+            .engines
+            .runtime
+            .list_containers()
+            .await
+            .unwrap_or_default();
+        for container in containers
+            .iter()
+            .filter(|c| c.state == ContainerState::Running)
+        {
             rotate(&context, container).await;
         }
         if looks.is_multiple_of(IMAGE_LOOKS) {
@@ -34,20 +42,32 @@ pub(crate) async fn keep_clean(context: Arc<Context>) {
 }
 
 async fn rotate(context: &Context, container: &ContainerStatus) {
-    let Some(log) = container.log_path.clone() else { return };
-    let full = tokio::fs::metadata(&log).await.is_ok_and(|meta| meta.len() > LOG_BYTES_MAX);
+    let Some(log) = container.log_path.clone() else {
+        return;
+    };
+    let full = tokio::fs::metadata(&log)
+        .await
+        .is_ok_and(|meta| meta.len() > LOG_BYTES_MAX);
     if !full {
         return;
     }
     let moved = blocking(move || {
-        let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let stamp = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         let to = PathBuf::from(format!("{}.{stamp}", log.display()));
         std::fs::rename(&log, &to).map_err(|e| format!("rename {}: {e}", log.display()))?;
         remove_oldest(&log).map_err(|e| format!("remove old logs of {}: {e}", log.display()))
     })
     .await;
     let reopened = match moved {
-        Ok(()) => context.engines.runtime.reopen_log(&container.id).await.map_err(|e| e.to_string()),
+        Ok(()) => context
+            .engines
+            .runtime
+            .reopen_log(&container.id)
+            .await
+            .map_err(|e| e.to_string()),
         Err(error) => Err(error),
     };
     if let Err(error) = reopened {
@@ -57,11 +77,16 @@ async fn rotate(context: &Context, container: &ContainerStatus) {
 
 /// The rotated files of a log, the oldest first.
 pub(crate) fn rotated(log: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let (Some(directory), Some(name)) = (log.parent(), log.file_name()) else { return Ok(Vec::new()) };
+    let (Some(directory), Some(name)) = (log.parent(), log.file_name()) else {
+        return Ok(Vec::new());
+    };
     let prefix = format!("{}.", name.to_string_lossy());
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory)?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with(&prefix))
+        })
         .collect();
     files.sort();
     Ok(files)
@@ -70,20 +95,30 @@ pub(crate) fn rotated(log: &Path) -> std::io::Result<Vec<PathBuf>> {
 fn remove_oldest(log: &Path) -> std::io::Result<()> {
     let files = rotated(log)?;
     let surplus = files.len().saturating_sub(LOG_FILES_MAX - 1);
-    files.iter().take(surplus).try_for_each(std::fs::remove_file)
+    files
+        .iter()
+        .take(surplus)
+        .try_for_each(std::fs::remove_file)
 }
 
 async fn images(context: &Context, containers: &[ContainerStatus]) {
     let store = &context.engines.images;
-    let references = containers.iter().flat_map(|c| [c.image_ref.as_str(), c.image.as_str()]);
-    let used: HashSet<ImageId> =
-        references.filter_map(|name| store.resolve(name).ok().flatten()).map(|image| image.id).collect();
+    let references = containers
+        .iter()
+        .flat_map(|c| [c.image_ref.as_str(), c.image.as_str()]);
+    let used: HashSet<ImageId> = references
+        .filter_map(|name| store.resolve(name).ok().flatten())
+        .map(|image| image.id)
+        .collect();
     let in_use: InUse = Arc::new(move |id| used.contains(id));
     let now = SystemTime::now();
     if let Err(error) = store.observe_use(now, &in_use) {
         tracing::warn!(%error, "the use of images could not be noted");
     }
-    if let Err(error) = store.collect(CollectionPolicy::default(), now, in_use).await {
+    if let Err(error) = store
+        .collect(CollectionPolicy::default(), now, in_use)
+        .await
+    {
         tracing::warn!(%error, "images could not be collected");
     }
 }

@@ -6,13 +6,13 @@ use crate::node::facts;
 use crate::options::{Engines, KubeletOptions};
 use crate::pod::context::Context;
 use crate::{Error, clock};
+use corten_api::Kind;
 use corten_api::coordination::v1::Lease;
 use corten_api::core::v1::{
     ContainerImage, Node, NodeAddress, NodeCondition, NodeFeatures, NodeRuntimeHandler,
     NodeRuntimeHandlerFeatures, NodeStatus, Taint,
 };
 use corten_api::meta::v1::OwnerReference;
-use corten_api::Kind;
 use corten_client::{Client, PatchKind};
 use corten_core::{MicroTime, Time, Value, to_value};
 use std::sync::Arc;
@@ -28,11 +28,20 @@ const IMAGES_MAX: usize = 50;
 
 fn labels(options: &KubeletOptions) -> Vec<(String, String)> {
     let mut labels = vec![
-        ("kubernetes.io/hostname".to_owned(), options.hostname.clone()),
+        (
+            "kubernetes.io/hostname".to_owned(),
+            options.hostname.clone(),
+        ),
         ("kubernetes.io/os".to_owned(), "linux".to_owned()),
-        ("kubernetes.io/arch".to_owned(), facts::architecture().to_owned()),
+        (
+            "kubernetes.io/arch".to_owned(),
+            facts::architecture().to_owned(),
+        ),
         ("beta.kubernetes.io/os".to_owned(), "linux".to_owned()),
-        ("beta.kubernetes.io/arch".to_owned(), facts::architecture().to_owned()),
+        (
+            "beta.kubernetes.io/arch".to_owned(),
+            facts::architecture().to_owned(),
+        ),
     ];
     labels.extend(options.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
     labels
@@ -45,14 +54,18 @@ pub(crate) async fn register(
     client: &Client,
     port: u16,
 ) -> Result<Node, Error> {
-    let failed = |source| Error::Register { node: options.node_name.clone(), source };
+    let failed = |source| Error::Register {
+        node: options.node_name.clone(),
+        source,
+    };
     let mut node = Node::named(options.node_name.as_str());
     for (key, value) in labels(options) {
         node.metadata.labels.insert(key, value);
     }
-    node.metadata
-        .annotations
-        .insert("volumes.kubernetes.io/controller-managed-attach-detach", "true");
+    node.metadata.annotations.insert(
+        "volumes.kubernetes.io/controller-managed-attach-detach",
+        "true",
+    );
     let mut taints = options.taints.clone();
     taints.push(Taint {
         key: "node.kubernetes.io/not-ready".into(),
@@ -68,7 +81,9 @@ pub(crate) async fn register(
                 let wanted = labels(options);
                 return adopt(options, client, &wanted).await.map_err(failed);
             }
-            Err(error) if error.status().is_some_and(|s| matches!(s.code, 400 | 422)) => return Err(failed(error)),
+            Err(error) if error.status().is_some_and(|s| matches!(s.code, 400 | 422)) => {
+                return Err(failed(error));
+            }
             Err(error) => {
                 tracing::debug!(%error, "the node is not registered yet");
                 tokio::time::sleep(RETRY).await;
@@ -86,7 +101,12 @@ async fn adopt(
     let node = client.get::<Node>("", &options.node_name).await?;
     let mut patch = Value::map();
     for (key, value) in wanted {
-        if node.metadata.labels.get(key).is_none_or(|have| have != value) {
+        if node
+            .metadata
+            .labels
+            .get(key)
+            .is_none_or(|have| have != value)
+        {
             patch.set(&["metadata", "labels", key], value.as_str());
         }
     }
@@ -94,12 +114,24 @@ async fn adopt(
         return Ok(node);
     }
     let patch = corten_codec::json::encode_value(&patch);
-    client.patch::<Node>("", &options.node_name, "", PatchKind::Strategic, patch).await
+    client
+        .patch::<Node>("", &options.node_name, "", PatchKind::Strategic, patch)
+        .await
 }
 
-fn condition(old: &NodeStatus, kind: &str, holds: bool, reason: &str, message: &str, now: Time) -> NodeCondition {
+fn condition(
+    old: &NodeStatus,
+    kind: &str,
+    holds: bool,
+    reason: &str,
+    message: &str,
+    now: Time,
+) -> NodeCondition {
     let value = if holds { "True" } else { "False" };
-    let since = old.conditions.iter().find(|c| c.type_ == kind && c.status == value);
+    let since = old
+        .conditions
+        .iter()
+        .find(|c| c.type_ == kind && c.status == value);
     NodeCondition {
         type_: kind.into(),
         status: value.into(),
@@ -110,21 +142,64 @@ fn condition(old: &NodeStatus, kind: &str, holds: bool, reason: &str, message: &
     }
 }
 
-async fn status(options: &KubeletOptions, engines: &Engines, port: u16, old: &NodeStatus) -> NodeStatus {
+fn conditions(old: &NodeStatus, now: Time) -> Vec<NodeCondition> {
+    vec![
+        condition(
+            old,
+            "MemoryPressure",
+            false,
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+            now,
+        ),
+        condition(
+            old,
+            "DiskPressure",
+            false,
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+            now,
+        ),
+        condition(
+            old,
+            "PIDPressure",
+            false,
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+            now,
+        ),
+        condition(
+            old,
+            "Ready",
+            true,
+            "KubeletReady",
+            "kubelet is posting ready status",
+            now,
+        ),
+    ]
+}
+
+async fn status(
+    options: &KubeletOptions,
+    engines: &Engines,
+    port: u16,
+    old: &NodeStatus,
+) -> NodeStatus {
     let now = clock::now().time();
     let capacity = facts::capacity(options, engines);
     let mut addresses: Vec<NodeAddress> = options
         .node_ips
         .iter()
-        .map(|ip| NodeAddress { type_: "InternalIP".into(), address: ip.to_string().into() })
+        .map(|ip| NodeAddress {
+            type_: "InternalIP".into(),
+            address: ip.to_string().into(),
+        })
         .collect();
-    addresses.push(NodeAddress { type_: "Hostname".into(), address: options.hostname.as_str().into() });
-    let conditions = vec![
-        condition(old, "MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available", now),
-        condition(old, "DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure", now),
-        condition(old, "PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available", now),
-        condition(old, "Ready", true, "KubeletReady", "kubelet is posting ready status", now),
-    ];
+    addresses.push(NodeAddress {
+        type_: "Hostname".into(),
+        address: options.hostname.as_str().into(),
+    });
+    let conditions = conditions(old, now);
     let handler = NodeRuntimeHandler {
         features: Some(Box::new(NodeRuntimeHandlerFeatures {
             recursive_read_only_mounts: Some(true),
@@ -140,7 +215,9 @@ async fn status(options: &KubeletOptions, engines: &Engines, port: u16, old: &No
         node_info: facts::system_info(options, engines),
         images: images(engines).into(),
         runtime_handlers: vec![handler].into(),
-        features: Some(Box::new(NodeFeatures { supplemental_groups_policy: Some(true) })),
+        features: Some(Box::new(NodeFeatures {
+            supplemental_groups_policy: Some(true),
+        })),
         ..NodeStatus::default()
     };
     status.daemon_endpoints.kubelet_endpoint.port = i32::from(port);
@@ -175,7 +252,13 @@ pub(crate) async fn keep_alive(context: Arc<Context>, node: Node, port: u16) {
             }
         }
         if std::mem::take(&mut untaint) {
-            context.node_event("NodeReady", format!("Node {} status is now: NodeReady", context.options.node_name));
+            context.node_event(
+                "NodeReady",
+                format!(
+                    "Node {} status is now: NodeReady",
+                    context.options.node_name
+                ),
+            );
         }
         tokio::time::sleep(STATUS_PERIOD).await;
     }
@@ -189,7 +272,11 @@ impl Drop for Stop {
     }
 }
 
-async fn write(context: &Context, old: &NodeStatus, new: &NodeStatus) -> Result<(), corten_client::Error> {
+async fn write(
+    context: &Context,
+    old: &NodeStatus,
+    new: &NodeStatus,
+) -> Result<(), corten_client::Error> {
     let value = |status: &NodeStatus| {
         to_value(status).map_err(|e| corten_client::Error::Connection(e.to_string()))
     };
@@ -202,7 +289,11 @@ async fn write(context: &Context, old: &NodeStatus, new: &NodeStatus) -> Result<
     }
     let patch = corten_codec::json::encode_value(&patch);
     let name = &context.options.node_name;
-    context.client.patch::<Node>("", name, "status", PatchKind::Strategic, patch).await.map(drop)
+    context
+        .client
+        .patch::<Node>("", name, "status", PatchKind::Strategic, patch)
+        .await
+        .map(drop)
 }
 
 fn micro_now() -> MicroTime {
@@ -234,7 +325,11 @@ async fn renew(context: Arc<Context>, node: Node) {
     }
 }
 
-async fn acquire(context: &Context, node: &Node, name: &str) -> Result<Lease, corten_client::Error> {
+async fn acquire(
+    context: &Context,
+    node: &Node,
+    name: &str,
+) -> Result<Lease, corten_client::Error> {
     let mut lease = match context.client.get::<Lease>(LEASE_NAMESPACE, name).await {
         Ok(lease) => lease,
         Err(error) if error.is_not_found() => Lease::namespaced(LEASE_NAMESPACE, name),

@@ -7,8 +7,8 @@ use crate::pod::Handle;
 use crate::pod::references::{References, Wanted};
 use corten_api::core::v1::{ConfigMap, Pod, Secret};
 use corten_client::{Client, Mirror};
-use corten_driver::{Occurrence, Recorder, reference_to};
 use corten_core::Str;
+use corten_driver::{Occurrence, Recorder, reference_to};
 use corten_images::Image;
 use corten_podplan::{Input, Note, NoteKind, Rejection};
 use corten_runtime::SandboxId;
@@ -53,7 +53,9 @@ impl Context {
     /// The directory of a pod's logs.
     pub(crate) fn log_directory(&self, pod: &Pod) -> PathBuf {
         let meta = &pod.metadata;
-        self.options.logs.join(format!("{}_{}_{}", meta.namespace, meta.name, meta.uid))
+        self.options
+            .logs
+            .join(format!("{}_{}_{}", meta.namespace, meta.name, meta.uid))
     }
 
     /// `runtime://id`.
@@ -68,7 +70,10 @@ impl Context {
 
     /// Bytes of memory that pods may use.
     pub(crate) fn memory(&self) -> i64 {
-        self.facts.allocatable.get("memory").map_or(0, |q| q.value())
+        self.facts
+            .allocatable
+            .get("memory")
+            .map_or(0, |q| q.value())
     }
 
     /// Whether this node has to refuse the pod.
@@ -125,7 +130,12 @@ impl Work {
             refresh_at: None,
             tokens: BTreeMap::new(),
         };
-        Work { context, inbox, state: Mutex::new(state), volumes_busy: tokio::sync::Mutex::default() }
+        Work {
+            context,
+            inbox,
+            state: Mutex::new(state),
+            volumes_busy: tokio::sync::Mutex::default(),
+        }
     }
 
     pub(crate) fn pod(&self) -> Arc<Pod> {
@@ -147,7 +157,14 @@ impl Work {
         let mut about = reference_to(&*pod);
         if !note.container.is_empty() {
             let list = match () {
-                () if pod.spec.init_containers.iter().any(|c| c.name == note.container) => "initContainers",
+                () if pod
+                    .spec
+                    .init_containers
+                    .iter()
+                    .any(|c| c.name == note.container) =>
+                {
+                    "initContainers"
+                }
                 () if pod.spec.containers.iter().any(|c| c.name == note.container) => "containers",
                 () => "ephemeralContainers",
             };
@@ -157,8 +174,12 @@ impl Work {
             NoteKind::Normal => "Normal",
             NoteKind::Warning => "Warning",
         };
-        let occurrence =
-            Occurrence { about, event_type, reason: note.reason.into(), message: note.message };
+        let occurrence = Occurrence {
+            about,
+            event_type,
+            reason: note.reason.into(),
+            message: note.message,
+        };
         self.context.recorder.record(occurrence);
     }
 
@@ -216,13 +237,22 @@ impl Work {
     }
 
     pub(crate) fn set_token(&self, audience: &str, seconds: i64, token: Token) {
-        self.state.lock().tokens.insert((audience.to_owned(), seconds), token);
+        self.state
+            .lock()
+            .tokens
+            .insert((audience.to_owned(), seconds), token);
     }
 
     /// The ConfigMaps and Secrets that the pod refers to, mirrored while the pod lives.
     pub(crate) async fn referenced(
         &self,
-    ) -> Result<(BTreeMap<Str, Option<ConfigMap>>, BTreeMap<Str, Option<Secret>>), String> {
+    ) -> Result<
+        (
+            BTreeMap<Str, Option<ConfigMap>>,
+            BTreeMap<Str, Option<Secret>>,
+        ),
+        String,
+    > {
         let pod = self.pod();
         let references = &self.context.references;
         let wanted = references.of(&self.context.client, &pod, &self.inbox);

@@ -55,9 +55,16 @@ fn message(status: &ContainerStatus) -> String {
     if !status.message.is_empty() {
         return status.message.clone();
     }
-    let file = status.annotations.get(labels::TERMINATION_FILE).map(String::as_str).unwrap_or_default();
+    let file = status
+        .annotations
+        .get(labels::TERMINATION_FILE)
+        .map(String::as_str)
+        .unwrap_or_default();
     let text = read_start(Path::new(file)).unwrap_or_default();
-    let policy = status.annotations.get(labels::TERMINATION_POLICY).map(String::as_str);
+    let policy = status
+        .annotations
+        .get(labels::TERMINATION_POLICY)
+        .map(String::as_str);
     let failed = status.exit_code != 0;
     match (&status.log_path, policy) {
         (Some(log), Some("FallbackToLogsOnError")) if text.is_empty() && failed => {
@@ -72,6 +79,10 @@ fn read_start(path: &Path) -> Option<String> {
         return None;
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(path).ok()?.take(MESSAGE_MAX).read_to_end(&mut bytes).ok()?;
+    std::fs::File::open(path)
+        .ok()?
+        .take(MESSAGE_MAX)
+        .read_to_end(&mut bytes)
+        .ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }

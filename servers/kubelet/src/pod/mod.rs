@@ -35,7 +35,13 @@ pub(crate) fn supervise(context: &Arc<Context>, pod: Arc<Pod>, known: Known) -> 
     let mut observed = Observed::new(pod.clone(), ips);
     adopt(&mut observed, &work, known);
     let writer = Writer::start(context.clone(), pod.clone(), inbox.clone());
-    let supervisor = Supervisor { observed, work: work.clone(), messages, writer, wake_at: None };
+    let supervisor = Supervisor {
+        observed,
+        work: work.clone(),
+        messages,
+        writer,
+        wake_at: None,
+    };
     tokio::spawn(supervisor.run());
     Handle { pod, inbox, work }
 }
@@ -89,7 +95,9 @@ impl Supervisor {
                 (a, b) => a.or(b),
             };
             let message = match sleep {
-                Some(duration) => tokio::time::timeout(duration, self.messages.recv()).await.ok(),
+                Some(duration) => tokio::time::timeout(duration, self.messages.recv())
+                    .await
+                    .ok(),
                 None => Some(self.messages.recv().await),
             };
             match message {

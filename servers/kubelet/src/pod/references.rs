@@ -76,7 +76,10 @@ impl References {
                     watched.insert(key, Arc::downgrade(&fresh));
                     fresh
                 });
-                entry.subscribers.lock().insert(pod.metadata.uid.clone(), inbox.clone());
+                entry
+                    .subscribers
+                    .lock()
+                    .insert(pod.metadata.uid.clone(), inbox.clone());
                 entry
             })
             .collect()
@@ -86,24 +89,41 @@ impl References {
     pub(crate) async fn read(
         &self,
         wanted: &[Wanted],
-    ) -> Result<(BTreeMap<Str, Option<ConfigMap>>, BTreeMap<Str, Option<Secret>>), String> {
+    ) -> Result<
+        (
+            BTreeMap<Str, Option<ConfigMap>>,
+            BTreeMap<Str, Option<Secret>>,
+        ),
+        String,
+    > {
         let (mut maps, mut secrets) = (BTreeMap::new(), BTreeMap::new());
         for entry in wanted {
             let (sort, namespace, name) = &entry.name;
-            if tokio::time::timeout(PATIENCE, entry.mirror.wait_synced()).await.is_err() {
+            if tokio::time::timeout(PATIENCE, entry.mirror.wait_synced())
+                .await
+                .is_err()
+            {
                 let kind = match sort {
                     Sort::ConfigMap => "configmap",
                     Sort::Secret => "secret",
                 };
-                return Err(format!("failed to sync {kind} cache: timed out waiting for the condition"));
+                return Err(format!(
+                    "failed to sync {kind} cache: timed out waiting for the condition"
+                ));
             }
             let snapshot = entry.mirror.snapshot();
             match sort {
                 Sort::ConfigMap => {
-                    maps.insert(name.clone(), snapshot.get::<ConfigMap>(namespace, name).cloned());
+                    maps.insert(
+                        name.clone(),
+                        snapshot.get::<ConfigMap>(namespace, name).cloned(),
+                    );
                 }
                 Sort::Secret => {
-                    secrets.insert(name.clone(), snapshot.get::<Secret>(namespace, name).cloned());
+                    secrets.insert(
+                        name.clone(),
+                        snapshot.get::<Secret>(namespace, name).cloned(),
+                    );
                 }
             }
         }
@@ -125,7 +145,9 @@ fn watch(client: &Client, name: Name) -> Wanted {
         Sort::ConfigMap => selection::<ConfigMap>(&name.1, &name.2),
         Sort::Secret => selection::<Secret>(&name.1, &name.2),
     };
-    let mirror = Mirror::builder().selection(selection).start(client.transport().clone());
+    let mirror = Mirror::builder()
+        .selection(selection)
+        .start(client.transport().clone());
     let subscribers: Arc<Subscribers> = Arc::default();
     let mut changes = mirror.changes();
     let told = subscribers.clone();
@@ -134,10 +156,16 @@ fn watch(client: &Client, name: Name) -> Wanted {
             if let Err(RecvError::Closed) = changes.recv().await {
                 return;
             }
-            told.lock().retain(|_, inbox| inbox.send(Message::Referenced).is_ok());
+            told.lock()
+                .retain(|_, inbox| inbox.send(Message::Referenced).is_ok());
         }
     });
-    Arc::new(Watched { name, mirror, subscribers, task: task.abort_handle() })
+    Arc::new(Watched {
+        name,
+        mirror,
+        subscribers,
+        task: task.abort_handle(),
+    })
 }
 
 /// Calls `found` with everything that `pod` refers to.

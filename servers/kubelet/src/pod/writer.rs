@@ -38,7 +38,12 @@ impl Writer {
         inbox: mpsc::UnboundedSender<Message>,
     ) -> Writer {
         let (wishes, receiver) = watch::channel(Wish::default());
-        let task = Task { context, pod: pod.clone(), inbox, written: pod.status.clone() };
+        let task = Task {
+            context,
+            pod: pod.clone(),
+            inbox,
+            written: pod.status.clone(),
+        };
         tokio::spawn(task.run(receiver));
         Writer { wishes }
     }
@@ -72,8 +77,17 @@ struct Task {
 
 /// Whether somebody waits for the change from `old` to `new`.
 fn urgent(old: &PodStatus, new: &PodStatus) -> bool {
-    let ready = |s: &PodStatus| s.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
-    let restarts = |s: &PodStatus| s.container_statuses.iter().map(|c| c.restart_count).sum::<i32>();
+    let ready = |s: &PodStatus| {
+        s.conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    let restarts = |s: &PodStatus| {
+        s.container_statuses
+            .iter()
+            .map(|c| c.restart_count)
+            .sum::<i32>()
+    };
     ready(old) != ready(new)
         || (old.phase != new.phase && !matches!(new.phase.as_str(), "Pending" | "Running"))
         || restarts(old) != restarts(new)
@@ -103,7 +117,12 @@ impl Task {
                             return;
                         }
                         let now = wishes.borrow_and_update().clone();
-                        if now.delete || now.status.as_ref().is_some_and(|s| urgent(&self.written, s)) {
+                        if now.delete
+                            || now
+                                .status
+                                .as_ref()
+                                .is_some_and(|s| urgent(&self.written, s))
+                        {
                             return;
                         }
                     }
@@ -129,7 +148,13 @@ impl Task {
         let patch = corten_codec::json::encode_value(&patch);
         let client = &self.context.client;
         client
-            .patch::<Pod>(&meta.namespace, &meta.name, "status", PatchKind::Strategic, patch)
+            .patch::<Pod>(
+                &meta.namespace,
+                &meta.name,
+                "status",
+                PatchKind::Strategic,
+                patch,
+            )
             .await?;
         self.written = target.clone();
         Ok(())
@@ -145,7 +170,11 @@ impl Task {
             },
             ..Options::default()
         };
-        let result = self.context.client.delete::<Pod>(&meta.namespace, &meta.name, options).await;
+        let result = self
+            .context
+            .client
+            .delete::<Pod>(&meta.namespace, &meta.name, options)
+            .await;
         let result = match result {
             Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error.to_string()),
             _ => Ok(()),
@@ -159,7 +188,10 @@ fn patch(pod: &Pod, old: &PodStatus, new: &PodStatus) -> Result<Value, Error> {
     let value = |status: &PodStatus| to_value(status).map_err(|e| Error::Connection(e.to_string()));
     let (old, new) = (value(old)?, value(new)?);
     let empty = ValueMap::new();
-    let (old, new) = (old.as_map().unwrap_or(&empty), new.as_map().unwrap_or(&empty));
+    let (old, new) = (
+        old.as_map().unwrap_or(&empty),
+        new.as_map().unwrap_or(&empty),
+    );
     let mut status = ValueMap::new();
     for (key, value) in new.iter() {
         if old.get(key) == Some(value) {

@@ -36,7 +36,10 @@ impl Wanted {
     fn parse(query: &Query) -> Result<Wanted, String> {
         let number = |key: &str| match query.get(key) {
             None | Some("") => Ok(None),
-            Some(value) => value.parse::<u64>().map(Some).map_err(|_| format!("invalid {key}: {value:?}")),
+            Some(value) => value
+                .parse::<u64>()
+                .map(Some)
+                .map_err(|_| format!("invalid {key}: {value:?}")),
         };
         let since = match (number("sinceSeconds")?, query.get("sinceTime")) {
             (Some(seconds), _) => Some((crate::clock::now().0 - seconds as i64 * 1000) * 1000),
@@ -52,7 +55,10 @@ impl Wanted {
             timestamps: query.says("timestamps"),
             follow: query.says("follow"),
             previous: query.says("previous"),
-            stream: query.get("stream").filter(|s| !matches!(*s, "" | "All")).map(str::to_lowercase),
+            stream: query
+                .get("stream")
+                .filter(|s| !matches!(*s, "" | "All"))
+                .map(str::to_lowercase),
         })
     }
 }
@@ -70,14 +76,23 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
     let time = std::str::from_utf8(parts.next()?).ok()?;
     let stream = std::str::from_utf8(parts.next()?).ok()?;
     let tag = parts.next()?;
-    Some(Line { time, stream, partial: tag.first() == Some(&b'P'), content: parts.next().unwrap_or_default() })
+    Some(Line {
+        time,
+        stream,
+        partial: tag.first() == Some(&b'P'),
+        content: parts.next().unwrap_or_default(),
+    })
 }
 
 /// A time with any number of fractional digits, in microseconds since 1970.
 fn micros(text: &str) -> Option<i64> {
     let seconds = Time::parse(text).ok()?.unix();
     let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
-    let digits = fraction.bytes().take_while(u8::is_ascii_digit).chain(std::iter::repeat(b'0')).take(6);
+    let digits = fraction
+        .bytes()
+        .take_while(u8::is_ascii_digit)
+        .chain(std::iter::repeat(b'0'))
+        .take(6);
     Some(digits.fold(seconds, |sum, digit| sum * 10 + i64::from(digit - b'0')))
 }
 
@@ -92,7 +107,11 @@ struct Filter {
 impl Filter {
     fn new(wanted: Wanted) -> Filter {
         let left = wanted.limit;
-        Filter { wanted, left, inside: false }
+        Filter {
+            wanted,
+            left,
+            inside: false,
+        }
     }
 
     fn full(&self) -> bool {
@@ -101,10 +120,15 @@ impl Filter {
 
     fn push(&mut self, line: &[u8], out: &mut Vec<u8>) {
         let Some(line) = parse(line) else { return };
-        let other = self.wanted.stream.as_deref().is_some_and(|stream| stream != line.stream);
-        let old = self.wanted.since.is_some_and(|since| {
-            micros(line.time).is_some_and(|time| time < since)
-        });
+        let other = self
+            .wanted
+            .stream
+            .as_deref()
+            .is_some_and(|stream| stream != line.stream);
+        let old = self
+            .wanted
+            .since
+            .is_some_and(|since| micros(line.time).is_some_and(|time| time < since));
         if other || old {
             return;
         }
@@ -141,7 +165,12 @@ fn tail_offset(file: &mut std::fs::File, lines: u64) -> std::io::Result<u64> {
         file.seek(SeekFrom::Start(at))?;
         let chunk = &mut buffer[..size as usize];
         file.read_exact(chunk)?;
-        for (index, _) in chunk.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+        for (index, _) in chunk
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, byte)| **byte == b'\n')
+        {
             let position = at + index as u64;
             if position + 1 == end {
                 continue;
@@ -165,7 +194,8 @@ pub(crate) fn last_output(log: &Path, lines: usize, bytes: usize) -> String {
         file.read_to_end(&mut raw)?;
         let mut filter = Filter::new(Wanted::default());
         let mut out = Vec::new();
-        raw.split(|byte| *byte == b'\n').for_each(|line| filter.push(line, &mut out));
+        raw.split(|byte| *byte == b'\n')
+            .for_each(|line| filter.push(line, &mut out));
         Ok(out)
     };
     let out = read().unwrap_or_default();
@@ -202,7 +232,9 @@ pub(crate) async fn answer(
     let body: Body = StreamBody::new(frames).boxed_unsync();
     let mut response = http::Response::new(body);
     let plain = http::HeaderValue::from_static("text/plain");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, plain);
     response
 }
 
@@ -219,33 +251,57 @@ async fn choose(
     };
     let object = handle.work.pod();
     if corten_podplan::container_of(&object.spec, container).is_none() {
-        return Err(text(404, format!("container \"{container}\" not found in pod \"{pod}\"\n")));
+        return Err(text(
+            404,
+            format!("container \"{container}\" not found in pod \"{pod}\"\n"),
+        ));
     }
     let mut own = instances(context, &object.metadata.uid, container).await;
     let newest = own.pop();
     if wanted.previous {
         let before = own.pop();
-        let refused = || text(400, format!("previous terminated container \"{container}\" in pod \"{pod}\" not found"));
+        let refused = || {
+            text(
+                400,
+                format!("previous terminated container \"{container}\" in pod \"{pod}\" not found"),
+            )
+        };
         return before.ok_or_else(refused);
     }
-    newest.filter(|status| status.state != ContainerState::Created).ok_or_else(|| {
-        let statuses = &object.status;
-        let lists = [&statuses.container_statuses, &statuses.init_container_statuses];
-        let found = lists.into_iter().flat_map(|list| list.iter()).find(|s| s.name == container);
-        let waiting = found.and_then(|s| s.state.waiting.as_ref());
-        let why = match waiting.map(|w| w.reason.as_str()) {
-            Some("ErrImagePull") => "image can't be pulled".to_owned(),
-            Some("ImagePullBackOff") => "trying and failing to pull image".to_owned(),
-            Some(reason) if !reason.is_empty() => reason.to_owned(),
-            _ => "ContainerCreating".to_owned(),
-        };
-        text(400, format!("container \"{container}\" in pod \"{pod}\" is waiting to start: {why}"))
-    })
+    newest
+        .filter(|status| status.state != ContainerState::Created)
+        .ok_or_else(|| {
+            let statuses = &object.status;
+            let lists = [
+                &statuses.container_statuses,
+                &statuses.init_container_statuses,
+            ];
+            let found = lists
+                .into_iter()
+                .flat_map(|list| list.iter())
+                .find(|s| s.name == container);
+            let waiting = found.and_then(|s| s.state.waiting.as_ref());
+            let why = match waiting.map(|w| w.reason.as_str()) {
+                Some("ErrImagePull") => "image can't be pulled".to_owned(),
+                Some("ImagePullBackOff") => "trying and failing to pull image".to_owned(),
+                Some(reason) if !reason.is_empty() => reason.to_owned(),
+                _ => "ContainerCreating".to_owned(),
+            };
+            text(
+                400,
+                format!("container \"{container}\" in pod \"{pod}\" is waiting to start: {why}"),
+            )
+        })
 }
 
 /// The instances of a container that the runtime knows, the newest last.
 async fn instances(context: &Context, uid: &str, container: &str) -> Vec<ContainerStatus> {
-    let mut all = context.engines.runtime.list_containers().await.unwrap_or_default();
+    let mut all = context
+        .engines
+        .runtime
+        .list_containers()
+        .await
+        .unwrap_or_default();
     let is = |status: &ContainerStatus, key: &str, value: &str| {
         status.labels.get(key).is_some_and(|have| have == value)
     };
@@ -255,7 +311,11 @@ async fn instances(context: &Context, uid: &str, container: &str) -> Vec<Contain
 }
 
 /// The newest instance of a container.
-pub(crate) async fn newest(context: &Context, uid: &str, container: &str) -> Option<ContainerStatus> {
+pub(crate) async fn newest(
+    context: &Context,
+    uid: &str,
+    container: &str,
+) -> Option<ContainerStatus> {
     instances(context, uid, container).await.pop()
 }
 
@@ -274,7 +334,10 @@ impl Reader {
             None => 0,
         };
         file.seek(SeekFrom::Start(offset))?;
-        Ok(Reader { file, rest: Vec::new() })
+        Ok(Reader {
+            file,
+            rest: Vec::new(),
+        })
     }
 
     /// Reads what there is, up to one chunk. False at the end of the file.
@@ -282,7 +345,11 @@ impl Reader {
         let mut buffer = vec![0; CHUNK];
         let size = self.file.read(&mut buffer)?;
         self.rest.extend_from_slice(&buffer[..size]);
-        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let whole = self
+            .rest
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
         for line in self.rest[..whole].split_inclusive(|byte| *byte == b'\n') {
             filter.push(&line[..line.len() - 1], out);
         }
@@ -297,7 +364,9 @@ async fn send(
     wanted: Wanted,
     sender: mpsc::Sender<Bytes>,
 ) -> std::io::Result<()> {
-    let Some(path) = status.log_path.clone() else { return Ok(()) };
+    let Some(path) = status.log_path.clone() else {
+        return Ok(());
+    };
     let mut events = context.engines.runtime.subscribe();
     let watcher = Watcher::new(&path)?;
     let mut running = status.state == ContainerState::Running;
@@ -313,7 +382,8 @@ async fn send(
         if !out.is_empty() && sender.send(out.into()).await.is_err() {
             return Ok(());
         }
-        if filter.full() || (!more && !(follow && running)) {
+        let over = !more && (!follow || !running);
+        if filter.full() || over {
             return Ok(());
         }
         if more {
@@ -349,16 +419,24 @@ impl Watcher {
     fn new(log: &Path) -> std::io::Result<Watcher> {
         let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
         let directory = log.parent().unwrap_or(Path::new("/"));
-        let wanted = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+        let wanted = inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&fd, directory, wanted)?;
-        Ok(Watcher { inotify: Receiver::from_owned_fd_unchecked(fd)? })
+        Ok(Watcher {
+            inotify: Receiver::from_owned_fd_unchecked(fd)?,
+        })
     }
 
     async fn changed(&self) -> std::io::Result<()> {
         self.inotify.readable().await?;
         let mut buffer = [0_u8; 4096];
         // What exactly changed does not matter: the log is read again.
-        while self.inotify.try_read(&mut buffer).is_ok_and(|size| size > 0) {}
+        while self
+            .inotify
+            .try_read(&mut buffer)
+            .is_ok_and(|size| size > 0)
+        {}
         Ok(())
     }
 
@@ -402,7 +480,10 @@ mod tests {
         assert_eq!(read(LOG, "sinceTime=2026-01-01T00:00:02Z"), "two\nthree\n");
         assert_eq!(read(LOG, "stream=Stderr"), "two\n");
         let timed = read(LOG, "timestamps=true&tailLines=3");
-        assert_eq!(timed, "2026-01-01T00:00:02.5Z two\n2026-01-01T00:00:03Z three\n");
+        assert_eq!(
+            timed,
+            "2026-01-01T00:00:02.5Z two\n2026-01-01T00:00:03Z three\n"
+        );
     }
 
     #[test]

@@ -33,7 +33,9 @@ pub(crate) type Request = http::Request<Incoming>;
 
 /// A whole body.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// A plain text answer.
@@ -41,7 +43,9 @@ pub(crate) fn text(code: u16, text: impl Into<String>) -> Response {
     let mut response = http::Response::new(full(text.into()));
     *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
     let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, plain);
     response
 }
 
@@ -49,7 +53,9 @@ pub(crate) fn text(code: u16, text: impl Into<String>) -> Response {
 pub(crate) fn json(bytes: Vec<u8>) -> Response {
     let mut response = http::Response::new(full(bytes));
     let value = http::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, value);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, value);
     response
 }
 
@@ -57,12 +63,17 @@ pub(crate) fn json(bytes: Vec<u8>) -> Response {
 pub(crate) async fn listen(
     options: &KubeletOptions,
 ) -> Result<Option<(TcpListener, Arc<rustls::ServerConfig>)>, Error> {
-    let Some(serving) = &options.serving else { return Ok(None) };
+    let Some(serving) = &options.serving else {
+        return Ok(None);
+    };
     let tls = tls::server(serving)?;
     let address = (serving.address, options.port);
     let listener = TcpListener::bind(address)
         .await
-        .map_err(|source| Error::Listen { address: format!("{}:{}", address.0, address.1), source })?;
+        .map_err(|source| Error::Listen {
+            address: format!("{}:{}", address.0, address.1),
+            source,
+        })?;
     Ok(Some((listener, Arc::new(tls))))
 }
 
@@ -98,7 +109,8 @@ where
         let context = context.clone();
         async move { Ok::<_, std::convert::Infallible>(route::answer(context, request).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
     if let Err(error) = connection.with_upgrades().await {
         tracing::debug!(%error, "a connection to the kubelet ended early");
     }
@@ -116,7 +128,8 @@ where
         };
         Ok::<_, std::convert::Infallible>(response)
     });
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection to the kubelet ended early");
     }

@@ -18,14 +18,23 @@ pub(crate) struct Forward {
 }
 
 /// Answers a request to forward ports of a pod.
-pub(crate) fn answer(context: Arc<Context>, mut request: Request, namespace: &str, pod: &str) -> Response {
+pub(crate) fn answer(
+    context: Arc<Context>,
+    mut request: Request,
+    namespace: &str,
+    pod: &str,
+) -> Response {
     let Some(handle) = find(&context, namespace, pod) else {
         return text(404, format!("pod \"{pod}\" not found"));
     };
     let Some(sandbox) = handle.work.sandbox() else {
         return text(500, format!("pod not found (\"{pod}_{namespace}\")"));
     };
-    let forward = Forward { context, sandbox, pod: pod.to_owned() };
+    let forward = Forward {
+        context,
+        sandbox,
+        pod: pod.to_owned(),
+    };
     if websocket::wanted(&request) {
         return websocket::tunnel(request, forward);
     }
@@ -43,7 +52,8 @@ where
     // The halves of pairs that are not complete yet, by request.
     let mut halves: HashMap<String, Stream> = HashMap::new();
     while let Some(stream) = connection.streams.recv().await {
-        let header = |stream: &Stream, name: &str| stream.headers.get(name).cloned().unwrap_or_default();
+        let header =
+            |stream: &Stream, name: &str| stream.headers.get(name).cloned().unwrap_or_default();
         let request = header(&stream, "requestid");
         let Some(other) = halves.remove(&request) else {
             halves.insert(request, stream);
@@ -71,7 +81,9 @@ where
 
 async fn join(forward: &Forward, data: Stream, port: &str) -> Result<(), String> {
     let Stream { mut from, to, .. } = data;
-    let number: u16 = port.parse().map_err(|_| format!("unable to parse {port:?} as a port"))?;
+    let number: u16 = port
+        .parse()
+        .map_err(|_| format!("unable to parse {port:?} as a port"))?;
     let runtime = &forward.context.engines.runtime;
     let connected = runtime.port_forward(&forward.sandbox, number).await;
     let stream = match connected {

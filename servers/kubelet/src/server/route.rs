@@ -21,11 +21,17 @@ impl Query {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
     }
 
     pub(crate) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .filter(move |(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
     }
 
     /// Whether a parameter says yes.
@@ -78,10 +84,24 @@ pub(crate) async fn answer(context: Arc<Context>, request: Request) -> Response 
             logs::answer(context, namespace, pod, container, &query).await
         }
         ["exec", namespace, pod, container] => {
-            streams::answer(context, request, Purpose::Exec, (namespace, pod, container), &query).await
+            streams::answer(
+                context,
+                request,
+                Purpose::Exec,
+                (namespace, pod, container),
+                &query,
+            )
+            .await
         }
         ["attach", namespace, pod, container] => {
-            streams::answer(context, request, Purpose::Attach, (namespace, pod, container), &query).await
+            streams::answer(
+                context,
+                request,
+                Purpose::Attach,
+                (namespace, pod, container),
+                &query,
+            )
+            .await
         }
         ["portForward", namespace, pod] => portforward::answer(context, request, namespace, pod),
         ["stats", "summary"] => stats::summary(&context).await,
@@ -99,5 +119,7 @@ fn pods(context: &Context) -> Response {
         items: items.collect::<Vec<_>>().into(),
         ..PodList::default()
     };
-    json(corten_codec::json::encode_message(corten_core::MsgRef::new(&list)))
+    json(corten_codec::json::encode_message(
+        corten_core::MsgRef::new(&list),
+    ))
 }

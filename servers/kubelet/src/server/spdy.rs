@@ -25,8 +25,12 @@ const FIN: u8 = 1;
 /// Bytes of a frame at most; the format allows 16 MiB.
 const FRAME_MAX: usize = 16 << 20;
 const HEADERS_MAX: usize = 1 << 20;
-const PROTOCOLS: [&str; 4] =
-    ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
+const PROTOCOLS: [&str; 4] = [
+    "v4.channel.k8s.io",
+    "v3.channel.k8s.io",
+    "v2.channel.k8s.io",
+    "channel.k8s.io",
+];
 
 /// A frame to be written.
 #[derive(Debug)]
@@ -89,7 +93,12 @@ impl Connection {
                 tracing::debug!(%error, "a SPDY connection ended while reading");
             }
         });
-        Connection { streams, frames, writer, reader: reader.abort_handle() }
+        Connection {
+            streams,
+            frames,
+            writer,
+            reader: reader.abort_handle(),
+        }
     }
 
     /// Ends the connection once everything is written.
@@ -149,7 +158,9 @@ fn data(id: u32, flags: u8, bytes: &[u8], out: &mut Vec<u8>) {
 
 fn deflate(compress: &mut Compress, input: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(input.len() + 64);
-    compress.compress_vec(input, &mut out, FlushCompress::Sync).map_err(Error::other)?;
+    compress
+        .compress_vec(input, &mut out, FlushCompress::Sync)
+        .map_err(Error::other)?;
     Ok(out)
 }
 
@@ -182,7 +193,10 @@ async fn read(
             }
             continue;
         }
-        let number = || body.first_chunk::<4>().map_or(0, |b| u32::from_be_bytes(*b) & 0x7fff_ffff);
+        let number = || {
+            body.first_chunk::<4>()
+                .map_or(0, |b| u32::from_be_bytes(*b) & 0x7fff_ffff)
+        };
         match (first & 0xffff) as u16 {
             SYN_STREAM => {
                 let id = number();
@@ -192,10 +206,16 @@ async fn read(
                 if flags & FIN == 0 {
                     open.insert(id, sender);
                 }
-                let to = Sender { id, frames: frames.clone() };
+                let to = Sender {
+                    id,
+                    frames: frames.clone(),
+                };
                 let gone = || Error::from(ErrorKind::BrokenPipe);
                 frames.send(Frame::Reply(id)).await.map_err(|_| gone())?;
-                opened.send(Stream { headers, from, to }).await.map_err(|_| gone())?;
+                opened
+                    .send(Stream { headers, from, to })
+                    .await
+                    .map_err(|_| gone())?;
             }
             RST_STREAM => {
                 open.remove(&number());
@@ -231,7 +251,10 @@ fn inflate(inflater: &mut Decompress, mut input: &[u8]) -> Result<Vec<u8>> {
             return Ok(out);
         }
         if out.len() > HEADERS_MAX {
-            return Err(Error::new(ErrorKind::InvalidData, "the headers are too long"));
+            return Err(Error::new(
+                ErrorKind::InvalidData,
+                "the headers are too long",
+            ));
         }
         out.reserve(4096);
     }
@@ -268,7 +291,10 @@ pub(crate) fn upgrade(
     known: &[&str],
     use_it: impl FnOnce(TokioIo<hyper::upgrade::Upgraded>) + Send + 'static,
 ) -> Response {
-    let asks = request.headers().get(http::header::UPGRADE).and_then(|v| v.to_str().ok());
+    let asks = request
+        .headers()
+        .get(http::header::UPGRADE)
+        .and_then(|v| v.to_str().ok());
     if !asks.is_some_and(|v| v.eq_ignore_ascii_case("SPDY/3.1")) {
         return text(400, "unable to upgrade: missing upgrade headers in request");
     }
@@ -281,9 +307,16 @@ pub(crate) fn upgrade(
         .flat_map(|v| v.split(','))
         .map(|v| v.trim().to_owned())
         .collect();
-    let agreed = known.iter().find(|known| offered.iter().any(|o| o == *known));
+    let agreed = known
+        .iter()
+        .find(|known| offered.iter().any(|o| o == *known));
     if agreed.is_none() && !offered.is_empty() {
-        return text(403, format!("unable to negotiate protocol: client supports {offered:?}, server accepts {known:?}"));
+        return text(
+            403,
+            format!(
+                "unable to negotiate protocol: client supports {offered:?}, server accepts {known:?}"
+            ),
+        );
     }
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
@@ -299,7 +332,9 @@ pub(crate) fn upgrade(
     if let Some(agreed) = agreed {
         answer = answer.header(VERSION, *agreed);
     }
-    answer.body(full(Bytes::new())).unwrap_or_else(|error| text(500, error.to_string()))
+    answer
+        .body(full(Bytes::new()))
+        .unwrap_or_else(|error| text(500, error.to_string()))
 }
 
 /// Starts an exec or attach session.
@@ -314,10 +349,21 @@ async fn carry(mut connection: Connection, asked: Asked) {
     let (to, mut to_client) = mpsc::channel::<Piece>(16);
     let mut senders: HashMap<u8, Sender> = HashMap::new();
     for _ in 0..asked.channels() {
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(30), connection.streams.recv());
-        let Ok(Some(stream)) = waited.await else { return };
-        let name = stream.headers.get("streamtype").map(String::as_str).unwrap_or_default();
-        let Some(channel) = Channel::of_name(name) else { return };
+        let waited = tokio::time::timeout(
+            std::time::Duration::from_secs(30),
+            connection.streams.recv(),
+        );
+        let Ok(Some(stream)) = waited.await else {
+            return;
+        };
+        let name = stream
+            .headers
+            .get("streamtype")
+            .map(String::as_str)
+            .unwrap_or_default();
+        let Some(channel) = Channel::of_name(name) else {
+            return;
+        };
         senders.insert(channel as u8, stream.to.clone());
         let inbox = to_process.clone();
         let mut from = stream.from;

@@ -18,8 +18,12 @@ async fn used(context: &Context) -> Used {
     let stats = runtime.list_container_stats().await.unwrap_or_default();
     let mut used = Used::new();
     for status in runtime.list_containers().await.unwrap_or_default() {
-        if let (Some(uid), Some(stats)) = (status.labels.get(labels::POD_UID), stats.get(&status.id)) {
-            used.entry(uid.clone()).or_default().push((status.clone(), stats.clone()));
+        if let (Some(uid), Some(stats)) =
+            (status.labels.get(labels::POD_UID), stats.get(&status.id))
+        {
+            used.entry(uid.clone())
+                .or_default()
+                .push((status.clone(), stats.clone()));
         }
     }
     used
@@ -48,7 +52,9 @@ fn memory(stats: &Stats) -> Value {
 pub(super) async fn summary(context: &Context) -> Response {
     let mut pods = Vec::new();
     for (uid, containers) in used(context).await {
-        let Some((first, _)) = containers.first() else { continue };
+        let Some((first, _)) = containers.first() else {
+            continue;
+        };
         let label = |key: &str| first.labels.get(key).cloned().unwrap_or_default();
         let each: Vec<Value> = containers
             .iter()
@@ -84,7 +90,11 @@ pub(super) async fn summary(context: &Context) -> Response {
             "inodesFree": disk.inodes_free,
         })),
     });
-    json(object!({"node": node, "pods": pods}).to_string().into_bytes())
+    json(
+        object!({"node": node, "pods": pods})
+            .to_string()
+            .into_bytes(),
+    )
 }
 
 /// `/metrics/resource` in Prometheus' text format.
@@ -92,8 +102,12 @@ pub(super) async fn metrics(context: &Context) -> Response {
     let mut out = String::new();
     let all = used(context).await;
     let families: [(&str, &str, fn(&Stats) -> f64); 2] = [
-        ("container_cpu_usage_seconds_total", "counter", |s| s.cpu.usage_nanos as f64 / 1e9),
-        ("container_memory_working_set_bytes", "gauge", |s| s.memory.working_set as f64),
+        ("container_cpu_usage_seconds_total", "counter", |s| {
+            s.cpu.usage_nanos as f64 / 1e9
+        }),
+        ("container_memory_working_set_bytes", "gauge", |s| {
+            s.memory.working_set as f64
+        }),
     ];
     for (name, kind, value) in families {
         let _ = writeln!(out, "# TYPE {name} {kind}");

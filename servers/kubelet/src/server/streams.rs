@@ -27,9 +27,15 @@ pub(crate) enum Channel {
 
 impl Channel {
     pub(crate) fn of_number(number: u8) -> Option<Channel> {
-        [Channel::Stdin, Channel::Stdout, Channel::Stderr, Channel::Error, Channel::Resize]
-            .into_iter()
-            .find(|channel| *channel as u8 == number)
+        [
+            Channel::Stdin,
+            Channel::Stdout,
+            Channel::Stderr,
+            Channel::Error,
+            Channel::Resize,
+        ]
+        .into_iter()
+        .find(|channel| *channel as u8 == number)
     }
 
     /// As SPDY's `streamType` calls it.
@@ -80,7 +86,10 @@ impl Asked {
     pub(crate) fn channels(&self) -> usize {
         let streams = &self.streams;
         let resize = self.tty;
-        1 + [streams.stdin, streams.stdout, streams.stderr, resize].iter().filter(|open| **open).count()
+        1 + [streams.stdin, streams.stdout, streams.stderr, resize]
+            .iter()
+            .filter(|open| **open)
+            .count()
     }
 }
 
@@ -98,7 +107,10 @@ pub(crate) async fn answer(
     };
     let object = handle.work.pod();
     if !all_containers(&object.spec).any(|c| c.name == container) {
-        return text(404, format!("container \"{container}\" not found in pod \"{pod}\""));
+        return text(
+            404,
+            format!("container \"{container}\" not found in pod \"{pod}\""),
+        );
     }
     let running = crate::server::logs::newest(&context, &object.metadata.uid, container).await;
     let running = running.filter(|s| s.state == corten_runtime::ContainerState::Running);
@@ -118,7 +130,14 @@ pub(crate) async fn answer(
     if !(streams.stdin || streams.stdout || streams.stderr) {
         return text(400, "you must specify at least 1 of stdin, stdout, stderr");
     }
-    let asked = Asked { context, purpose, container: status.id, command, streams, tty };
+    let asked = Asked {
+        context,
+        purpose,
+        container: status.id,
+        command,
+        streams,
+        tty,
+    };
     match websocket::wanted(&request) {
         true => websocket::session(request, asked),
         false => spdy::session(request, asked),
@@ -147,7 +166,11 @@ pub(crate) async fn run(asked: Asked, peer: Peer) {
     };
     let status = match begun {
         Ok((streams, terminal, exit)) => {
-            let Streams { stdin, stdout, stderr } = streams;
+            let Streams {
+                stdin,
+                stdout,
+                stderr,
+            } = streams;
             let input = tokio::spawn(take_input(from, stdin, terminal));
             let out = copy(stdout, Channel::Stdout, to.clone());
             let err = copy(stderr, Channel::Stderr, to.clone());
@@ -200,12 +223,23 @@ async fn take_input(
             Piece::End(Channel::Stdin) => stdin = None,
             Piece::Data(Channel::Resize, bytes) => {
                 let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-                let number = |key: &str| value.get(key).and_then(|n| n.as_u64()).and_then(|n| u16::try_from(n).ok());
-                let size = Size(number("Width").unwrap_or_default(), number("Height").unwrap_or_default());
+                let number = |key: &str| {
+                    value
+                        .get(key)
+                        .and_then(|n| n.as_u64())
+                        .and_then(|n| u16::try_from(n).ok())
+                };
+                let size = Size(
+                    number("Width").unwrap_or_default(),
+                    number("Height").unwrap_or_default(),
+                );
                 if let Some(terminal) = &terminal
                     && size.0 > 0
                     && size.1 > 0
-                    && let Err(error) = terminal.resize(TerminalSize { columns: size.0, rows: size.1 })
+                    && let Err(error) = terminal.resize(TerminalSize {
+                        columns: size.0,
+                        rows: size.1,
+                    })
                 {
                     tracing::debug!(%error, "a terminal could not be resized");
                 }
@@ -216,7 +250,9 @@ async fn take_input(
 }
 
 fn success() -> Vec<u8> {
-    json!({"metadata": {}, "status": "Success"}).to_string().into_bytes()
+    json!({"metadata": {}, "status": "Success"})
+        .to_string()
+        .into_bytes()
 }
 
 fn failed(command: &[String], code: i32) -> Vec<u8> {

@@ -16,7 +16,9 @@ fn wrong(error: impl std::fmt::Display) -> Error {
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(wrong)
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(wrong)
 }
 
 /// The server's side.
@@ -43,20 +45,21 @@ pub(super) fn server(serving: &Serving) -> Result<ServerConfig, Error> {
 
 /// Whether the peer of a connection is one of the configured clients.
 pub(super) fn allowed<S>(context: &Context, stream: &tokio_rustls::server::TlsStream<S>) -> bool {
-    let Some(serving) = &context.options.serving else { return false };
+    let Some(serving) = &context.options.serving else {
+        return false;
+    };
     let certificates = stream.get_ref().1.peer_certificates();
-    let name = certificates.and_then(|chain| chain.first()).and_then(|leaf| common_name(leaf));
+    let name = certificates
+        .and_then(|chain| chain.first())
+        .and_then(|leaf| common_name(leaf));
     name.is_some_and(|name| serving.clients.contains(&name))
 }
 
-/// The common name in the subject of a certificate: the last one, as the issuer's comes first.
+/// The common name of a certificate's subject.
 fn common_name(certificate: &[u8]) -> Option<String> {
-    // OID 2.5.4.3, then a string of whatever type: tag, length, bytes.
-    const OID: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
-    let at = certificate.windows(OID.len()).enumerate().filter(|(_, w)| *w == OID).map(|(i, _)| i).last()?;
-    let rest = certificate.get(at + OID.len() + 1..)?;
-    let (length, text) = rest.split_first()?;
-    String::from_utf8(text.get(..usize::from(*length))?.to_vec()).ok()
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let name = parsed.subject().iter_common_name().next()?;
+    name.as_str().ok().map(str::to_owned)
 }
 
 /// A client that does not verify whom it talks to, as probes do.

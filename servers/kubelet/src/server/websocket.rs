@@ -33,12 +33,19 @@ type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 /// Whether a request asks for a WebSocket.
 pub(crate) fn wanted(request: &Request) -> bool {
     let upgrade = request.headers().get(http::header::UPGRADE);
-    upgrade.and_then(|v| v.to_str().ok()).is_some_and(|v| v.eq_ignore_ascii_case("websocket"))
+    upgrade
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.eq_ignore_ascii_case("websocket"))
 }
 
 fn offered(request: &Request) -> Vec<String> {
-    let values = request.headers().get_all(http::header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let texts = values.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let values = request
+        .headers()
+        .get_all(http::header::SEC_WEBSOCKET_PROTOCOL)
+        .iter();
+    let texts = values
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','));
     texts.map(|text| text.trim().to_owned()).collect()
 }
 
@@ -49,7 +56,10 @@ fn agree(request: &Request, protocol: &str) -> Option<Response> {
         .status(101)
         .header(http::header::UPGRADE, "websocket")
         .header(http::header::CONNECTION, "Upgrade")
-        .header(http::header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()));
+        .header(
+            http::header::SEC_WEBSOCKET_ACCEPT,
+            derive_accept_key(key.as_bytes()),
+        );
     if !protocol.is_empty() {
         answer = answer.header(http::header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
@@ -58,7 +68,9 @@ fn agree(request: &Request, protocol: &str) -> Option<Response> {
 
 async fn socket(upgrade: hyper::upgrade::OnUpgrade) -> Option<Socket> {
     match upgrade.await {
-        Ok(io) => Some(WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, None).await),
+        Ok(io) => {
+            Some(WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, None).await)
+        }
         Err(error) => {
             tracing::debug!(%error, "a WebSocket did not come about");
             None
@@ -74,7 +86,10 @@ pub(crate) fn session(mut request: Request, asked: Asked) -> Response {
         false => offered.iter().any(|o| o == p),
     });
     let Some(protocol) = agreed else {
-        return text(400, format!("unable to upgrade: none of the protocols {offered:?} is supported"));
+        return text(
+            400,
+            format!("unable to upgrade: none of the protocols {offered:?} is supported"),
+        );
     };
     let Some(answer) = agree(&request, protocol) else {
         return text(400, "the request has no Sec-WebSocket-Key");
@@ -110,13 +125,20 @@ async fn carry(socket: Socket, asked: Asked, protocol: &'static str) {
     });
     let writer = tokio::spawn(async move {
         if greeting {
-            for channel in [Channel::Stdin, Channel::Stdout, Channel::Stderr, Channel::Error] {
+            for channel in [
+                Channel::Stdin,
+                Channel::Stdout,
+                Channel::Stderr,
+                Channel::Error,
+            ] {
                 sink.send(outgoing(channel, &[], base64)).await.ok()?;
             }
         }
         while let Some(piece) = to_client.recv().await {
             match piece {
-                Piece::Data(channel, bytes) => sink.send(outgoing(channel, &bytes, base64)).await.ok()?,
+                Piece::Data(channel, bytes) => {
+                    sink.send(outgoing(channel, &bytes, base64)).await.ok()?
+                }
                 Piece::End(channel) if v5 => {
                     let end = vec![CLOSE, channel as u8];
                     sink.send(Message::Binary(end.into())).await.ok()?;
@@ -142,7 +164,10 @@ fn incoming(message: &Message, base64: bool) -> Option<Piece> {
         return Some(Piece::End(Channel::of_number(*rest.first()?)?));
     }
     let (number, data) = match base64 {
-        true => (first.checked_sub(b'0')?, Bytes::from(STANDARD.decode(rest).ok()?)),
+        true => (
+            first.checked_sub(b'0')?,
+            Bytes::from(STANDARD.decode(rest).ok()?),
+        ),
         false => (*first, bytes.slice(1..)),
     };
     Some(Piece::Data(Channel::of_number(number)?, data))
@@ -161,7 +186,10 @@ fn outgoing(channel: Channel, data: &[u8], base64: bool) -> Message {
 /// Starts a port-forward session whose SPDY frames travel in WebSocket messages.
 pub(crate) fn tunnel(mut request: Request, forward: portforward::Forward) -> Response {
     if !offered(&request).iter().any(|protocol| protocol == TUNNEL) {
-        return text(400, format!("unable to upgrade: only {TUNNEL} is supported"));
+        return text(
+            400,
+            format!("unable to upgrade: only {TUNNEL} is supported"),
+        );
     }
     let Some(answer) = agree(&request, TUNNEL) else {
         return text(400, "the request has no Sec-WebSocket-Key");

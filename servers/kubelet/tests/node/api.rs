@@ -35,25 +35,49 @@ fn text_key(key: &Key) -> String {
 
 impl Api {
     pub fn new() -> Arc<Api> {
-        let state = State { revision: 1, objects: BTreeMap::new(), log: Vec::new() };
-        Arc::new(Api { state: Mutex::new(state), events: broadcast::channel(4096).0 })
+        let state = State {
+            revision: 1,
+            objects: BTreeMap::new(),
+            log: Vec::new(),
+        };
+        Arc::new(Api {
+            state: Mutex::new(state),
+            events: broadcast::channel(4096).0,
+        })
     }
 
     /// Stores an object as a client would.
     pub fn put<T: Kind>(&self, object: T) {
-        let (namespace, name) = (object.meta().namespace.to_string(), object.meta().name.to_string());
-        self.store((GroupVersionResource::of::<T>(), namespace, name), Object::from(object));
+        let (namespace, name) = (
+            object.meta().namespace.to_string(),
+            object.meta().name.to_string(),
+        );
+        self.store(
+            (GroupVersionResource::of::<T>(), namespace, name),
+            Object::from(object),
+        );
     }
 
     pub fn get<T: Kind>(&self, namespace: &str, name: &str) -> Option<T> {
-        let key = (GroupVersionResource::of::<T>(), namespace.to_owned(), name.to_owned());
+        let key = (
+            GroupVersionResource::of::<T>(),
+            namespace.to_owned(),
+            name.to_owned(),
+        );
         let state = self.state.lock().unwrap();
-        state.objects.get(&text_key(&key)).and_then(|(_, o)| o.downcast_ref::<T>().cloned())
+        state
+            .objects
+            .get(&text_key(&key))
+            .and_then(|(_, o)| o.downcast_ref::<T>().cloned())
     }
 
     pub fn list<T: Kind>(&self) -> Vec<T> {
         let state = self.state.lock().unwrap();
-        state.objects.values().filter_map(|(_, o)| o.downcast_ref::<T>().cloned()).collect()
+        state
+            .objects
+            .values()
+            .filter_map(|(_, o)| o.downcast_ref::<T>().cloned())
+            .collect()
     }
 
     /// What was asked, as lines.
@@ -76,8 +100,12 @@ impl Api {
             meta.uid = format!("00000000-0000-4000-8000-{revision:012}").into();
         }
         let object = Arc::new(object);
-        state.objects.insert(text_key(&key), (key.clone(), object.clone()));
-        let _ = self.events.send((key.0, WatchEvent::Applied(object.clone())));
+        state
+            .objects
+            .insert(text_key(&key), (key.clone(), object.clone()));
+        let _ = self
+            .events
+            .send((key.0, WatchEvent::Applied(object.clone())));
         object
     }
 
@@ -95,14 +123,23 @@ impl Api {
         state.revision += 1;
         let mut last = (*object).clone();
         last.meta_mut().resource_version = state.revision.to_string().into();
-        let _ = self.events.send((key.0.clone(), WatchEvent::Deleted(Arc::new(last))));
+        let _ = self
+            .events
+            .send((key.0.clone(), WatchEvent::Deleted(Arc::new(last))));
         Some(object)
     }
 
     fn find(&self, key: &Key) -> Result<Arc<Object>, Error> {
         let state = self.state.lock().unwrap();
         let found = state.objects.get(&text_key(key)).map(|(_, o)| o.clone());
-        found.ok_or_else(|| Status::not_found(Target { group: "", resource: &key.0.resource, name: &key.2 }).into())
+        found.ok_or_else(|| {
+            Status::not_found(Target {
+                group: "",
+                resource: &key.0.resource,
+                name: &key.2,
+            })
+            .into()
+        })
     }
 }
 
@@ -120,7 +157,11 @@ fn merge(into: &mut Value, patch: &Value) {
                 into.as_map_mut().unwrap().remove(key);
             }
             ("conditions", Value::List(list)) => {
-                let mut have = into.get("conditions").and_then(Value::as_list).unwrap_or_default().to_vec();
+                let mut have = into
+                    .get("conditions")
+                    .and_then(Value::as_list)
+                    .unwrap_or_default()
+                    .to_vec();
                 for item in list {
                     have.retain(|h| h.str_at(&["type"]) != item.str_at(&["type"]));
                     have.push(item.clone());
@@ -128,7 +169,11 @@ fn merge(into: &mut Value, patch: &Value) {
                 into.set(&["conditions"], Value::List(have));
             }
             (_, Value::List(list)) => {
-                let plain = list.iter().filter(|item| item.get("$patch").is_none()).cloned().collect();
+                let plain = list
+                    .iter()
+                    .filter(|item| item.get("$patch").is_none())
+                    .cloned()
+                    .collect();
                 into.set(&[key], Value::List(plain));
             }
             _ => {
@@ -145,7 +190,9 @@ fn selected(request: &WatchRequest, object: &Object) -> bool {
     let in_namespace = request.namespace.is_empty() || meta.namespace == request.namespace;
     let field = match request.field_selector.split_once('=') {
         Some(("metadata.name", name)) => meta.name == name,
-        Some(("spec.nodeName", node)) => object.downcast_ref::<Pod>().is_some_and(|p| p.spec.node_name == node),
+        Some(("spec.nodeName", node)) => object
+            .downcast_ref::<Pod>()
+            .is_some_and(|p| p.spec.node_name == node),
         _ => true,
     };
     in_namespace && field
@@ -154,8 +201,16 @@ fn selected(request: &WatchRequest, object: &Object) -> bool {
 #[async_trait]
 impl Transport for Api {
     async fn call(&self, request: Request) -> Result<Arc<Object>, Error> {
-        let key = (request.resource.clone(), request.namespace.clone(), request.name.clone());
-        let slash = if request.subresource.is_empty() { "" } else { "/" };
+        let key = (
+            request.resource.clone(),
+            request.namespace.clone(),
+            request.name.clone(),
+        );
+        let slash = if request.subresource.is_empty() {
+            ""
+        } else {
+            "/"
+        };
         if request.resource.resource != "leases" && request.resource.resource != "events" {
             let line = format!(
                 "{:?} {}{slash}{} {}",
@@ -174,7 +229,11 @@ impl Transport for Api {
             (Verb::Create, Body::Object(object)) => {
                 let key = (key.0, key.1, object.meta().name.to_string());
                 if let Ok(_found) = self.find(&key) {
-                    let target = Target { group: "", resource: &key.0.resource, name: &key.2 };
+                    let target = Target {
+                        group: "",
+                        resource: &key.0.resource,
+                        name: &key.2,
+                    };
                     return Err(Status::already_exists(target).into());
                 }
                 Ok(self.store(key, (*object).clone()))
@@ -188,7 +247,12 @@ impl Transport for Api {
                 Ok(self.store(key, object))
             }
             (Verb::Delete, _) => self.remove(&key).ok_or_else(|| {
-                Status::not_found(Target { group: "", resource: &key.0.resource, name: &key.2 }).into()
+                Status::not_found(Target {
+                    group: "",
+                    resource: &key.0.resource,
+                    name: &key.2,
+                })
+                .into()
             }),
             _ => Err(Status::method_not_allowed().into()),
         }
@@ -196,9 +260,18 @@ impl Transport for Api {
 
     async fn list(&self, request: WatchRequest) -> Result<ListAnswer, Error> {
         let state = self.state.lock().unwrap();
-        let items = state.objects.values().filter(|(key, _)| key.0 == request.resource);
-        let items = items.map(|(_, o)| o.clone()).filter(|o| selected(&request, o)).collect();
-        Ok(ListAnswer { revision: Revision(state.revision), items })
+        let items = state
+            .objects
+            .values()
+            .filter(|(key, _)| key.0 == request.resource);
+        let items = items
+            .map(|(_, o)| o.clone())
+            .filter(|o| selected(&request, o))
+            .collect();
+        Ok(ListAnswer {
+            revision: Revision(state.revision),
+            items,
+        })
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream, Error> {
@@ -207,25 +280,41 @@ impl Transport for Api {
         let from = request.revision.unwrap_or_default().0;
         let newer: Vec<WatchEvent> = {
             let state = self.state.lock().unwrap();
-            let items = state.objects.values().filter(|(key, _)| key.0 == request.resource);
-            let newer = |o: &Arc<Object>| Revision::parse(&o.meta().resource_version).unwrap_or_default().0 > from;
-            items.map(|(_, o)| o.clone()).filter(newer).filter(|o| selected(&request, o)).map(WatchEvent::Applied).collect()
+            let items = state
+                .objects
+                .values()
+                .filter(|(key, _)| key.0 == request.resource);
+            let newer = |o: &Arc<Object>| {
+                Revision::parse(&o.meta().resource_version)
+                    .unwrap_or_default()
+                    .0
+                    > from
+            };
+            items
+                .map(|(_, o)| o.clone())
+                .filter(newer)
+                .filter(|o| selected(&request, o))
+                .map(WatchEvent::Applied)
+                .collect()
         };
         let state = (newer.into_iter(), receiver, request);
-        Ok(Box::pin(futures_util::stream::unfold(state, |(mut newer, mut receiver, request)| async move {
-            if let Some(event) = newer.next() {
-                return Some((Ok(event), (newer, receiver, request)));
-            }
-            loop {
-                let (resource, event) = receiver.recv().await.ok()?;
-                let object = match &event {
-                    WatchEvent::Applied(object) | WatchEvent::Deleted(object) => object,
-                    WatchEvent::Bookmark(_) => continue,
-                };
-                if resource == request.resource && selected(&request, object) {
+        Ok(Box::pin(futures_util::stream::unfold(
+            state,
+            |(mut newer, mut receiver, request)| async move {
+                if let Some(event) = newer.next() {
                     return Some((Ok(event), (newer, receiver, request)));
                 }
-            }
-        })))
+                loop {
+                    let (resource, event) = receiver.recv().await.ok()?;
+                    let object = match &event {
+                        WatchEvent::Applied(object) | WatchEvent::Deleted(object) => object,
+                        WatchEvent::Bookmark(_) => continue,
+                    };
+                    if resource == request.resource && selected(&request, object) {
+                        return Some((Ok(event), (newer, receiver, request)));
+                    }
+                }
+            },
+        )))
     }
 }

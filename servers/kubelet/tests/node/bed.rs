@@ -24,31 +24,51 @@ pub struct Bed {
     pub directory: tempfile::TempDir,
     engines: Engines,
     runtime: CoreRuntime,
+    group: String,
 }
 
 fn image(store: &ImageStore, directory: &Path) {
     let mut files = LayerFiles::new()
         .host_file("bin/busybox", 0o755, "/usr/bin/busybox")
         .directory("tmp", 0o1777)
-        .file("etc/passwd", 0o644, "root:x:0:0::/:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n");
-    for name in ["sh", "cat", "echo", "sleep", "ls", "env", "id", "touch", "true", "false", "hostname", "nc", "seq", "stty"] {
+        .file(
+            "etc/passwd",
+            0o644,
+            "root:x:0:0::/:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n",
+        );
+    for name in [
+        "sh", "cat", "echo", "sleep", "ls", "env", "id", "touch", "true", "false", "hostname",
+        "nc", "seq", "stty",
+    ] {
         files = files.symlink(&format!("bin/{name}"), "busybox");
     }
     let env = vec!["PATH=/bin".to_owned()];
-    let config = ImageConfig { env, cmd: vec!["sh".to_owned()], ..ImageConfig::default() };
+    let config = ImageConfig {
+        env,
+        cmd: vec!["sh".to_owned()],
+        ..ImageConfig::default()
+    };
     let archive = directory.join("image.tar");
-    Builder::new(IMAGE).unwrap().layer(files).config(config).write_oci_archive(&archive).unwrap();
-    store.import_blocking(ImportSource::File(archive), &ImportOptions::default()).unwrap();
+    Builder::new(IMAGE)
+        .unwrap()
+        .layer(files)
+        .config(config)
+        .write_oci_archive(&archive)
+        .unwrap();
+    store
+        .import_blocking(ImportSource::File(archive), &ImportOptions::default())
+        .unwrap();
 }
 
 impl Bed {
     pub async fn new(name: &str) -> Bed {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
+        let group = format!("/corten-kubelet-test-{name}-{}", std::process::id());
         let runtime = CoreRuntime::open(CoreOptions {
             root: path.join("runtime"),
             run: path.join("run"),
-            cgroup_parent: format!("/corten-kubelet-test-{name}-{}", std::process::id()),
+            cgroup_parent: group.clone(),
             shim: (std::env::current_exe().unwrap(), vec!["shim".to_owned()]),
         })
         .await
@@ -56,8 +76,20 @@ impl Bed {
         let images = ImageStore::open(path.join("images")).unwrap();
         image(&images, path);
         let volumes = Volumes::open(path.join("kubelet")).unwrap();
-        let engines = Engines { runtime: Arc::new(runtime.clone()), images, volumes, network: None };
-        let mut bed = Bed { api: Api::new(), kubelet: None, directory, engines, runtime };
+        let engines = Engines {
+            runtime: Arc::new(runtime.clone()),
+            images,
+            volumes,
+            network: None,
+        };
+        let mut bed = Bed {
+            api: Api::new(),
+            kubelet: None,
+            directory,
+            engines,
+            runtime,
+            group,
+        };
         bed.start().await;
         bed
     }
@@ -82,7 +114,11 @@ impl Bed {
             version: "v1.36.3".into(),
         };
         let client = Client::new(self.api.clone(), "kubelet");
-        self.kubelet = Some(Kubelet::start(options, self.engines.clone(), client).await.unwrap());
+        self.kubelet = Some(
+            Kubelet::start(options, self.engines.clone(), client)
+                .await
+                .unwrap(),
+        );
     }
 
     /// Puts a pod of one container that runs `script`.
@@ -105,7 +141,10 @@ impl Bed {
         });
         match waited.await {
             Ok(pod) => pod,
-            Err(_) => panic!("{name} did not get there: {:#?}", self.api.get::<Pod>("default", name).map(|p| p.status)),
+            Err(_) => panic!(
+                "{name} did not get there: {:#?}",
+                self.api.get::<Pod>("default", name).map(|p| p.status)
+            ),
         }
     }
 
@@ -118,7 +157,11 @@ impl Bed {
                 let _: Option<&WatchEvent> = event.as_ref().ok().map(|(_, e)| e);
             }
         });
-        assert!(waited.await.is_ok(), "{name} is still there: {:#?}", self.api.get::<Pod>("default", name));
+        assert!(
+            waited.await.is_ok(),
+            "{name} is still there: {:#?}",
+            self.api.get::<Pod>("default", name)
+        );
     }
 
     /// A connection to the kubelet as the API server has it.
@@ -134,7 +177,10 @@ impl Bed {
         let request = format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
         io.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        tokio::time::timeout(PATIENCE, io.read_to_end(&mut answer)).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, io.read_to_end(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
         let text = String::from_utf8_lossy(&answer).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let code = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -154,10 +200,30 @@ impl Bed {
             self.until_gone(&pod.metadata.name).await;
         }
         self.kubelet = None;
-        let left: Vec<_> = std::fs::read_dir(self.directory.path().join("kubelet/pods")).unwrap().collect();
+        let left: Vec<_> = std::fs::read_dir(self.directory.path().join("kubelet/pods"))
+            .unwrap()
+            .collect();
         assert!(left.is_empty(), "directories of pods are left: {left:?}");
         drop(self.engines);
         self.runtime.release().await.unwrap();
+        remove_groups(&self.group);
+    }
+}
+
+/// Removes the cgroups that the node made, from every hierarchy.
+fn remove_groups(group: &str) {
+    let mut roots = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
+    roots.extend(
+        std::fs::read_dir("/sys/fs/cgroup")
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path()),
+    );
+    for root in roots {
+        let parent = root.join(group.trim_start_matches('/'));
+        for part in ["burstable", "besteffort", ""] {
+            let _ = std::fs::remove_dir(parent.join(part));
+        }
     }
 }
 
@@ -177,7 +243,10 @@ fn dechunk(body: &str) -> String {
 
 /// A container that runs `script` in a shell.
 pub fn container(name: &str, script: &str) -> Container {
-    let command = ["sh", "-c", script].into_iter().map(corten_core::Str::from).collect();
+    let command = ["sh", "-c", script]
+        .into_iter()
+        .map(corten_core::Str::from)
+        .collect();
     Container {
         name: name.into(),
         image: IMAGE.into(),
@@ -196,11 +265,17 @@ pub fn pod(name: &str, containers: &[(&str, &str)]) -> Pod {
     pod.spec.node_name = "node".into();
     pod.spec.restart_policy = "Always".into();
     pod.spec.termination_grace_period_seconds = Some(2);
-    pod.spec.containers = containers.iter().map(|(name, script)| container(name, script)).collect();
+    pod.spec.containers = containers
+        .iter()
+        .map(|(name, script)| container(name, script))
+        .collect();
     pod
 }
 
 /// Whether the condition `Ready` holds.
 pub fn ready(status: &PodStatus) -> bool {
-    status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == "Ready" && c.status == "True")
 }

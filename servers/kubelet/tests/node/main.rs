@@ -15,13 +15,13 @@ fn main() {
         corten_runtime::shim_main(args);
     }
     let trials = vec![
-        trial("a_pod_runs_and_goes", || pods::runs_and_goes()),
-        trial("a_failing_container_backs_off", || pods::backs_off()),
-        trial("init_containers_come_first", || pods::inits_first()),
-        trial("configuration_is_waited_for", || pods::configuration()),
-        trial("probes_decide", || pods::probes()),
-        trial("a_restarted_agent_adopts", || pods::adopts()),
-        trial("commands_run_in_containers", || sessions::exec()),
+        trial("a_pod_runs_and_goes", pods::runs_and_goes),
+        trial("a_failing_container_backs_off", pods::backs_off),
+        trial("init_containers_come_first", pods::inits_first),
+        trial("configuration_is_waited_for", pods::configuration),
+        trial("probes_decide", pods::probes),
+        trial("a_restarted_agent_adopts", pods::adopts),
+        trial("commands_run_in_containers", sessions::exec),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -31,7 +31,10 @@ where
     F: Future<Output = ()> + 'static,
 {
     Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .worker_threads(2)
+            .build();
         let runtime = runtime.map_err(|e| Failed::from(e.to_string()))?;
         runtime.block_on(test());
         Ok(())

@@ -8,12 +8,12 @@ use corten_api::core::v1::{Binding, ObjectReference};
 use corten_api::policy::v1::Eviction;
 use corten_api::{Kind, Object};
 use corten_client::{
-    Body, Client, Error, Options, PatchKind, Preconditions, Propagation, Request, Verb,
+    Body, Client, Error, Mirror, Options, PatchKind, Preconditions, Propagation, Request, Verb,
 };
 use corten_controllers::plan;
 use corten_controllers::{Failure, Note, Plan, Step, Target, Told, Write};
-use corten_core::Str;
-use corten_meta::{GroupVersionResource, ObjectKey, Revision};
+use corten_core::{Str, Value};
+use corten_meta::{GroupVersionResource, ObjectKey, Revision, Snapshot};
 use futures_util::future::join_all;
 use std::sync::Arc;
 
@@ -29,7 +29,12 @@ pub struct Executed {
 }
 
 /// Carries out `plan`.
-pub(crate) async fn execute(client: &Client, recorder: &Recorder, plan: Plan) -> Executed {
+pub(crate) async fn execute(
+    client: &Client,
+    recorder: &Recorder,
+    mirror: &Mirror,
+    plan: Plan,
+) -> Executed {
     let mut executed = Executed::default();
     let mut steps = plan.steps.into_iter().peekable();
     let mut batch_size = 1;
@@ -55,7 +60,12 @@ pub(crate) async fn execute(client: &Client, recorder: &Recorder, plan: Plan) ->
         } else {
             1
         };
-        let outcomes = join_all(batch.into_iter().map(|step| carry_out(client, step))).await;
+        let outcomes = join_all(
+            batch
+                .into_iter()
+                .map(|step| carry_out(client, mirror, step)),
+        )
+        .await;
         for (told, outcome) in outcomes {
             settle(recorder, told, outcome, &mut executed);
         }
@@ -94,9 +104,9 @@ struct Outcome {
     result: Result<Arc<Object>, Error>,
 }
 
-async fn carry_out(client: &Client, step: Step) -> (Option<Told>, Outcome) {
+async fn carry_out(client: &Client, mirror: &Mirror, step: Step) -> (Option<Told>, Outcome) {
     tracing::debug!(because = step.write.because(), write = ?Brief(&step.write), "write");
-    let request = request_of(step.write);
+    let request = request_of(step.write, &mirror.snapshot());
     let (verb, resource) = (verb_text(request.verb), request.resource.clone());
     let name = Str::from(request.name.as_str());
     let result = client.transport().call(request).await;
@@ -240,7 +250,7 @@ fn reference(target: &Target, kind: &str) -> ObjectReference {
     }
 }
 
-fn request_of(write: Write) -> Request {
+fn request_of(write: Write, snapshot: &Snapshot) -> Request {
     match write {
         Write::Create {
             resource, object, ..
@@ -257,19 +267,9 @@ fn request_of(write: Write) -> Request {
         Write::Patch {
             target,
             subresource,
-            mut patch,
+            patch,
             ..
-        } => {
-            // Upstream's way to make a patch conditional: the preconditions are part of the patch.
-            if !target.uid.is_empty() {
-                patch.set(&["metadata", "uid"], target.uid);
-            }
-            if let Some(revision) = target.resource_version {
-                patch.set(&["metadata", "resourceVersion"], revision);
-            }
-            let body = Body::Patch(PatchKind::Merge, patch.to_string().into());
-            request(Verb::Patch, target.resource, subresource, &target.key, body)
-        }
+        } => change(target, subresource, patch, snapshot),
         Write::Delete {
             target,
             propagation,
@@ -304,6 +304,45 @@ fn request_of(write: Write) -> Request {
             request(Verb::Create, target.resource, "eviction", &target.key, body)
         }
     }
+}
+
+/// Upstream's controllers replace objects, and so do the roles allow; pods and nodes, which others write all the time,
+/// are patched.
+fn change(target: Target, subresource: &str, mut patch: Value, snapshot: &Snapshot) -> Request {
+    let group_resource = target.resource.group_resource();
+    let is_contended = group_resource.group.is_empty()
+        && matches!(group_resource.resource.as_str(), "pods" | "nodes");
+    let seen = snapshot.object(&group_resource, &target.key);
+    let seen = seen.filter(|o| target.uid.is_empty() || o.meta().uid == target.uid);
+    if let Some(seen) = seen.filter(|_| !is_contended)
+        && let Some(mut object) = merged(seen, &patch)
+    {
+        if let Some(revision) = target.resource_version {
+            object.meta_mut().resource_version = revision;
+        }
+        let body = Body::Object(Arc::new(object));
+        return request(
+            Verb::Update,
+            target.resource,
+            subresource,
+            &target.key,
+            body,
+        );
+    }
+    // Upstream's way to make a patch conditional: the preconditions are part of the patch.
+    if !target.uid.is_empty() {
+        patch.set(&["metadata", "uid"], target.uid);
+    }
+    if let Some(revision) = target.resource_version {
+        patch.set(&["metadata", "resourceVersion"], revision);
+    }
+    let body = Body::Patch(PatchKind::Merge, patch.to_string().into());
+    request(Verb::Patch, target.resource, subresource, &target.key, body)
+}
+
+fn merged(seen: &Object, patch: &Value) -> Option<Object> {
+    let value = corten_patch::merge(seen.to_value().ok()?, patch).ok()?;
+    Object::from_value(&value).ok()
 }
 
 fn propagation_of(propagation: plan::Propagation) -> Propagation {

@@ -216,7 +216,7 @@ impl Task {
                 };
             }
             tracing::debug!(controller = name, %key, steps = plan.steps.len(), "execute");
-            let executed = execute(&client, &recorder, plan).await;
+            let executed = execute(&client, &recorder, &mirror, plan).await;
             let caught_up = async {
                 for (resource, revision) in &executed.written {
                     mirror.wait_until(resource, *revision).await;

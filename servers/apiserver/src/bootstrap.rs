@@ -34,8 +34,11 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
     for wanted in corten_access::bootstrap_objects() {
         refused += report(ensure_policy(server, wanted).await);
     }
-    ensure(server, service(server)?.into()).await?;
-    ensure(server, endpoints(server).into()).await?;
+    refused += report(ensure(server, service(server)?.into()).await);
+    // A loopback address is no endpoint that pods could reach.
+    if !server.config.advertise.ip().is_loopback() {
+        refused += report(ensure(server, endpoints(server).into()).await);
+    }
     if refused == 0 {
         server.set_bootstrapped();
     }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use corten_api::{Gvk, Object};
 use corten_client::Status;
-use corten_core::{Msg, Str};
-use corten_kinds::{Context, FieldError, Strategy};
+use corten_core::{Msg, Str, Time, Value};
+use corten_kinds::{Context, FieldError, Scale, Strategy};
 use corten_meta::{GroupResource, GroupVersionKind, GroupVersionResource};
+use corten_patch::Schema;
 use corten_store::Resource;
 
+use crate::custom::{self, Custom};
 use crate::openapi::Documents;
 
 /// A served subresource.
@@ -46,7 +48,40 @@ pub(crate) struct Served {
     pub msg: Option<&'static Msg>,
     /// The OpenAPI schema of a custom resource.
     pub schema: Option<serde_json::Value>,
+    /// What a custom resource has besides; none for built-in kinds.
+    pub custom: Option<Custom>,
+    /// Stored, though no path leads to it (a storage version that is not served).
+    hidden: bool,
     strategy: &'static dyn Strategy,
+}
+
+/// What a custom resource's definition says of one version.
+pub(crate) struct CustomFacts {
+    pub group: String,
+    pub version: String,
+    pub served: bool,
+    pub kind: String,
+    pub plural: String,
+    pub singular: String,
+    pub namespaced: bool,
+    pub short_names: Vec<String>,
+    pub categories: Vec<String>,
+    pub verbs: Vec<String>,
+    pub subresources: Vec<ServedSubresource>,
+    pub storage: Resource,
+    pub storage_version: String,
+    pub uid: String,
+    pub schema: Option<serde_json::Value>,
+    pub custom: Custom,
+}
+
+/// A column of a Table.
+pub(crate) struct ColumnFacts<'a> {
+    pub name: &'a str,
+    pub kind: &'a str,
+    pub format: &'a str,
+    pub description: &'a str,
+    pub priority: i32,
 }
 
 /// Everything that is served.
@@ -62,16 +97,20 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// The built-in resources of stable versions.
     pub(crate) fn built_in() -> Catalog {
-        let served = corten_api::resources()
+        Catalog::of(Catalog::built_in_resources())
+    }
+
+    /// The same as a list.
+    pub(crate) fn built_in_resources() -> Vec<Arc<Served>> {
+        corten_api::resources()
             .iter()
             .filter(|r| r.default_on() && r.plural != "componentstatuses")
             .filter_map(built_in)
-            .collect();
-        Catalog::of(served)
+            .collect()
     }
 
     /// A catalog of these resources; groups keep the built-in order, custom ones follow by name.
-    pub(crate) fn of(all: Vec<Arc<Served>>) -> Catalog {
+    pub(crate) fn of(everything: Vec<Arc<Served>>) -> Catalog {
         let mut by_resource = HashMap::new();
         let mut by_prefix: HashMap<String, Arc<Served>> = HashMap::new();
         let mut groups: Vec<(String, Vec<String>)> = Vec::new();
@@ -81,6 +120,15 @@ impl Catalog {
                 known.versions.iter().map(|v| (*v).to_owned()).collect(),
             ));
         }
+        for served in &everything {
+            if served.is_stored()
+                && (served.version == served.storage_version
+                    && served.group == served.storage_group)
+            {
+                by_prefix.insert(served.storage.as_str().to_owned(), served.clone());
+            }
+        }
+        let all: Vec<Arc<Served>> = everything.into_iter().filter(|s| !s.hidden).collect();
         for served in &all {
             let key = (
                 served.group.clone(),
@@ -88,12 +136,6 @@ impl Catalog {
                 served.plural.clone(),
             );
             by_resource.insert(key, served.clone());
-            if served.is_stored()
-                && (served.version == served.storage_version
-                    && served.group == served.storage_group)
-            {
-                by_prefix.insert(served.storage.as_str().to_owned(), served.clone());
-            }
             match groups.iter_mut().find(|(g, _)| *g == served.group) {
                 Some((_, versions)) if versions.contains(&served.version) => {}
                 Some((_, versions)) => versions.push(served.version.clone()),
@@ -161,6 +203,14 @@ impl Catalog {
 
 fn built_in(r: &'static corten_api::Resource) -> Option<Arc<Served>> {
     let info = corten_api::kind_info(r.gvk())?;
+    // A kind whose storage version is not served is stored as it is served.
+    let stored_as = corten_api::resources()
+        .iter()
+        .find(|o| (o.group, o.version, o.kind) == (r.storage_group, r.storage_version, r.kind));
+    let (storage_group, storage_version) = match stored_as.is_some_and(|o| o.default_on()) {
+        true => (r.storage_group, r.storage_version),
+        false => (r.group, r.version),
+    };
     let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
     Some(Arc::new(Served {
         group: r.group.into(),
@@ -184,16 +234,45 @@ fn built_in(r: &'static corten_api::Resource) -> Option<Arc<Served>> {
             })
             .collect(),
         storage: Resource::new(r.storage_prefix),
-        storage_group: r.storage_group.into(),
-        storage_version: r.storage_version.into(),
+        storage_group: storage_group.into(),
+        storage_version: storage_version.into(),
         version_hash: r.storage_version_hash.into(),
         msg: Some(info.msg()),
         schema: None,
-        strategy: corten_kinds::strategy(r.storage_group, r.kind),
+        custom: None,
+        hidden: false,
+        strategy: corten_kinds::strategy(storage_group, r.kind),
     }))
 }
 
 impl Served {
+    /// A version of a custom resource.
+    pub(crate) fn custom(facts: CustomFacts) -> Served {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, facts.uid.as_bytes());
+        use base64::Engine as _;
+        Served {
+            strategy: corten_kinds::strategy(&facts.group, &facts.kind),
+            storage_group: facts.group.clone(),
+            group: facts.group,
+            version: facts.version,
+            kind: facts.kind,
+            plural: facts.plural,
+            singular: facts.singular,
+            namespaced: facts.namespaced,
+            short_names: facts.short_names,
+            categories: facts.categories,
+            verbs: facts.verbs,
+            subresources: facts.subresources,
+            storage: facts.storage,
+            storage_version: facts.storage_version,
+            version_hash: base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8]),
+            msg: None,
+            schema: facts.schema,
+            custom: Some(facts.custom),
+            hidden: !facts.served,
+        }
+    }
+
     /// Whether objects of it are kept (reviews and the like are not).
     pub(crate) fn is_stored(&self) -> bool {
         !self.version_hash.is_empty()
@@ -201,7 +280,7 @@ impl Served {
 
     /// Whether it is a custom resource.
     pub(crate) fn is_custom(&self) -> bool {
-        self.msg.is_none()
+        self.custom.is_some()
     }
 
     /// Whether its objects expire.
@@ -269,7 +348,7 @@ impl Served {
 
     /// Numbers the versions of a resource: 0 is the storage version.
     pub(crate) fn version_number(&self) -> u32 {
-        if self.is_storage_version() {
+        if self.is_storage_version() && !self.is_custom() {
             return 0;
         }
         let text = self.api_version();
@@ -284,15 +363,31 @@ impl Served {
     }
 
     /// The object in storage version.
-    pub(crate) fn to_storage(&self, object: Object) -> Result<Object, Status> {
+    pub(crate) fn to_storage(&self, mut object: Object) -> Result<Object, Status> {
+        if let Some(dynamic) = object.as_dynamic_mut() {
+            dynamic.api_version = format!("{}/{}", self.group, self.storage_version).into();
+            return Ok(object);
+        }
         if self.is_storage_version() {
             return Ok(object);
         }
         corten_kinds::convert(object, &self.storage_kind()).map_err(Status::internal)
     }
 
-    /// The object in the version served.
+    /// The object in the version served; none when it is in it.
     pub(crate) fn served_version(&self, object: &Object) -> Result<Option<Object>, Status> {
+        if self.is_custom() {
+            let wanted = self.api_version();
+            if object.api_version() == wanted {
+                return Ok(None);
+            }
+            let mut object = object.clone();
+            if let Some(dynamic) = object.as_dynamic_mut() {
+                dynamic.api_version = wanted.into();
+            }
+            self.default(&mut object);
+            return Ok(Some(object));
+        }
         if self.is_storage_version() {
             return Ok(None);
         }
@@ -307,12 +402,15 @@ impl Served {
     }
 
     pub(crate) fn default(&self, object: &mut Object) {
-        self.strategy.default(object);
+        match &self.custom {
+            Some(custom) => custom::with_body(object, |body| custom.structural.default(body)),
+            None => self.strategy.default(object),
+        }
     }
 
     /// Defaults an object in storage version (after admission changed it).
     pub(crate) fn default_storage(&self, object: &mut Object) {
-        self.strategy.default(object);
+        self.default(object);
     }
 
     pub(crate) fn prepare_create(&self, cx: &Context<'_>, new: &mut Object) {
@@ -330,7 +428,9 @@ impl Served {
     }
 
     pub(crate) fn validate_create(&self, cx: &Context<'_>, new: &Object) -> Vec<FieldError> {
-        self.strategy.validate_create(cx, new)
+        let mut errors = self.strategy.validate_create(cx, new);
+        errors.extend(self.schema_errors(new));
+        errors
     }
 
     pub(crate) fn validate_update(
@@ -340,7 +440,93 @@ impl Served {
         new: &Object,
         old: &Object,
     ) -> Vec<FieldError> {
-        self.strategy.validate_update(cx, part, new, old)
+        let mut errors = self.strategy.validate_update(cx, part, new, old);
+        errors.extend(self.schema_errors(new));
+        errors
+    }
+
+    /// Where patches find merge keys and list types.
+    pub(crate) fn patch_schema(&self) -> Schema<'_> {
+        match (self.msg, &self.custom) {
+            (Some(msg), _) => Schema::Table(msg),
+            (None, Some(custom)) => Schema::OpenApi(custom.structural.value()),
+            (None, None) => Schema::Free,
+        }
+    }
+
+    /// The whole of a custom resource as a value.
+    fn custom_value(&self, object: &Object) -> Option<Value> {
+        self.custom.as_ref().and_then(|_| object.to_value().ok())
+    }
+
+    /// What a custom resource's schema finds wrong.
+    fn schema_errors(&self, object: &Object) -> Vec<FieldError> {
+        match (&self.custom, self.custom_value(object)) {
+            (Some(custom), Some(value)) => custom.structural.validate(&value),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The columns of its Tables.
+    pub(crate) fn columns(&self) -> Vec<ColumnFacts<'_>> {
+        if let Some(custom) = &self.custom {
+            return custom
+                .columns
+                .iter()
+                .map(|c| ColumnFacts {
+                    name: &c.name,
+                    kind: &c.kind,
+                    format: &c.format,
+                    description: &c.description,
+                    priority: c.priority,
+                })
+                .collect();
+        }
+        let columns = self.strategy.columns().iter();
+        columns
+            .map(|c| ColumnFacts {
+                name: c.name,
+                kind: c.kind,
+                format: c.format,
+                description: c.description,
+                priority: c.priority,
+            })
+            .collect()
+    }
+
+    /// The cells of one row.
+    pub(crate) fn cells(&self, object: &Object, now: &Time) -> Vec<Value> {
+        match (&self.custom, self.custom_value(object)) {
+            (Some(custom), Some(value)) => {
+                custom.columns.iter().map(|c| c.cell(&value, now)).collect()
+            }
+            _ => self.strategy.cells(object, now),
+        }
+    }
+
+    /// The scale of a workload, for kinds that have one.
+    pub(crate) fn scale(&self, object: &Object) -> Option<Scale> {
+        let Some(custom) = &self.custom else {
+            return self.strategy.scale(object);
+        };
+        let (replicas, status, selector) = custom.scale.as_ref()?;
+        let value = object.to_value().ok()?;
+        Some(Scale {
+            replicas: custom::number_at(&value, replicas).unwrap_or(0),
+            status_replicas: custom::number_at(&value, status).unwrap_or(0),
+            selector: custom::text_at(&value, selector),
+        })
+    }
+
+    /// Sets the replicas of a workload.
+    pub(crate) fn set_scale(&self, object: &mut Object, replicas: i32) {
+        match self.custom.as_ref().map(|c| &c.scale) {
+            Some(Some((path, _, _))) => {
+                custom::with_body(object, |body| custom::set_number_at(body, path, replicas));
+            }
+            Some(None) => {}
+            None => self.strategy.set_scale(object, replicas),
+        }
     }
 
     pub(crate) fn warnings(
@@ -352,12 +538,26 @@ impl Served {
         self.strategy.warnings(cx, new, old)
     }
 
-    pub(crate) fn field_labels(&self) -> &'static [&'static str] {
-        self.strategy.field_labels()
+    pub(crate) fn field_labels(&self) -> Vec<&str> {
+        match &self.custom {
+            Some(custom) => custom
+                .selectable
+                .iter()
+                .map(|p| p.trim_start_matches('.'))
+                .collect(),
+            None => self.strategy.field_labels().to_vec(),
+        }
     }
 
     pub(crate) fn field_values(&self, object: &Object) -> Vec<Str> {
-        self.strategy.field_values(object)
+        match (&self.custom, self.custom_value(object)) {
+            (Some(custom), Some(value)) => custom
+                .selectable
+                .iter()
+                .map(|p| custom::text_at(&value, p).into())
+                .collect(),
+            _ => self.strategy.field_values(object),
+        }
     }
 
     pub(crate) fn unconditional_update(&self) -> bool {

@@ -9,6 +9,7 @@ use corten_codec::{protobuf, yaml};
 use corten_core::Value;
 
 use crate::catalog::Served;
+use crate::custom::{self, Custom};
 use crate::negotiate::Media;
 use crate::options::{DeleteOptions, FieldValidation, Propagation};
 use crate::patching::PatchKind;
@@ -20,13 +21,30 @@ pub(crate) fn object(
     body: &Bytes,
     validation: FieldValidation,
 ) -> Result<(Object, Vec<String>), Status> {
-    object_of(
-        served.group_version_kind_ref(),
-        served.is_custom(),
-        media,
-        body,
-        validation,
-    )
+    let expected = served.group_version_kind_ref();
+    let Some(custom) = &served.custom else {
+        return object_of(expected, false, media, body, validation);
+    };
+    // What the schema does not know is pruned, which counts as a problem like an unknown field.
+    let (mut object, mut problems) = object_of(expected, true, media, body, FieldValidation::Warn)?;
+    let dropped = prune(&mut object, custom);
+    problems.extend(dropped.iter().map(|path| format!("unknown field {path:?}")));
+    if validation == FieldValidation::Strict && !problems.is_empty() {
+        return Err(Status::bad_request(format!(
+            "strict decoding error: {}",
+            problems.join(", ")
+        )));
+    }
+    if validation == FieldValidation::Ignore {
+        problems.clear();
+    }
+    Ok((object, problems))
+}
+
+fn prune(object: &mut Object, custom: &Custom) -> Vec<String> {
+    let mut dropped = Vec::new();
+    custom::with_body(object, |body| dropped = custom.structural.prune(body));
+    dropped
 }
 
 /// The same for a kind that is not a resource of its own (scale, eviction, reviews).
@@ -216,9 +234,26 @@ pub(crate) fn from_value(
     value.set(&["apiVersion"], Value::from(gvk.api_version().as_str()));
     value.set(&["kind"], Value::from(gvk.kind));
     if served.is_custom() {
-        let object = Object::from_value(&value)
-            .map_err(|e| bad_patch(&json::encode_value(&value), &e.to_string()))?;
-        return Ok((object, Vec::new()));
+        let text = json::encode_value(&value);
+        let mut object =
+            Object::from_value(&value).map_err(|e| bad_patch(&text, &e.to_string()))?;
+        let dropped = served
+            .custom
+            .as_ref()
+            .map(|c| prune(&mut object, c))
+            .unwrap_or_default();
+        let problems: Vec<String> = dropped
+            .iter()
+            .map(|path| format!("unknown field {path:?}"))
+            .collect();
+        return match validation {
+            FieldValidation::Strict if !problems.is_empty() => Err(bad_patch(
+                &text,
+                &format!("strict decoding error: {}", problems.join(", ")),
+            )),
+            FieldValidation::Warn => Ok((object, problems)),
+            _ => Ok((object, Vec::new())),
+        };
     }
     let text = json::encode_value(&value);
     let mut report = Report::default();

@@ -14,7 +14,7 @@ use crate::commit::{self, Committing};
 use crate::options::{DeleteOptions, ListOptions, Propagation};
 use crate::server::Server;
 use crate::write::Aim;
-use crate::{allocate, metadata, namespaces, read, typed};
+use crate::{allocate, custom, metadata, namespaces, read, typed};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -48,6 +48,9 @@ pub(crate) async fn delete(
 ) -> Result<Deleted, Status> {
     for _ in 0..RETRIES_MAX {
         if let Some(deleted) = delete_once(server, user, aim, options).await? {
+            if !deleted.gone && !options.dry_run && aim.served.kind == "CustomResourceDefinition" {
+                custom::clean(server, aim.served, aim.name).await?;
+            }
             return Ok(deleted);
         }
     }

@@ -13,6 +13,7 @@ mod bootstrap;
 mod catalog;
 mod commit;
 mod connect;
+mod custom;
 mod decode;
 mod delete;
 mod discovery;

@@ -277,7 +277,10 @@ fn patch_kind(kind: WirePatch) -> PatchKind {
 /// The name that a field selector asks for: such a list counts as one about that object, as over HTTP.
 fn single_name(field_selector: &str) -> String {
     let selector = corten_meta::FieldSelector::parse(field_selector).unwrap_or_default();
-    selector.required("metadata.name").unwrap_or_default().to_owned()
+    selector
+        .required("metadata.name")
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[async_trait]

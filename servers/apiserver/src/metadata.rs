@@ -156,10 +156,11 @@ pub(crate) fn check_create(
 ) -> Result<(), Status> {
     let mut errors = validate_metadata(object.meta(), served.namespaced, served.strategy());
     errors.extend(found);
+    let errors = settle(served, errors);
     if errors.is_empty() {
         Ok(())
     } else {
-        Err(invalid(served, aim.name, &dedup(errors)))
+        Err(invalid(served, aim.name, &errors))
     }
 }
 
@@ -173,17 +174,23 @@ pub(crate) fn check_update(
 ) -> Result<(), Status> {
     let mut errors = validate_metadata_update(object.meta(), old.meta());
     errors.extend(found);
+    let errors = settle(served, errors);
     if errors.is_empty() {
         Ok(())
     } else {
-        Err(invalid(served, aim.name, &dedup(errors)))
+        Err(invalid(served, aim.name, &errors))
     }
 }
 
-fn dedup(errors: Vec<FieldError>) -> Vec<FieldError> {
+/// Each error once. Definitions and custom resources may have finalizers without a slash, as upstream lets them.
+fn settle(served: &Served, errors: Vec<FieldError>) -> Vec<FieldError> {
+    let lenient = served.is_custom() || served.group == "apiextensions.k8s.io";
     let mut kept: Vec<FieldError> = Vec::with_capacity(errors.len());
     for error in errors {
-        if !kept.contains(&error) {
+        let bare = error
+            .detail
+            .starts_with("name is neither a standard finalizer name");
+        if !kept.contains(&error) && !(lenient && bare) {
             kept.push(error);
         }
     }

@@ -34,7 +34,6 @@ struct State {
     requests: BTreeMap<(Target, u16), u64>,
     durations: BTreeMap<Target, Histogram>,
     inflight: BTreeMap<&'static str, i64>,
-    longrunning: BTreeMap<Target, i64>,
 }
 
 /// The metrics of one API server.
@@ -88,23 +87,13 @@ impl Metrics {
         histogram.sum += seconds;
     }
 
-    /// Counts a watch or other long request as begun (+1) or ended (-1).
-    pub(crate) fn long_running(&self, sample: &Sample<'_>, change: i64) {
-        *self
-            .state
-            .lock()
-            .longrunning
-            .entry(sample.target())
-            .or_default() += change;
-    }
-
     /// Counts requests being executed: `kind` is `mutating` or `readOnly`.
     pub(crate) fn inflight(&self, kind: &'static str, change: i64) {
         *self.state.lock().inflight.entry(kind).or_default() += change;
     }
 
-    /// The text exposition; `objects` is (resource, count).
-    pub(crate) fn text(&self, objects: &[(String, usize)]) -> String {
+    /// The text exposition; `objects` is (resource, count), `watchers` the number of open watches.
+    pub(crate) fn text(&self, objects: &[(String, usize)], watchers: usize) -> String {
         let mut out = String::with_capacity(64 * 1024);
         self.state.lock().write(&mut out);
         let name = "apiserver_storage_objects";
@@ -112,6 +101,9 @@ impl Metrics {
         for (resource, count) in objects {
             let _ = writeln!(out, "{name}{{resource=\"{resource}\"}} {count}");
         }
+        let name = "apiserver_longrunning_requests";
+        family(&mut out, name, "gauge", "Open watches.");
+        let _ = writeln!(out, "{name}{{verb=\"WATCH\"}} {watchers}");
         process(&mut out);
         out
     }
@@ -139,16 +131,6 @@ impl State {
         for kind in ["mutating", "readOnly"] {
             let value = self.inflight.get(kind).copied().unwrap_or(0);
             let _ = writeln!(out, "{name}{{request_kind=\"{kind}\"}} {value}");
-        }
-        let name = "apiserver_longrunning_requests";
-        family(
-            out,
-            name,
-            "gauge",
-            "Long running requests by verb and resource.",
-        );
-        for (target, value) in &self.longrunning {
-            let _ = writeln!(out, "{name}{{{}}} {value}", target.labels());
         }
     }
 }

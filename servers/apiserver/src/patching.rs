@@ -10,7 +10,7 @@ use hyper::{Request, Response, header};
 use corten_api::Object;
 use corten_client::{Cause, Details, Status};
 use corten_core::{Time, Value};
-use corten_patch::{Apply, PatchError, Schema};
+use corten_patch::{Apply, PatchError};
 use parking_lot::Mutex;
 
 use crate::body::Answer;
@@ -120,7 +120,7 @@ impl Patching<'_> {
         let applied = corten_patch::apply(&Apply {
             live,
             patch: &self.patch,
-            schema: self.served.msg.map_or(Schema::Free, Schema::Table),
+            schema: self.served.patch_schema(),
             manager: &self.options.manager,
             subresource: self.subresource,
             force: self.options.force,

@@ -159,7 +159,9 @@ fn check(server: &Server, path: &str) -> Result<Response<Answer>, Status> {
 }
 
 fn metrics(server: &Server) -> Response<Answer> {
-    let text = server.metrics.text(&server.object_counts());
+    let text = server
+        .metrics
+        .text(&server.object_counts(), server.store.stats().watchers);
     respond(
         StatusCode::OK,
         "text/plain; version=0.0.4; charset=utf-8",

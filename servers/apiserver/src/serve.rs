@@ -26,8 +26,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    /// Where from.
-    pub address: SocketAddr,
     /// The user of the client certificate, if one was shown.
     pub certificate: Option<Arc<UserInfo>>,
 }
@@ -93,10 +91,7 @@ async fn connection(
         .and_then(|chain| chain.first())
         .and_then(tls::certificate_user)
         .map(Arc::new);
-    let peer = Peer {
-        address,
-        certificate,
-    };
+    let peer = Peer { certificate };
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(http::handle(server, peer, request).await) }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::allocate::Ranges;
 use crate::catalog::Catalog;
 use crate::connect::NodeConnector;
+use crate::custom;
 use crate::jwt::TokenKeys;
 use crate::metrics::Metrics;
 use crate::typed::Typed;
@@ -48,7 +49,9 @@ pub(crate) struct Server {
     pub connector: Arc<dyn NodeConnector>,
     /// Held while service addresses and ports are chosen and committed.
     pub allocation: tokio::sync::Mutex<()>,
-    catalog: ArcSwap<Catalog>,
+    /// The count of definition changes it was made at, and the catalog.
+    catalog: ArcSwap<(u64, Arc<Catalog>)>,
+    rebuilding: parking_lot::Mutex<()>,
     bootstrapped: AtomicBool,
     stopping: watch::Sender<bool>,
 }
@@ -70,20 +73,33 @@ impl Server {
             metrics: Metrics::default(),
             connector,
             allocation: tokio::sync::Mutex::new(()),
-            catalog: ArcSwap::new(catalog),
+            // Definitions found in the store are looked at on first use.
+            catalog: ArcSwap::from_pointee((u64::MAX, catalog)),
+            rebuilding: parking_lot::Mutex::new(()),
             bootstrapped: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
         }
     }
 
-    /// What is served now.
+    /// What is served now, custom resources as the newest definitions have them.
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
-        self.catalog.load_full()
-    }
-
-    /// Serves something else from now on (custom resources came or went).
-    pub(crate) fn set_catalog(&self, catalog: Catalog) {
-        self.catalog.store(Arc::new(catalog));
+        let view = self.typed.view();
+        let known = self.catalog.load();
+        if known.0 == view.definitions {
+            return known.1.clone();
+        }
+        let _one_at_a_time = self.rebuilding.lock();
+        let known = self.catalog.load();
+        if known.0 == view.definitions {
+            return known.1.clone();
+        }
+        let catalog = Arc::new(custom::catalog(&view));
+        for served in catalog.stored().filter(|s| s.is_custom()) {
+            self.typed.follow(served.clone());
+        }
+        self.catalog
+            .store(Arc::new((view.definitions, catalog.clone())));
+        catalog
     }
 
     /// Decides one request on the newest rules.

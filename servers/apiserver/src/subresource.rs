@@ -143,7 +143,7 @@ async fn scale(
         };
         check_scale(served, &wanted, old, call.info.name.as_str())?;
         let mut new = old.clone();
-        served.strategy().set_scale(&mut new, wanted.spec.replicas);
+        served.set_scale(&mut new, wanted.spec.replicas);
         new.meta_mut().resource_version = wanted.metadata.resource_version;
         Ok(new)
     };
@@ -251,10 +251,7 @@ fn check_scale(served: &Served, wanted: &Scale, old: &Object, name: &str) -> Res
 }
 
 fn scale_of(served: &Served, object: &Object) -> Result<Scale, Status> {
-    let found = served
-        .strategy()
-        .scale(object)
-        .ok_or_else(Status::no_such_path)?;
+    let found = served.scale(object).ok_or_else(Status::no_such_path)?;
     let meta = object.meta();
     let mut scale = Scale {
         kind: "Scale".into(),

@@ -3,7 +3,7 @@
 use corten_api::Object;
 use corten_api::meta::v1::ObjectMeta;
 use corten_core::{Time, Value};
-use corten_patch::{Schema, Track};
+use corten_patch::Track;
 
 use crate::catalog::Served;
 use crate::options::WriteOptions;
@@ -24,7 +24,7 @@ pub(crate) fn update(
     let manager = options.manager.as_str();
     let Ok(new) = object.to_value() else { return };
     let live = old.and_then(|o| o.to_value().ok());
-    let schema = served.msg.map_or(Schema::Free, Schema::Table);
+    let schema = served.patch_schema();
     let fields = corten_patch::track(&Track {
         live: live.as_ref(),
         new: &new,

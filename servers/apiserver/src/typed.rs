@@ -19,6 +19,8 @@ use crate::catalog::{Catalog, Served};
 pub(crate) struct View {
     pub snapshot: Snapshot,
     pub rules: Arc<Rules>,
+    /// Counts changes of CustomResourceDefinitions.
+    pub definitions: u64,
     revision: Revision,
 }
 
@@ -40,6 +42,7 @@ pub(crate) struct Typed {
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io";
+const DEFINITIONS: &str = "customresourcedefinitions";
 
 impl Typed {
     /// Reads everything there is.
@@ -51,12 +54,14 @@ impl Typed {
             tails.push(tail);
         }
         let revision = Revision(0);
+        let definitions = 0;
         let rules = Arc::new(Rules::build(&snapshot));
         Typed {
             store: store.clone(),
             view: ArcSwap::from_pointee(View {
                 snapshot,
                 rules,
+                definitions,
                 revision,
             }),
             tails: Mutex::new(Tails {
@@ -83,6 +88,7 @@ impl Typed {
         let next = View {
             snapshot,
             rules: view.rules.clone(),
+            definitions: view.definitions,
             revision: view.revision,
         };
         self.view.store(Arc::new(next));
@@ -103,10 +109,12 @@ impl Typed {
         let revision = self.store.revision();
         let mut snapshot = view.snapshot.clone();
         let mut rbac = false;
+        let mut definitions = view.definitions;
         let Tails { tails, events } = &mut *tails;
         for tail in tails.iter_mut() {
             let changed = drain(&self.store, tail, events, &mut snapshot);
             rbac |= changed && tail.served.group == RBAC;
+            definitions += u64::from(changed && tail.served.plural == DEFINITIONS);
         }
         snapshot.set_revision(corten_meta::Revision(revision.0));
         let rules = if rbac {
@@ -117,6 +125,7 @@ impl Typed {
         let next = Arc::new(View {
             snapshot,
             rules,
+            definitions,
             revision,
         });
         self.view.store(next.clone());

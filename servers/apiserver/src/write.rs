@@ -15,7 +15,7 @@ use crate::catalog::Served;
 use crate::commit::{self, Committing};
 use crate::options::WriteOptions;
 use crate::server::Server;
-use crate::{allocate, metadata, tracking, typed};
+use crate::{allocate, custom, metadata, tracking, typed};
 
 /// How often a write that lost a race is run again.
 const RETRIES_MAX: usize = 50;
@@ -124,6 +124,7 @@ async fn create_once(
     let allocation = allocate::for_create(server, served, &mut object, options.dry_run).await?;
     let cx = admission.context();
     served.prepare_create(&cx, &mut object);
+    custom::establish(server, &mut object);
     metadata::check_create(served, &aim, &object, served.validate_create(&cx, &object))?;
     warnings.extend(served.warnings(&cx, &object, None));
     let outcome = admit::validate(&admission, Some(&object))?;
@@ -255,6 +256,7 @@ async fn update_once(
         allocate::for_update(server, served, aim, &mut object, &old, options.dry_run).await?;
     let cx = admission.context();
     served.prepare_update(&cx, aim.subresource, &mut object, &old);
+    custom::establish(server, &mut object);
     let found = served.validate_update(&cx, aim.subresource, &object, &old);
     metadata::check_update(served, aim, &object, &old, found)?;
     warnings.extend(served.warnings(&cx, &object, Some(&old)));
@@ -318,6 +320,7 @@ async fn finish(
     match commit::commit(server, transaction).await? {
         Committing::Done(committed) => {
             object.meta_mut().resource_version = committed.revision.to_string().into();
+            custom::clean_after(server, aim.served).await;
             Ok(Some(Written {
                 object: Arc::new(object),
                 entry: None,

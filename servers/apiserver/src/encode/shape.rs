@@ -8,11 +8,10 @@ use corten_api::meta::v1::{ListMeta, PartialObjectMetadata, PartialObjectMetadat
 use corten_client::Status;
 use corten_codec::{json, protobuf};
 use corten_core::{MsgRef, Value};
-use corten_kinds::Column;
 
 use super::{Form, Include, text};
 use crate::body::Answer;
-use crate::catalog::Served;
+use crate::catalog::{ColumnFacts, Served};
 use crate::negotiate::{Media, Shape};
 
 /// One object in another shape.
@@ -121,7 +120,7 @@ fn table<'a>(
     out.extend_from_slice(b"{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
     json::write_message(MsgRef::new(meta), &mut out);
     out.extend_from_slice(b",\"columnDefinitions\":[");
-    for (index, column) in served.strategy().columns().iter().enumerate() {
+    for (index, column) in served.columns().iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
@@ -133,7 +132,7 @@ fn table<'a>(
             out.push(b',');
         }
         out.extend_from_slice(b"{\"cells\":");
-        let cells = served.strategy().cells(object, &form.now);
+        let cells = served.cells(object, &form.now);
         json::write_value(&Value::List(cells), &mut out);
         if form.include != Include::Nothing {
             out.extend_from_slice(b",\"object\":");
@@ -152,7 +151,7 @@ fn table<'a>(
     Ok(out.into())
 }
 
-fn write_column(column: &Column, out: &mut Vec<u8>) {
+fn write_column(column: &ColumnFacts<'_>, out: &mut Vec<u8>) {
     for (before, value) in [
         ("{\"name\":", column.name),
         (",\"type\":", column.kind),

@@ -24,10 +24,12 @@ pub struct Said {
 }
 
 impl Cluster {
+    #[allow(dead_code)]
     pub fn start() -> Cluster {
         Cluster::start_on(|_| Disk::Memory)
     }
 
+    #[allow(dead_code)]
     pub fn start_on(disk: impl FnOnce(&std::path::Path) -> Disk) -> Cluster {
         let directory = tempfile::tempdir().unwrap();
         let disk = disk(directory.path());

@@ -1,0 +1,287 @@
+//! Custom resources: from CustomResourceDefinitions to served resources, their state (`Established`), and their end.
+//! Built-in kinds and custom resources take the same ladders; only what a schema says differs. Left out: conversion
+//! webhooks (versions differ in apiVersion only) and CEL rules.
+
+mod columns;
+mod schema;
+
+pub(crate) use columns::{CustomColumn, number_at, set_number_at, text_at};
+pub(crate) use schema::Structural;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use corten_api::Object;
+use corten_api::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionCondition, CustomResourceDefinitionVersion,
+};
+use corten_client::Status;
+use corten_codec::json;
+use corten_core::{MsgRef, Time, Value};
+use corten_store::{Resource, Scope};
+
+use crate::bootstrap::loopback;
+use crate::catalog::{Catalog, Served, ServedSubresource};
+use crate::options::DeleteOptions;
+use crate::server::Server;
+use crate::typed::View;
+use crate::write::Aim;
+use crate::{delete, pods};
+
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// What a custom resource has that built-in ones have in code.
+pub(crate) struct Custom {
+    pub structural: Structural,
+    pub columns: Vec<CustomColumn>,
+    /// JSON paths of spec.replicas, status.replicas and the selector.
+    pub scale: Option<(String, String, String)>,
+    /// Field labels that selectors may use, as `.spec.x`.
+    pub selectable: Vec<String>,
+}
+
+const VERBS: [&str; 8] = [
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
+    "update",
+    "watch",
+];
+
+/// The catalog with everything the definitions of a view serve.
+pub(crate) fn catalog(view: &View) -> Catalog {
+    let mut all = Catalog::built_in_resources();
+    for definition in view.snapshot.list::<CustomResourceDefinition>() {
+        if is_established(definition) {
+            let versions = definition
+                .spec
+                .versions
+                .iter()
+                .filter(|v| v.served || v.storage);
+            all.extend(versions.map(|v| Arc::new(served(definition, v))));
+        }
+    }
+    Catalog::of(all)
+}
+
+fn is_established(definition: &CustomResourceDefinition) -> bool {
+    definition
+        .status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == "Established" && c.status == "True")
+}
+
+fn served(
+    definition: &CustomResourceDefinition,
+    version: &CustomResourceDefinitionVersion,
+) -> Served {
+    let spec = &definition.spec;
+    let names = &definition.status.accepted_names;
+    let words = |list: &[corten_core::Str]| list.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+    let storage = spec.versions.iter().find(|v| v.storage).unwrap_or(version);
+    let schema = version
+        .schema
+        .as_ref()
+        .and_then(|s| s.open_apiv3_schema.as_deref());
+    let text = schema.map(|s| json::encode_message(MsgRef::new(s)));
+    let value = text
+        .as_ref()
+        .and_then(|t| json::decode_value(t).ok())
+        .unwrap_or_default();
+    let subresources = version.subresources.as_deref();
+    let scale = subresources.and_then(|s| s.scale.as_deref()).map(|s| {
+        let selector = s
+            .label_selector_path
+            .as_ref()
+            .map(|p| p.to_string())
+            .unwrap_or_default();
+        (
+            s.spec_replicas_path.to_string(),
+            s.status_replicas_path.to_string(),
+            selector,
+        )
+    });
+    let mut subs = Vec::new();
+    let mut add = |name: &str, group: &str, version: &str, kind: &str| {
+        subs.push(ServedSubresource {
+            name: name.into(),
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+            verbs: ["get", "patch", "update"].map(str::to_owned).to_vec(),
+        });
+    };
+    if subresources.is_some_and(|s| s.status.is_some()) {
+        add("status", &spec.group, &version.name, &spec.names.kind);
+    }
+    if scale.is_some() {
+        add("scale", "autoscaling", "v1", "Scale");
+    }
+    Served::custom(crate::catalog::CustomFacts {
+        group: spec.group.to_string(),
+        version: version.name.to_string(),
+        served: version.served,
+        kind: names.kind.to_string(),
+        plural: names.plural.to_string(),
+        singular: names.singular.to_string(),
+        namespaced: spec.scope == "Namespaced",
+        short_names: words(&names.short_names),
+        categories: words(&names.categories),
+        verbs: VERBS.map(str::to_owned).to_vec(),
+        subresources: subs,
+        storage: Resource::new(&format!("{}/{}", spec.group, names.plural)),
+        storage_version: storage.name.to_string(),
+        uid: definition.metadata.uid.to_string(),
+        schema: text.and_then(|t| serde_json::from_slice(&t).ok()),
+        custom: Custom {
+            structural: Structural::new(value, spec.preserve_unknown_fields),
+            columns: columns::of(&version.additional_printer_columns),
+            scale,
+            selectable: version
+                .selectable_fields
+                .iter()
+                .map(|f| f.json_path.to_string())
+                .collect(),
+        },
+    })
+}
+
+/// What the server itself says of a definition: its names are accepted, it is established, and it is cleaned up after.
+pub(crate) fn establish(server: &Server, object: &mut Object) {
+    let now = server.now();
+    let Some(definition) = object.downcast_mut::<CustomResourceDefinition>() else {
+        return;
+    };
+    definition.status.accepted_names = definition.spec.names.clone();
+    if definition.metadata.deletion_timestamp.is_none() {
+        definition.metadata.add_finalizer(CLEANUP);
+    }
+    let conditions = &mut definition.status.conditions;
+    for (kind, reason, message) in [
+        ("NamesAccepted", "NoConflicts", "no conflicts found"),
+        (
+            "Established",
+            "InitialNamesAccepted",
+            "the initial names have been accepted",
+        ),
+    ] {
+        if !conditions.iter().any(|c| c.type_ == kind) {
+            conditions.push(condition(kind, reason, message, now));
+        }
+    }
+}
+
+fn condition(
+    kind: &str,
+    reason: &str,
+    message: &str,
+    now: Time,
+) -> CustomResourceDefinitionCondition {
+    CustomResourceDefinitionCondition {
+        type_: kind.into(),
+        status: "True".into(),
+        last_transition_time: now,
+        reason: reason.into(),
+        message: message.into(),
+        ..CustomResourceDefinitionCondition::default()
+    }
+}
+
+/// A step that may come round to itself.
+type Step<'a> = Pin<Box<dyn Future<Output = Result<(), Status>> + Send + 'a>>;
+
+/// Deletes what a definition on its way out has left, and lets it go once nothing is.
+pub(crate) fn clean<'a>(
+    server: &'a Server,
+    definitions: &'a Arc<Served>,
+    name: &'a str,
+) -> Step<'a> {
+    Box::pin(clean_up(server, definitions, name))
+}
+
+/// After the last finalizer of a custom resource went: its definition may be waiting for that.
+pub(crate) async fn clean_after(server: &Server, served: &Served) {
+    if !served.is_custom() {
+        return;
+    }
+    let Some(definitions) = server
+        .catalog()
+        .stored_kind("apiextensions.k8s.io", "CustomResourceDefinition")
+    else {
+        return;
+    };
+    let name = format!("{}.{}", served.plural, served.group);
+    if let Err(status) = clean(server, &definitions, &name).await {
+        tracing::warn!(%status, name, "clean up after a definition");
+    }
+}
+
+async fn clean_up(server: &Server, definitions: &Arc<Served>, name: &str) -> Result<(), Status> {
+    let view = server.typed.view();
+    let Some(definition) = view.snapshot.get::<CustomResourceDefinition>("", name) else {
+        return Ok(());
+    };
+    if definition.metadata.deletion_timestamp.is_none()
+        || !definition.metadata.has_finalizer(CLEANUP)
+    {
+        return Ok(());
+    }
+    let prefix = Resource::new(&format!(
+        "{}/{}",
+        definition.spec.group, definition.spec.names.plural
+    ));
+    if let Some(served) = server.catalog().stored_under(&prefix) {
+        let entries: Vec<_> = server
+            .store
+            .snapshot(&prefix)
+            .range(&Scope::All, None)
+            .cloned()
+            .collect();
+        for entry in entries {
+            let aim = Aim {
+                served: &served,
+                namespace: entry.namespace(),
+                name: entry.name(),
+                subresource: "",
+            };
+            match delete::delete(server, &loopback(), &aim, &DeleteOptions::default()).await {
+                Err(status) if !status.is_not_found() => return Err(status),
+                _ => {}
+            }
+        }
+    }
+    if !server.store.snapshot(&prefix).is_empty() {
+        return Ok(());
+    }
+    let aim = Aim {
+        served: definitions,
+        namespace: "",
+        name,
+        subresource: "",
+    };
+    let object = pods::rewrite(server, &aim, |object| {
+        object.meta_mut().remove_finalizer(CLEANUP);
+        Ok(())
+    })
+    .await?;
+    if object.meta().finalizers.is_empty() {
+        delete::delete(server, &loopback(), &aim, &DeleteOptions::default()).await?;
+    }
+    Ok(())
+}
+
+/// The body of a custom resource as a value, and back.
+pub(crate) fn with_body(object: &mut Object, change: impl FnOnce(&mut Value)) {
+    let Some(dynamic) = object.as_dynamic_mut() else {
+        return;
+    };
+    let mut value = Value::Map(std::mem::take(&mut dynamic.body));
+    change(&mut value);
+    if let Value::Map(map) = value {
+        dynamic.body = map;
+    }
+}

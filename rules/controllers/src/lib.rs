@@ -5,18 +5,22 @@
 
 pub mod claim;
 pub mod clusterrole_aggregation;
+pub mod daemonset;
 pub mod deployment;
 pub mod endpointslice;
 pub mod garbage;
 pub mod job;
 pub mod namespace;
+pub mod node_fit;
 pub mod plan;
 pub mod pod_gc;
 pub mod pods;
 pub mod registry;
 pub mod replicaset;
+pub mod revisions;
 pub mod root_ca;
 pub mod serviceaccount;
+pub mod statefulset;
 pub mod template;
 #[cfg(test)]
 mod testing;

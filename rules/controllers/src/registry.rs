@@ -61,6 +61,8 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::ttl_after_finished::CONTROLLER,
     crate::deployment::CONTROLLER,
     crate::replicaset::CONTROLLER,
+    crate::daemonset::CONTROLLER,
+    crate::statefulset::CONTROLLER,
     crate::job::CONTROLLER,
     crate::endpointslice::CONTROLLER,
 ];

@@ -1,5 +1,6 @@
 //! Pods made from a template on behalf of a controller.
 
+use crate::plan::value_of;
 use corten_api::Kind;
 use corten_api::core::v1::{Pod, PodTemplateSpec};
 use corten_api::meta::v1::{ObjectMeta, OwnerReference};
@@ -41,4 +42,23 @@ pub fn pod_from<T: Kind>(owner: &T, template: &PodTemplateSpec) -> Pod {
         spec: template.spec.clone(),
         ..Default::default()
     }
+}
+
+/// A short name for a template: FNV-1a over its JSON form and the collision count, in upstream's vowel-free alphabet.
+pub fn template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut feed = |bytes: &[u8]| {
+        for byte in bytes {
+            hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        }
+    };
+    feed(value_of(template).to_string().as_bytes());
+    if let Some(count) = collisions.filter(|count| *count != 0) {
+        feed(&count.to_le_bytes());
+    }
+    hash.to_string()
+        .bytes()
+        .map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]))
+        .collect()
 }

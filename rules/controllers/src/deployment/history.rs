@@ -1,9 +1,8 @@
 //! Revisions: which replica set is the new one, how it is named and numbered, and which old ones are kept.
 
 use super::{Draft, Sets, rollout, scale, status};
-use crate::plan::value_of;
 use crate::plan::{Context, Plan, Write};
-use crate::template::controller_reference;
+use crate::template::{controller_reference, template_hash};
 use corten_api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use corten_api::core::v1::PodTemplateSpec;
 use corten_api::meta::v1::ObjectMeta;
@@ -41,25 +40,6 @@ pub fn same_template(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
             .iter()
             .eq(b.metadata.annotations.iter())
         && a.spec == b.spec
-}
-
-/// A short name for a template: FNV-1a over its JSON form and the collision count, in upstream's vowel-free alphabet.
-fn template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
-    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let mut hash: u32 = 0x811c_9dc5;
-    let mut feed = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-        }
-    };
-    feed(value_of(template).to_string().as_bytes());
-    if let Some(count) = collisions {
-        feed(&count.to_le_bytes());
-    }
-    hash.to_string()
-        .bytes()
-        .map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]))
-        .collect()
 }
 
 fn revision(set: &ReplicaSet) -> i64 {

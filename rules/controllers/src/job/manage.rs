@@ -40,6 +40,14 @@ pub(super) fn stop(plan: &mut Plan, sync: &Sync, doomed: &[&Pod]) -> Changed {
     }
 }
 
+/// As [`stop`], for pods that shall not count as failures.
+fn drop_uncounted(plan: &mut Plan, sync: &Sync, doomed: &[&Pod]) -> Changed {
+    for pod in doomed.iter().filter(|p| p.metadata.has_finalizer(FINALIZER)) {
+        plan.write(super::release(pod, "the job has one pod too many"));
+    }
+    stop(plan, sync, doomed)
+}
+
 /// Restarts of the containers of a job whose pods restart in place count as failures.
 pub(super) fn restarts_exceed(sync: &Sync, limit: i32) -> bool {
     if sync.job.spec.template.spec.restart_policy != "OnFailure" {
@@ -59,7 +67,7 @@ pub(super) fn restarts_exceed(sync: &Sync, limit: i32) -> bool {
 /// Creates or deletes pods of a running job.
 pub(super) fn pods(plan: &mut Plan, sync: &Sync) -> Changed {
     if sync.suspended() {
-        return stop(plan, sync, &sync.active);
+        return drop_uncounted(plan, sync, &sync.active);
     }
     let active = sync.active.len();
     let parallelism = sync.job.spec.parallelism.unwrap_or(1).max(0) as usize;
@@ -71,7 +79,7 @@ pub(super) fn pods(plan: &mut Plan, sync: &Sync) -> Changed {
     let mut doomed = surplus(sync, active.saturating_sub(wanted));
     doomed.truncate(BURST);
     if !doomed.is_empty() {
-        return stop(plan, sync, &doomed);
+        return drop_uncounted(plan, sync, &doomed);
     }
     let held = if policy::only_failed_are_replaced(sync.job) { sync.terminating } else { 0 };
     let missing = wanted.saturating_sub(active + held).min(BURST);

@@ -112,11 +112,11 @@ fn suspension_deletes_pods_and_resuming_brings_them_back() {
     world.edit::<Job>("default", "j", |j| j.spec.suspend = Some(true));
     world.settle(12);
     assert_eq!(world.snapshot.list::<Pod>().count(), 0);
-    expect!["j active=0 succeeded=0 failed=2 [] Suspended:JobSuspended"].assert_eq(&state(&world));
+    expect!["j active=0 succeeded=0 failed=0 [] Suspended:JobSuspended"].assert_eq(&state(&world));
     world.edit::<Job>("default", "j", |j| j.spec.suspend = Some(false));
     world.later(100);
     world.settle(12);
-    expect!["j active=2 succeeded=0 failed=2 [] Suspended:JobResumed"].assert_eq(&state(&world));
+    expect!["j active=2 succeeded=0 failed=0 [] Suspended:JobResumed"].assert_eq(&state(&world));
 }
 
 #[test]

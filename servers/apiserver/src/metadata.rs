@@ -190,7 +190,8 @@ fn settle(served: &Served, errors: Vec<FieldError>) -> Vec<FieldError> {
         let bare = error
             .detail
             .starts_with("name is neither a standard finalizer name");
-        if !kept.contains(&error) && !(lenient && bare) {
+        let left_out = kept.contains(&error) || (lenient && bare);
+        if !left_out {
             kept.push(error);
         }
     }

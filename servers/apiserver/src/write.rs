@@ -252,7 +252,7 @@ async fn update_once(
     );
     let mut warnings = admit::mutate(&admission, &mut object)?;
     served.default_storage(&mut object);
-    let allocation =
+    let mut allocation =
         allocate::for_update(server, served, aim, &mut object, &old, options.dry_run).await?;
     let cx = admission.context();
     served.prepare_update(&cx, aim.subresource, &mut object, &old);
@@ -261,7 +261,7 @@ async fn update_once(
     metadata::check_update(served, aim, &object, &old, found)?;
     warnings.extend(served.warnings(&cx, &object, Some(&old)));
     let outcome = admit::validate(&admission, Some(&object))?;
-    warnings.extend(outcome.warnings);
+    warnings.extend(outcome.warnings.iter().cloned());
     tracking::update(
         served,
         Some(&old),
@@ -278,8 +278,26 @@ async fn update_once(
             warnings,
         }));
     }
+    let (charges, ops) = (outcome.charges, std::mem::take(&mut allocation.ops));
+    let stored = store_update(server, aim, (current, old), object, charges, ops, warnings);
+    match stored.await? {
+        None if !again => Err(Status::modified(aim.target())),
+        answer => Ok(answer),
+    }
+}
+
+/// Commits an update over the version it was made from; `None` when the race was lost.
+async fn store_update(
+    server: &Server,
+    aim: &Aim<'_>,
+    (current, old): (Arc<Entry>, Arc<Object>),
+    object: Object,
+    charges: Vec<Object>,
+    ops: Vec<Op>,
+    warnings: Vec<String>,
+) -> Result<Option<Written>, Status> {
     let gone = metadata::is_finished(&object, &old);
-    let put = commit::put(served, aim.key(), object)?;
+    let put = commit::put(aim.served, aim.key(), object)?;
     if put.stored == *current.stored() {
         return Ok(Some(Written {
             object: old,
@@ -289,18 +307,13 @@ async fn update_once(
         }));
     }
     let put = put.when(Precondition::ModRevision(current.mod_revision()));
-    let answer = if gone {
-        finish(server, aim, put, warnings).await?
-    } else {
-        let transaction = transaction(server, put, outcome.charges, allocation.ops)?;
-        match commit::commit(server, transaction).await? {
-            Committing::Done(committed) => Some(written(&committed, warnings, false)?),
-            Committing::Lost(_) => None,
-        }
-    };
-    match answer {
-        None if !again => Err(Status::modified(aim.target())),
-        answer => Ok(answer),
+    if gone {
+        return finish(server, aim, put, warnings).await;
+    }
+    let transaction = transaction(server, put, charges, ops)?;
+    match commit::commit(server, transaction).await? {
+        Committing::Done(committed) => written(&committed, warnings, false).map(Some),
+        Committing::Lost(_) => Ok(None),
     }
 }
 

@@ -1,4 +1,5 @@
 //! Who may do what, over HTTPS and in process alike.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

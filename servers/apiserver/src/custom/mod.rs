@@ -92,8 +92,8 @@ fn served(
         .as_ref()
         .and_then(|t| json::decode_value(t).ok())
         .unwrap_or_default();
-    let subresources = version.subresources.as_deref();
-    let scale = subresources.and_then(|s| s.scale.as_deref()).map(|s| {
+    let asked = version.subresources.as_deref();
+    let scale = asked.and_then(|s| s.scale.as_deref()).map(|s| {
         let selector = s
             .label_selector_path
             .as_ref()
@@ -105,22 +105,7 @@ fn served(
             selector,
         )
     });
-    let mut subs = Vec::new();
-    let mut add = |name: &str, group: &str, version: &str, kind: &str| {
-        subs.push(ServedSubresource {
-            name: name.into(),
-            group: group.into(),
-            version: version.into(),
-            kind: kind.into(),
-            verbs: ["get", "patch", "update"].map(str::to_owned).to_vec(),
-        });
-    };
-    if subresources.is_some_and(|s| s.status.is_some()) {
-        add("status", &spec.group, &version.name, &spec.names.kind);
-    }
-    if scale.is_some() {
-        add("scale", "autoscaling", "v1", "Scale");
-    }
+    let subresources = served_subresources(definition, version);
     Served::custom(crate::catalog::CustomFacts {
         group: spec.group.to_string(),
         version: version.name.to_string(),
@@ -132,7 +117,7 @@ fn served(
         short_names: words(&names.short_names),
         categories: words(&names.categories),
         verbs: VERBS.map(str::to_owned).to_vec(),
-        subresources: subs,
+        subresources,
         storage: Resource::new(&format!("{}/{}", spec.group, names.plural)),
         storage_version: storage.name.to_string(),
         uid: definition.metadata.uid.to_string(),
@@ -148,6 +133,28 @@ fn served(
                 .collect(),
         },
     })
+}
+
+fn served_subresources(
+    definition: &CustomResourceDefinition,
+    version: &CustomResourceDefinitionVersion,
+) -> Vec<ServedSubresource> {
+    let entry = |name: &str, group: &str, version: &str, kind: &str| ServedSubresource {
+        name: name.into(),
+        group: group.into(),
+        version: version.into(),
+        kind: kind.into(),
+        verbs: ["get", "patch", "update"].map(str::to_owned).to_vec(),
+    };
+    let spec = &definition.spec;
+    let asked = version.subresources.as_deref();
+    let status = asked
+        .and_then(|s| s.status.as_ref())
+        .map(|_| entry("status", &spec.group, &version.name, &spec.names.kind));
+    let scale = asked
+        .and_then(|s| s.scale.as_ref())
+        .map(|_| entry("scale", "autoscaling", "v1", "Scale"));
+    status.into_iter().chain(scale).collect()
 }
 
 /// What the server itself says of a definition: its names are accepted, it is established, and it is cleaned up after.

@@ -193,3 +193,16 @@ pub(crate) fn collisions(errors: &mut Errors, path: &Path, new: Option<i32>, old
         ));
     }
 }
+
+/// An error about a struct that Go prints with its own names, in their order.
+pub(crate) fn invalid_struct(path: &Path, members: &[(&str, Value)], detail: &str) -> FieldError {
+    let members: Vec<String> = members
+        .iter()
+        .map(|(k, v)| format!("\"{k}\":{}", corten_core::json_text::print(v)))
+        .collect();
+    FieldError::invalid(
+        path,
+        Value::Null,
+        format!("{{{}}}: {detail}", members.join(",")),
+    )
+}

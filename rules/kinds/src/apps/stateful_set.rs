@@ -69,7 +69,7 @@ impl Rules for StatefulSets {
     }
     fn prepare_update(&self, _cx: &Context, _part: &str, new: &mut StatefulSet, old: &StatefulSet) {
         let rolling = old.spec.update_strategy.rolling_update.as_ref();
-        if !rolling.is_some_and(|r| r.max_unavailable.is_some()) {
+        if rolling.is_none_or(|r| r.max_unavailable.is_none()) {
             drop_max_unavailable(new);
         }
     }

@@ -10,7 +10,7 @@ use corten_api::apps::v1::{
     RollingUpdateStatefulSetStrategy, StatefulSetSpec, StatefulSetStatus, StatefulSetUpdateStrategy,
 };
 use corten_api::core::v1::{PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume};
-use corten_core::{Path, semantic_eq};
+use corten_core::{Path, Value, semantic_eq};
 use corten_meta::Selector;
 
 /// A new specification.
@@ -103,7 +103,12 @@ fn strategy(errors: &mut Errors, path: &Path, strategy: &StatefulSetUpdateStrate
         ("", _) => errors.push(FieldError::required(path, "")),
         ("OnDelete", Some(rolling)) => {
             let text = "only allowed for updateStrategy 'RollingUpdate'";
-            errors.push(FieldError::invalid(inner, value_of(&**rolling), text));
+            let unavailable = rolling.max_unavailable.as_ref().map(checks::count_value);
+            let members = [
+                ("Partition", Value::from(rolling.partition.unwrap_or(0))),
+                ("MaxUnavailable", Value::from(unavailable)),
+            ];
+            errors.push(checks::invalid_struct(&inner, &members, text));
         }
         ("OnDelete", None) | ("RollingUpdate", None) => {}
         ("RollingUpdate", Some(rolling)) => rolling_update(errors, &inner, rolling),

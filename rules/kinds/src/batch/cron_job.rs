@@ -190,6 +190,13 @@ fn validate_zone(errors: &mut Errors, path: &Path, zone: Option<&str>) {
         let text =
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.push(FieldError::invalid(path, zone, text));
+        if zone != "Local" {
+            errors.push(FieldError::invalid(
+                path,
+                zone,
+                format!("unknown time zone {zone}"),
+            ));
+        }
     }
 }
 

@@ -69,7 +69,18 @@ fn validate(spec: &PodDisruptionBudgetSpec, old: Option<&LabelSelector>) -> Erro
     let path = Path::Root.f("spec");
     if spec.min_available.is_some() && spec.max_unavailable.is_some() {
         let text = "minAvailable and maxUnavailable cannot be both set";
-        errors.push(FieldError::invalid(&path, value_of(spec), text));
+        let count = |v: &Option<IntOrString>| Value::from(v.as_ref().map(checks::count_value));
+        let policy = spec.unhealthy_pod_eviction_policy.as_ref();
+        let members = [
+            ("MinAvailable", count(&spec.min_available)),
+            (
+                "Selector",
+                Value::from(spec.selector.as_deref().map(value_of)),
+            ),
+            ("MaxUnavailable", count(&spec.max_unavailable)),
+            ("UnhealthyPodEvictionPolicy", Value::from(policy)),
+        ];
+        errors.push(checks::invalid_struct(&path, &members, text));
     }
     for (name, value) in [
         ("minAvailable", &spec.min_available),

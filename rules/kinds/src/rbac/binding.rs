@@ -2,7 +2,6 @@
 
 use super::{GROUP, columns};
 use crate::checks::{Errors, dns_subdomain};
-use crate::metadata::value_of;
 use crate::rules::Rules;
 use crate::{Column, Context, FieldError, cells, names};
 use corten_api::meta::v1::ObjectMeta;
@@ -177,10 +176,21 @@ fn validate_subject(errors: &mut Errors, path: &Path, subject: &Subject, namespa
 
 fn role_kept(errors: &mut Errors, new: &RoleRef, old: &RoleRef) {
     if new != old {
+        let members = [
+            ("APIGroup", &new.api_group),
+            ("Kind", &new.kind),
+            ("Name", &new.name),
+        ];
+        let shown = Value::Map(
+            members
+                .into_iter()
+                .map(|(k, v)| (k, Value::from(v)))
+                .collect(),
+        );
         let path = Path::Root.f("roleRef");
         errors.push(FieldError::invalid(
             path,
-            value_of(new),
+            shown,
             "cannot change roleRef",
         ));
     }

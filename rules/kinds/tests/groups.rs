@@ -1,0 +1,192 @@
+//! Objects of all groups but the core one against what upstream's API server answered: each line of `groups/*.jsonl`
+//! has what was posted, what came back (the object with its row, or errors), and updates with their answers.
+
+use corten_api::{Object, resource_of_kind};
+use corten_core::{Time, Value, json_text};
+use corten_kinds::{
+    Context, FieldError, Strategy, strategy, validate_metadata, validate_metadata_update,
+};
+use corten_meta::Snapshot;
+use std::path::Path;
+
+/// When all of it happened, and the uid of every object in the fixtures.
+const NOW: &str = "2026-11-21T00:00:00Z";
+const UID: &str = "11111111-1111-1111-1111-111111111111";
+
+struct Case {
+    strategy: &'static dyn Strategy,
+    snapshot: Snapshot,
+}
+
+impl Case {
+    fn of(object: &Object) -> Case {
+        let gvk = object.gvk();
+        Case {
+            strategy: strategy(gvk.group, gvk.kind),
+            snapshot: Snapshot::new(),
+        }
+    }
+    fn context(&self) -> Context<'_> {
+        Context {
+            snapshot: &self.snapshot,
+            now: Time::parse(NOW).expect("the constant is a time"),
+            user: "admin",
+            random: 1,
+        }
+    }
+    fn create(&self, object: &mut Object) -> Vec<FieldError> {
+        object.meta_mut().uid = UID.into();
+        object.meta_mut().creation_timestamp = self.context().now;
+        self.strategy.default(object);
+        self.strategy.prepare_create(&self.context(), object);
+        let namespaced = resource_of_kind(object.gvk()).is_some_and(|r| r.namespaced);
+        let mut errors = validate_metadata(object.meta(), namespaced, self.strategy);
+        errors.extend(self.strategy.validate_create(&self.context(), object));
+        errors
+    }
+    fn update(&self, part: &str, new: &mut Object, old: &Object) -> Vec<FieldError> {
+        let cx = self.context();
+        self.strategy.default(new);
+        self.strategy.prepare_update(&cx, part, new, old);
+        let mut errors = validate_metadata_update(new.meta(), old.meta());
+        errors.extend(self.strategy.validate_update(&cx, part, new, old));
+        errors
+    }
+}
+
+fn texts(errors: &[FieldError]) -> Vec<String> {
+    let mut all: Vec<String> = errors
+        .iter()
+        .map(|e| format!("{} {}: {}", e.reason(), e.field, e.body()))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn expected_texts(errors: &Value) -> Vec<String> {
+    let text = |e: &Value, i: usize| e[i].as_str().unwrap_or_default().to_owned();
+    let mut all: Vec<String> = errors
+        .as_list()
+        .into_iter()
+        .flatten()
+        .map(|e| format!("{} {}: {}", text(e, 0), text(e, 1), text(e, 2)))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn compare(path: &str, ours: &Value, theirs: &Value, out: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Map(a), Value::Map(b)) => {
+            let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            for key in keys.into_iter().filter(|k| *k != "managedFields") {
+                let get = |m: &corten_core::ValueMap| m.get(key).cloned().unwrap_or(Value::Null);
+                compare(&format!("{path}.{key}"), &get(a), &get(b), out);
+            }
+        }
+        (Value::List(a), Value::List(b)) if a.len() == b.len() => {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(&format!("{path}[{i}]"), a, b, out);
+            }
+        }
+        _ if ours != theirs => out.push(format!(
+            "{path}: ours {} theirs {}",
+            json_text::print(ours),
+            json_text::print(theirs)
+        )),
+        _ => {}
+    }
+}
+
+fn answer(errors: &[FieldError], object: &Object, case: &Value, out: &mut Vec<String>) {
+    let Some(stored) = case.get("stored") else {
+        let (ours, theirs) = (texts(errors), expected_texts(&case["errors"]));
+        let only = |a: &[String], b: &[String]| -> Vec<String> {
+            a.iter().filter(|t| !b.contains(t)).cloned().collect()
+        };
+        out.extend(
+            only(&ours, &theirs)
+                .iter()
+                .map(|t| format!("only here: {t}")),
+        );
+        out.extend(
+            only(&theirs, &ours)
+                .iter()
+                .map(|t| format!("only upstream: {t}")),
+        );
+        return;
+    };
+    out.extend(texts(errors).iter().map(|t| format!("not upstream: {t}")));
+    let ours = object.to_value().expect("typed objects become values");
+    compare("", &ours, stored, out);
+}
+
+fn row(case: &Case, object: &Object, theirs: &Value, out: &mut Vec<String>) {
+    let columns = case.strategy.columns();
+    let cells = case.strategy.cells(object, &case.context().now);
+    let theirs = theirs.as_list().unwrap_or_default();
+    if cells.len() != theirs.len() {
+        out.push(format!("{} cells, upstream {}", cells.len(), theirs.len()));
+    }
+    for (i, (ours, theirs)) in cells.iter().zip(theirs).enumerate() {
+        let name = columns.get(i).map_or("", |c| c.name);
+        let of_the_moment =
+            matches!(name, "Age" | "") || json_text::print(theirs).starts_with("\"0s");
+        if ours != theirs && !of_the_moment {
+            let (ours, theirs) = (json_text::print(ours), json_text::print(theirs));
+            out.push(format!("cell {name}: ours {ours} theirs {theirs}"));
+        }
+    }
+}
+
+fn check(line: &str) -> Vec<String> {
+    let case = json_text::parse(line.as_bytes()).expect("fixtures are JSON");
+    let read = |v: &Value| Object::from_value(v).expect("fixtures hold built-in kinds");
+    let mut object = read(&case["post"]);
+    let name = format!("{} {}", object.kind(), object.meta().name);
+    let rules = Case::of(&object);
+    let mut out = Vec::new();
+    let errors = rules.create(&mut object);
+    answer(&errors, &object, &case, &mut out);
+    if let Some(cells) = case.get("cells") {
+        row(&rules, &object, cells, &mut out);
+    }
+    for (i, put) in case
+        .get("puts")
+        .and_then(Value::as_list)
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        let (mut new, old) = (read(&put["put"]), read(&put["old"]));
+        let errors = rules.update(put.str_at(&["part"]), &mut new, &old);
+        let mut found = Vec::new();
+        answer(&errors, &new, put, &mut found);
+        out.extend(found.iter().map(|t| format!("update {i}: {t}")));
+    }
+    out.into_iter().map(|t| format!("{name}: {t}")).collect()
+}
+
+#[test]
+fn answers_are_upstreams() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/groups");
+    let mut found = Vec::new();
+    let mut cases = 0;
+    for entry in std::fs::read_dir(folder).expect("the fixtures are there") {
+        let path = entry.expect("the folder can be listed").path();
+        let text = std::fs::read_to_string(&path).expect("fixtures are text");
+        for line in text.lines() {
+            cases += 1;
+            found.extend(check(line));
+        }
+    }
+    assert!(cases > 50, "only {cases} cases");
+    assert!(
+        found.is_empty(),
+        "{} differences:\n{}",
+        found.len(),
+        found.join("\n")
+    );
+}

@@ -110,7 +110,7 @@ impl Kubelet {
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
-        server::serve(self.context.clone(), io)
+        server::serve(self.context.clone(), io, server::Peer::Process)
     }
 }
 

@@ -10,7 +10,7 @@ use corten_api::Kind;
 use corten_api::coordination::v1::Lease;
 use corten_api::core::v1::{
     ContainerImage, Node, NodeAddress, NodeCondition, NodeFeatures, NodeRuntimeHandler,
-    NodeRuntimeHandlerFeatures, NodeStatus, Taint,
+    NodeRuntimeHandlerFeatures, NodeStatus,
 };
 use corten_api::meta::v1::OwnerReference;
 use corten_client::{Client, PatchKind};
@@ -66,13 +66,7 @@ pub(crate) async fn register(
         "volumes.kubernetes.io/controller-managed-attach-detach",
         "true",
     );
-    let mut taints = options.taints.clone();
-    taints.push(Taint {
-        key: "node.kubernetes.io/not-ready".into(),
-        effect: "NoSchedule".into(),
-        ..Taint::default()
-    });
-    node.spec.taints = taints.into();
+    node.spec.taints = options.taints.clone().into();
     node.status = status(options, engines, port, &NodeStatus::default()).await;
     loop {
         match client.create(node.clone()).await {

@@ -92,7 +92,9 @@ pub(crate) async fn accept(
         let (context, acceptor) = (context.clone(), acceptor.clone());
         tokio::spawn(async move {
             match acceptor.accept(stream).await {
-                Ok(stream) if tls::allowed(&context, &stream) => serve(context, stream).await,
+                Ok(stream) if tls::allowed(&context, &stream) => {
+                    serve(context, stream, Peer::Network).await;
+                }
                 Ok(stream) => refuse(stream).await,
                 Err(error) => tracing::debug!(%peer, %error, "a connection to the kubelet failed"),
             }
@@ -100,20 +102,59 @@ pub(crate) async fn accept(
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// An API server in this process, which passes answers on as they are.
+    Process,
+    /// An API server somewhere, which words refusals itself.
+    Network,
+}
+
 /// Answers requests on one connection of an authenticated peer.
-pub(crate) async fn serve<I>(context: Arc<Context>, io: I)
+pub(crate) async fn serve<I>(context: Arc<Context>, io: I, peer: Peer)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let service = service_fn(move |request| {
         let context = context.clone();
-        async move { Ok::<_, std::convert::Infallible>(route::answer(context, request).await) }
+        async move {
+            let worded = peer == Peer::Process && request.uri().path().starts_with("/containerLogs/");
+            let answer = route::answer(context, request).await;
+            let refused = worded && answer.status().as_u16() >= 400;
+            let answer = if refused { refusal(answer).await } else { answer };
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
     if let Err(error) = connection.with_upgrades().await {
         tracing::debug!(%error, "a connection to the kubelet ended early");
     }
+}
+
+/// A refusal in plain text as the API words it.
+async fn refusal(answer: Response) -> Response {
+    let code = answer.status();
+    let body = answer.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let reason = match code.as_u16() {
+        400 => "BadRequest",
+        404 => "NotFound",
+        422 => "Invalid",
+        _ => "InternalError",
+    };
+    let status = serde_json::json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": String::from_utf8_lossy(&body).trim_end(),
+        "reason": reason,
+        "code": code.as_u16(),
+    });
+    let mut answer = json(status.to_string().into_bytes());
+    *answer.status_mut() = code;
+    answer
 }
 
 /// Answers every request with 401, but for the health check.

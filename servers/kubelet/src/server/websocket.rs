@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 const PROTOCOLS: [&str; 6] = [
     "v5.channel.k8s.io",
@@ -108,9 +109,8 @@ async fn carry(socket: Socket, asked: Asked, protocol: &'static str) {
     let (to_process, from) = mpsc::channel::<Piece>(16);
     let (to, mut to_client) = mpsc::channel::<Piece>(16);
     let base64 = protocol.contains("base64");
-    let v5 = protocol.starts_with("v5");
     // Older protocols open every channel with an empty message.
-    let greeting = !v5;
+    let greeting = !protocol.starts_with("v5");
     let reader = tokio::spawn(async move {
         while let Some(Ok(message)) = source.next().await {
             if matches!(message, Message::Close(_)) {
@@ -139,18 +139,20 @@ async fn carry(socket: Socket, asked: Asked, protocol: &'static str) {
                 Piece::Data(channel, bytes) => {
                     sink.send(outgoing(channel, &bytes, base64)).await.ok()?
                 }
-                Piece::End(channel) if v5 => {
-                    let end = vec![CLOSE, channel as u8];
-                    sink.send(Message::Binary(end.into())).await.ok()?;
-                }
+                // Only clients may say that a channel is at its end.
                 Piece::End(_) => {}
             }
         }
-        sink.close().await.ok()
+        sink.send(goodbye()).await.ok()
     });
     run(asked, Peer { from, to }).await;
     let _ = writer.await;
     reader.abort();
+}
+
+/// The end of a session in which nothing went wrong.
+fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 fn incoming(message: &Message, base64: bool) -> Option<Piece> {
@@ -227,7 +229,7 @@ async fn pump(socket: Socket, stream: DuplexStream) {
                 break;
             }
         }
-        let _ = sink.close().await;
+        let _ = sink.send(goodbye()).await;
     };
     tokio::select! {
         () = incoming => {}

@@ -292,10 +292,12 @@ impl Scope<'_> {
                 .get::<Pod>(self.a.namespace, name)
                 .is_some_and(|pod| pod.spec.node_name == self.node),
             "secrets" => {
-                self.any_pod(self.a.namespace, |pod| uses_secret(pod, name)) || self.claims_secret()
+                self.any_pod(self.a.namespace, |pod| {
+                    uses_secret(pod, &|n: &str| n == name)
+                }) || self.claims_secret()
             }
             resource => self.any_pod(self.a.namespace, |pod| match resource {
-                "configmaps" => uses_config_map(pod, name),
+                "configmaps" => uses_config_map(pod, &|n: &str| n == name),
                 "persistentvolumeclaims" => uses_claim(pod, name),
                 "serviceaccounts" => pod.spec.service_account_name == name,
                 "resourceclaims" => uses_resource_claim(pod, name),
@@ -338,8 +340,21 @@ impl Scope<'_> {
     }
 }
 
-/// Name and kind of everything that the pod's containers take environment variables from.
-fn environment_uses(pod: &Pod, name: &str, secrets: bool) -> bool {
+/// Whether the pod refers to any secret.
+pub(crate) fn names_secret(pod: &Pod) -> bool {
+    uses_secret(pod, &|_: &str| true)
+}
+
+/// Whether the pod refers to any config map.
+pub(crate) fn names_config_map(pod: &Pod) -> bool {
+    uses_config_map(pod, &|_: &str| true)
+}
+
+/// Whether a name is meant.
+type Meant<'a> = &'a dyn Fn(&str) -> bool;
+
+/// Whether the pod's containers take environment variables from a secret, or else a config map, that is meant.
+fn environment_uses(pod: &Pod, meant: Meant, secrets: bool) -> bool {
     let regular = pod
         .spec
         .init_containers
@@ -359,61 +374,65 @@ fn environment_uses(pod: &Pod, name: &str, secrets: bool) -> bool {
                 true => source
                     .secret_key_ref
                     .as_deref()
-                    .is_some_and(|r| r.local_object_reference.name == name),
+                    .is_some_and(|r| meant(&r.local_object_reference.name)),
                 false => source
                     .config_map_key_ref
                     .as_deref()
-                    .is_some_and(|r| r.local_object_reference.name == name),
+                    .is_some_and(|r| meant(&r.local_object_reference.name)),
             })
             || env_from.iter().any(|source| match secrets {
                 true => source
                     .secret_ref
                     .as_deref()
-                    .is_some_and(|r| r.local_object_reference.name == name),
+                    .is_some_and(|r| meant(&r.local_object_reference.name)),
                 false => source
                     .config_map_ref
                     .as_deref()
-                    .is_some_and(|r| r.local_object_reference.name == name),
+                    .is_some_and(|r| meant(&r.local_object_reference.name)),
             })
     })
 }
 
-fn uses_secret(pod: &Pod, name: &str) -> bool {
-    pod.spec.image_pull_secrets.iter().any(|s| s.name == name)
-        || pod.spec.volumes.iter().any(|v| volume_uses_secret(v, name))
-        || environment_uses(pod, name, true)
+fn uses_secret(pod: &Pod, meant: Meant) -> bool {
+    pod.spec.image_pull_secrets.iter().any(|s| meant(&s.name))
+        || pod
+            .spec
+            .volumes
+            .iter()
+            .any(|v| volume_uses_secret(v, meant))
+        || environment_uses(pod, meant, true)
 }
 
-fn volume_uses_secret(volume: &Volume, name: &str) -> bool {
+fn volume_uses_secret(volume: &Volume, meant: Meant) -> bool {
     let source = &volume.volume_source;
     let projected = source.projected.iter().flat_map(|p| p.sources.iter());
     source
         .secret
         .as_deref()
-        .is_some_and(|s| s.secret_name == name)
+        .is_some_and(|s| meant(&s.secret_name))
         || source
             .csi
             .as_deref()
             .and_then(|c| c.node_publish_secret_ref.as_deref())
-            .is_some_and(|s| s.name == name)
+            .is_some_and(|s| meant(&s.name))
         || projected
             .filter_map(|p| p.secret.as_deref())
-            .any(|s| s.local_object_reference.name == name)
+            .any(|s| meant(&s.local_object_reference.name))
 }
 
-fn uses_config_map(pod: &Pod, name: &str) -> bool {
+fn uses_config_map(pod: &Pod, meant: Meant) -> bool {
     let in_volume = |volume: &Volume| {
         let source = &volume.volume_source;
         let projected = source.projected.iter().flat_map(|p| p.sources.iter());
         source
             .config_map
             .as_deref()
-            .is_some_and(|c| c.local_object_reference.name == name)
+            .is_some_and(|c| meant(&c.local_object_reference.name))
             || projected
                 .filter_map(|p| p.config_map.as_deref())
-                .any(|c| c.local_object_reference.name == name)
+                .any(|c| meant(&c.local_object_reference.name))
     };
-    pod.spec.volumes.iter().any(in_volume) || environment_uses(pod, name, false)
+    pod.spec.volumes.iter().any(in_volume) || environment_uses(pod, meant, false)
 }
 
 fn uses_claim(pod: &Pod, name: &str) -> bool {

@@ -2,15 +2,23 @@
 //!
 //! Invariant: plugins run in upstream's order, mutation before validation; the first refusal ends the request.
 
+mod certificate_request;
+mod certificates;
+mod classes;
 mod escalation;
 mod limit_ranger;
+mod mountable_secrets;
 mod namespace;
+mod node_objects;
 mod node_restriction;
 mod pod_resources;
+mod pod_security;
 mod priority;
 mod quota;
 mod service_account;
 mod tolerations;
+mod topology;
+mod volumes;
 
 use crate::attributes::{Attributes, UserInfo};
 use crate::rbac::Rules;
@@ -29,6 +37,18 @@ pub enum Operation {
     Delete,
     /// Opens a stream or a proxy.
     Connect,
+}
+
+impl Operation {
+    /// As refusals print it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
 }
 
 /// Everything that admission may look at beside the object.
@@ -178,6 +198,11 @@ pub fn mutate(review: &Review, object: &mut Object) -> Result<Vec<String>, Denia
     service_account::mutate(review, object)?;
     priority::mutate(review, object)?;
     tolerations::mutate(review, object);
+    classes::default_storage_class(review, object);
+    volumes::protect(review, object);
+    classes::apply_runtime_class(review, object)?;
+    classes::default_ingress_class(review, object);
+    topology::mutate(review, object);
     Ok(Vec::new())
 }
 
@@ -185,11 +210,13 @@ pub fn mutate(review: &Review, object: &mut Object) -> Result<Vec<String>, Denia
 pub fn validate(review: &Review, object: Option<&Object>) -> Result<Outcome, Denial> {
     namespace::check(review)?;
     limit_ranger::validate(review, object)?;
+    mountable_secrets::validate(review, object)?;
     node_restriction::validate(review, object)?;
     escalation::validate(review, object)?;
+    let warnings = pod_security::validate(review, object)?;
+    volumes::check_resize(review, object)?;
+    classes::check_overhead(review, object)?;
+    certificates::validate(review, object)?;
     let charges = quota::charge(review, object)?;
-    Ok(Outcome {
-        charges,
-        ..Outcome::default()
-    })
+    Ok(Outcome { warnings, charges })
 }

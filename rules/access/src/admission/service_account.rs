@@ -63,6 +63,9 @@ fn mirror(pod: &Pod) -> Result<(), Denial> {
             "a mirror pod may not reference service accounts",
         ));
     }
+    if crate::node::names_secret(pod) {
+        return Err(Denial::forbidden("a mirror pod may not reference secrets"));
+    }
     let tokens = pod
         .spec
         .volumes

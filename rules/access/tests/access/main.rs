@@ -3,6 +3,8 @@
 mod escalation;
 mod limits;
 mod node;
+mod plugins;
+mod pod_security;
 mod quota;
 mod rbac;
 mod world;

@@ -1,0 +1,74 @@
+//! CertificateApproval, CertificateSigning and CertificateSubjectRestriction: only who may act for a signer approves or
+//! signs its requests, and nobody asks for a certificate of `system:masters`.
+
+use super::certificate_request::Subject;
+use super::{Denial, Operation, Review};
+use crate::attributes::Attributes;
+use corten_api::Object;
+use corten_api::certificates::v1::CertificateSigningRequest;
+
+const GROUP: &str = "certificates.k8s.io";
+const RESOURCE: &str = "certificatesigningrequests";
+const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+
+pub(super) fn validate(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
+    if review.resource.group != GROUP || review.resource.resource != RESOURCE {
+        return Ok(());
+    }
+    let new = object.and_then(|o| o.downcast_ref::<CertificateSigningRequest>());
+    let old = review
+        .old
+        .and_then(|o| o.downcast_ref::<CertificateSigningRequest>());
+    match (review.operation, review.subresource, old, new) {
+        (Operation::Update, "approval", Some(old), _) => may_act(review, "approve", old),
+        (Operation::Update, "status", Some(old), Some(new)) => {
+            let (old_status, new_status) = (&old.status, &new.status);
+            match old_status.certificate == new_status.certificate
+                && old_status.conditions == new_status.conditions
+            {
+                true => Ok(()),
+                false => may_act(review, "sign", old),
+            }
+        }
+        (Operation::Create, "", _, Some(new)) => check_subject(new),
+        _ => Ok(()),
+    }
+}
+
+/// Asks for the right on the signer by name, then on all signers of its domain.
+fn may_act(review: &Review, verb: &str, request: &CertificateSigningRequest) -> Result<(), Denial> {
+    let signer = request.spec.signer_name.as_str();
+    let domain = signer.split('/').next().unwrap_or_default();
+    let allowed = [signer.to_owned(), format!("{domain}/*")]
+        .iter()
+        .any(|name| {
+            let attributes = Attributes {
+                verb,
+                group: GROUP,
+                resource: "signers",
+                name,
+                ..review.asks()
+            };
+            crate::authorize(review.rules, review.snapshot, &attributes).is_allowed()
+        });
+    match allowed {
+        true => Ok(()),
+        false => Err(Denial::forbidden(format!(
+            "user not permitted to {verb} requests with signerName {signer:?}"
+        ))),
+    }
+}
+
+fn check_subject(request: &CertificateSigningRequest) -> Result<(), Denial> {
+    if request.spec.signer_name != CLIENT_SIGNER {
+        return Ok(());
+    }
+    let subject = Subject::of_pem(&request.spec.request)
+        .map_err(|problem| Denial::forbidden(format!("failed to parse CSR: {problem}")))?;
+    match subject.organizations.iter().any(|o| o == crate::MASTERS) {
+        true => Err(Denial::forbidden(format!(
+            "use of {CLIENT_SIGNER} signer with system:masters group is not allowed"
+        ))),
+        false => Ok(()),
+    }
+}

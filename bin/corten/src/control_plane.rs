@@ -2,7 +2,7 @@
 
 use corten_apiserver::{ApiServer, UserInfo};
 use corten_client::Client;
-use corten_controller_manager::{ClusterFacts, ControllerManager};
+use corten_controller_manager::{ClusterFacts, Controllers};
 use corten_pki::Identity;
 use corten_scheduler::Scheduler;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Running controllers and scheduler; they stop when this is dropped.
 #[derive(Debug)]
 pub struct ControlPlane {
-    _controllers: ControllerManager,
+    _controllers: Controllers,
     _scheduler: Scheduler,
 }
 
@@ -62,7 +62,7 @@ impl ControlPlane {
             })
         };
         ControlPlane {
-            _controllers: ControllerManager::start(watcher, clients, facts),
+            _controllers: Controllers::start(watcher, clients, facts),
             _scheduler: Scheduler::start(client(
                 server,
                 user_of(&Identity::Scheduler),

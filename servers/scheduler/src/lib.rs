@@ -11,7 +11,7 @@ use corten_api::policy::v1::PodDisruptionBudget;
 use corten_client::{Client, Mirror};
 use corten_driver::Recorder;
 use corten_meta::ObjectKey;
-use corten_scheduling::{Budgets, Decision, PodView, schedule};
+use corten_scheduling::{Budgets, Decision, PodView, Unschedulable, schedule};
 use state::State;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -157,39 +157,37 @@ impl Worker {
             }
             Decision::Unschedulable(unschedulable) => {
                 self.state.queue.failed(&key, self.millis());
-                write::tell(
-                    &self.recorder,
-                    pod,
-                    "FailedScheduling",
-                    &unschedulable.message,
-                );
-                for victim in &unschedulable.victims {
-                    if let Some(victim) = self
-                        .mirror
-                        .snapshot()
-                        .get::<Pod>(&victim.namespace, &victim.name)
-                    {
-                        let node = unschedulable.nominated.clone().unwrap_or_default();
-                        tokio::spawn(write::evict(
-                            self.client.clone(),
-                            self.recorder.clone(),
-                            victim.clone(),
-                            pod.clone(),
-                            node,
-                        ));
-                    }
-                }
-                let nominated = unschedulable.nominated.clone();
-                let write = write::refuse(
-                    &self.client,
-                    pod,
-                    "Unschedulable",
-                    unschedulable.message,
-                    nominated,
-                );
-                tokio::spawn(write);
+                self.refuse(pod, unschedulable);
             }
         }
+    }
+
+    /// Tells why the pod has no node, and makes room for it where that is possible.
+    fn refuse(&self, pod: &Pod, unschedulable: Unschedulable) {
+        let message = unschedulable.message;
+        write::tell(&self.recorder, pod, "FailedScheduling", &message);
+        let nominated = unschedulable.nominated;
+        let snapshot = self.mirror.snapshot();
+        for victim in &unschedulable.victims {
+            if let Some(victim) = snapshot.get::<Pod>(&victim.namespace, &victim.name) {
+                let node = nominated.clone().unwrap_or_default();
+                let (client, recorder) = (self.client.clone(), self.recorder.clone());
+                tokio::spawn(write::evict(
+                    client,
+                    recorder,
+                    victim.clone(),
+                    pod.clone(),
+                    node,
+                ));
+            }
+        }
+        tokio::spawn(write::refuse(
+            &self.client,
+            pod,
+            "Unschedulable",
+            message,
+            nominated,
+        ));
     }
 
     fn bound(&mut self, bound: Bound) {

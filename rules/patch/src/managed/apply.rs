@@ -1,6 +1,6 @@
 //! Server-side apply: merge, prune what the manager no longer applies, and take ownership or answer with conflicts.
 
-use super::entries::{Entries, Entry, Manager, Operation};
+use super::entries::{Entries, Entry, FieldOwner, Operation};
 use super::last_applied;
 use super::update::{Failure, Takeover, owned};
 use super::{Request, settled, with_entries};
@@ -101,7 +101,7 @@ fn check_kind(a: &Apply, request: &Request) -> Result<(), PatchError> {
     Ok(())
 }
 
-fn conflicts(contested: &[(Manager, FieldSet)]) -> Vec<Conflict> {
+fn conflicts(contested: &[(FieldOwner, FieldSet)]) -> Vec<Conflict> {
     let mut out = Vec::new();
     for (manager, set) in contested {
         for path in set.paths() {
@@ -150,7 +150,7 @@ impl Request<'_> {
         let merged = merge(root, Some(live), Some(config))
             .map_err(|e| format!("failed to merge config: {e}"))?
             .unwrap_or(Value::map());
-        let manager = Manager {
+        let manager = FieldOwner {
             name: if self.manager.is_empty() {
                 "unknown".into()
             } else {

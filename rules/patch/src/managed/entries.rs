@@ -23,7 +23,7 @@ impl Operation {
 
 /// Who an entry belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Manager {
+pub(super) struct FieldOwner {
     pub name: String,
     pub operation: Operation,
     /// Empty for appliers.
@@ -31,7 +31,7 @@ pub(super) struct Manager {
     pub subresource: String,
 }
 
-impl Manager {
+impl FieldOwner {
     /// As conflicts name it: `"name" with subresource "status" using apps/v1`.
     pub fn shown(&self) -> String {
         let mut text = format!("{:?}", self.name);
@@ -55,7 +55,7 @@ pub(super) struct Entry {
 
 /// All entries by manager.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Entries(pub BTreeMap<Manager, Entry>);
+pub(super) struct Entries(pub BTreeMap<FieldOwner, Entry>);
 
 impl Entries {
     /// The entries of metadata.managedFields; null is none.
@@ -85,7 +85,7 @@ impl Entries {
             }
             let set = FieldSet::parse(&entry["fieldsV1"])
                 .map_err(|e| format!("error decoding versioned set from entry {i}: {e}"))?;
-            let manager = Manager {
+            let manager = FieldOwner {
                 name: entry.str_at(&["manager"]).into(),
                 operation,
                 api_version: match operation {
@@ -115,7 +115,7 @@ impl Entries {
         if self.0.is_empty() {
             return Value::Null;
         }
-        let mut all: Vec<(&Manager, &Entry)> = self.0.iter().collect();
+        let mut all: Vec<(&FieldOwner, &Entry)> = self.0.iter().collect();
         all.sort_by_key(|(manager, entry)| {
             let seconds = entry.time.map_or(0, Time::unix);
             let name = (manager.name.as_str(), entry.api_version.as_str());
@@ -143,7 +143,7 @@ impl Entries {
     }
 }
 
-fn one(manager: &Manager, entry: &Entry) -> Value {
+fn one(manager: &FieldOwner, entry: &Entry) -> Value {
     let mut out = ValueMap::new();
     if !manager.name.is_empty() {
         out.insert("manager", manager.name.as_str());

@@ -43,8 +43,8 @@ impl<'a> Request<'a> {
     }
 
     /// The identity of an update by this request's manager, or by another in its place.
-    fn updater(&self, manager: &str) -> entries::Manager {
-        entries::Manager {
+    fn updater(&self, manager: &str) -> entries::FieldOwner {
+        entries::FieldOwner {
             name: if manager.is_empty() {
                 "unknown".into()
             } else {

@@ -1,7 +1,7 @@
 //! The one step behind all writes: what changed is taken from its owners and given to the writer.
 
 use super::Request;
-use super::entries::{Entries, Entry, Manager, Operation};
+use super::entries::{Entries, Entry, FieldOwner, Operation};
 use super::reset::{self, Filter};
 use crate::Schema;
 use crate::fields::FieldSet;
@@ -30,7 +30,7 @@ const NEVER_OWNED: &[&[&str]] = &[
 ];
 
 /// Paths that others own and a write would change, by owner.
-pub(super) type Contested = Vec<(Manager, FieldSet)>;
+pub(super) type Contested = Vec<(FieldOwner, FieldSet)>;
 
 /// Why ownership cannot be worked out.
 pub(super) enum Failure {
@@ -80,7 +80,7 @@ impl<'a> Request<'a> {
         live: &Value,
         new: &Value,
         entries: &mut Entries,
-        writer: Option<&Manager>,
+        writer: Option<&FieldOwner>,
         takeover: Takeover,
     ) -> Result<Comparison, Failure> {
         let compared = compare(self.root(), live, new)
@@ -162,12 +162,12 @@ fn cap(entries: &mut Entries) {
         .0
         .iter()
         .filter(|(m, _)| m.operation == Operation::Update);
-    let mut updaters: Vec<(i64, Manager)> = updaters
+    let mut updaters: Vec<(i64, FieldOwner)> = updaters
         .map(|(m, entry)| (entry.time.map_or(0, |t| t.unix()), m.clone()))
         .collect();
     let mut count = updaters.len();
     updaters.sort();
-    let mut first_of: Vec<(String, Manager)> = Vec::new();
+    let mut first_of: Vec<(String, FieldOwner)> = Vec::new();
     for (_, manager) in updaters {
         if count <= UPDATERS_MAX {
             return;
@@ -180,7 +180,7 @@ fn cap(entries: &mut Entries) {
             first_of.push((version, manager));
             continue;
         };
-        let bucket = Manager {
+        let bucket = FieldOwner {
             name: ANCIENT.into(),
             operation: Operation::Update,
             api_version: version,

@@ -4,9 +4,9 @@
 use corten_api::{Object, resource_of_kind};
 use corten_core::{Time, Value, json_text};
 use corten_kinds::{
-    Context, FieldError, Strategy, strategy, validate_metadata, validate_metadata_update,
+    Context, FieldError, Strategy, convert, strategy, validate_metadata, validate_metadata_update,
 };
-use corten_meta::Snapshot;
+use corten_meta::{GroupVersionKind, Snapshot};
 use std::path::Path;
 
 /// When all of it happened, and the uid of every object in the fixtures.
@@ -189,4 +189,56 @@ fn answers_are_upstreams() {
         found.len(),
         found.join("\n")
     );
+}
+
+fn to(api_version: &str, kind: &str) -> GroupVersionKind {
+    let gvk = corten_api::Gvk::parse(api_version, kind);
+    GroupVersionKind {
+        group: gvk.group.into(),
+        version: gvk.version.into(),
+        kind: gvk.kind.into(),
+    }
+}
+
+#[test]
+fn autoscalers_survive_the_older_version() {
+    let text = r#"{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"a"},
+        "spec":{"scaleTargetRef":{"kind":"Deployment","name":"d","apiVersion":"apps/v1"},"minReplicas":1,"maxReplicas":5,
+        "metrics":[{"type":"Pods","pods":{"metric":{"name":"m"},"target":{"type":"AverageValue","averageValue":"3"}}},
+        {"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":60}}}],
+        "behavior":{"scaleUp":{"stabilizationWindowSeconds":5,"selectPolicy":"Max",
+        "policies":[{"type":"Pods","value":4,"periodSeconds":15}]}}},
+        "status":{"currentReplicas":2,"desiredReplicas":3,"currentMetrics":[{"type":"Resource",
+        "resource":{"name":"cpu","current":{"averageUtilization":70,"averageValue":"7m"}}}],
+        "conditions":[{"type":"AbleToScale","status":"True","lastTransitionTime":"2026-11-21T00:00:00Z"}]}}"#;
+    let value = json_text::parse(text.as_bytes()).expect("the text is JSON");
+    let new = Object::from_value(&value).expect("the text is an autoscaler");
+    let kind = "HorizontalPodAutoscaler";
+    let old = convert(new.clone(), &to("autoscaling/v1", kind)).expect("both versions are known");
+    let shown = old.to_value().expect("typed objects become values");
+    assert_eq!(
+        shown["spec"]["targetCPUUtilizationPercentage"].as_i64(),
+        Some(60)
+    );
+    assert_eq!(
+        shown["status"]["currentCPUUtilizationPercentage"].as_i64(),
+        Some(70)
+    );
+    let back = convert(old, &to("autoscaling/v2", kind)).expect("both versions are known");
+    assert_eq!(back.to_value(), new.to_value());
+}
+
+#[test]
+fn events_have_one_form_in_the_store() {
+    let text = r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{"name":"a","namespace":"b"},
+        "regarding":{"kind":"Pod","name":"p"},"note":"hello","reason":"R","type":"Normal","action":"A",
+        "reportingController":"c","reportingInstance":"i","eventTime":"2026-11-21T00:00:00.000000Z"}"#;
+    let value = json_text::parse(text.as_bytes()).expect("the text is JSON");
+    let event = Object::from_value(&value).expect("the text is an event");
+    let core = convert(event.clone(), &to("v1", "Event")).expect("both versions are known");
+    let shown = core.to_value().expect("typed objects become values");
+    assert_eq!(shown["message"], "hello");
+    assert_eq!(shown["involvedObject"]["name"], "p");
+    let back = convert(core, &to("events.k8s.io/v1", "Event")).expect("both versions are known");
+    assert_eq!(back.to_value(), event.to_value());
 }

@@ -1,7 +1,8 @@
 //! CustomResourceDefinitions: defaults, stored versions, table.
 
+use super::validation;
 use crate::rules::{Generation, Rules, with_status};
-use crate::{Column, Context, plain_table};
+use crate::{Column, Context, FieldError, plain_table};
 use corten_api::apiextensions::v1::{CustomResourceConversion, CustomResourceDefinition};
 use corten_core::{Time, Value};
 
@@ -50,6 +51,21 @@ impl Rules for CustomResourceDefinitions {
     ) {
         if part.is_empty() {
             add_stored_version(new);
+        }
+    }
+    fn validate_create(&self, _cx: &Context, new: &CustomResourceDefinition) -> Vec<FieldError> {
+        validation::create(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &CustomResourceDefinition,
+        old: &CustomResourceDefinition,
+    ) -> Vec<FieldError> {
+        match part {
+            "status" => validation::names(&new.status.accepted_names, "status", "acceptedNames"),
+            _ => validation::update(new, old),
         }
     }
     fn columns(&self) -> &'static [Column] {

@@ -1,5 +1,7 @@
 //! CustomResourceDefinitions.
 
 mod definition;
+mod schema;
+mod validation;
 
 pub use definition::CustomResourceDefinitions;

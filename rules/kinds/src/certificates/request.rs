@@ -2,10 +2,14 @@
 //! extra of the user, which the API server adds because only it knows them.
 
 use super::columns;
+use crate::checks::Errors;
+use crate::names;
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, cells};
-use corten_api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestStatus};
-use corten_core::{List, Str, Time, Value};
+use crate::{Column, Context, FieldError, cells};
+use corten_api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestSpec, CertificateSigningRequestStatus,
+};
+use corten_core::{List, Path, Str, Time, Value};
 
 /// The strategy of CertificateSigningRequests.
 pub struct CertificateSigningRequests;
@@ -43,6 +47,29 @@ impl Rules for CertificateSigningRequests {
             }
             _ => {}
         }
+    }
+    fn validate_create(&self, _cx: &Context, new: &CertificateSigningRequest) -> Vec<FieldError> {
+        validate(&new.spec)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if part == "approval" || part.is_empty() {
+            let is = |kind: &str| new.status.conditions.iter().any(|c| c.type_ == kind);
+            let last = new.status.conditions.last().map_or("", |c| &c.type_);
+            if is("Approved") && is("Denied") {
+                let path = Path::Root.f("status");
+                let text = "Approved and Denied conditions are mutually exclusive";
+                errors.push(FieldError::invalid(path.f("conditions"), last, text));
+            }
+        }
+        validate_kept(&mut errors, part, &new.status, &old.status);
+        errors
     }
     fn columns(&self) -> &'static [Column] {
         &columns::CERTIFICATE_SIGNING_REQUEST
@@ -123,4 +150,127 @@ fn state(status: &Status) -> String {
         text.push_str(",Issued");
     }
     text
+}
+
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
+fn validate(spec: &CertificateSigningRequestSpec) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("spec");
+    let usages = path.f("usages");
+    if spec.usages.is_empty() {
+        errors.push(FieldError::required(usages, ""));
+    }
+    for (i, usage) in spec.usages.iter().enumerate() {
+        crate::checks::known(&mut errors, &usages.i(i), usage, &USAGES);
+    }
+    for (i, usage) in spec.usages.iter().enumerate() {
+        if spec.usages[..i].contains(usage) {
+            errors.push(FieldError::duplicate(usages.i(i), usage));
+        }
+    }
+    validate_signer(&mut errors, &path.f("signerName"), &spec.signer_name);
+    if let Some(seconds) = spec.expiration_seconds.filter(|s| *s < 600) {
+        let text = "may not specify a duration less than 600 seconds (10 minutes)";
+        errors.push(FieldError::invalid(
+            path.f("expirationSeconds"),
+            seconds,
+            text,
+        ));
+    }
+    errors
+}
+
+fn validate_signer(errors: &mut Errors, path: &Path, name: &str) {
+    if name == "kubernetes.io/legacy-unknown" {
+        let text = "the legacy signerName is not allowed via this API version";
+        errors.push(FieldError::invalid(path, name, text));
+        return;
+    }
+    if name.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let Some((domain, rest)) = name.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
+        let text =
+            "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        errors.push(FieldError::invalid(path, name, text));
+        return;
+    };
+    let lists: [(&str, fn(&str) -> Vec<String>); 2] =
+        [(domain, names::dns_label), (rest, names::dns_subdomain)];
+    for (text, wrong) in lists {
+        for label in text.split('.') {
+            for m in wrong(label) {
+                let detail = format!("validating label {label:?}: {m}");
+                errors.push(FieldError::invalid(path, text, detail));
+            }
+        }
+    }
+    if !domain.contains('.') {
+        let text = "should be a domain with at least two segments separated by dots";
+        errors.push(FieldError::invalid(path, domain, text));
+    }
+}
+
+/// Approved and Denied change through the approval only, and are never taken back.
+fn validate_kept(errors: &mut Errors, part: &str, new: &Status, old: &Status) {
+    let path = Path::Root.f("status");
+    let kinds: &[&str] = if part == "approval" {
+        &[]
+    } else {
+        &["Approved", "Denied"]
+    };
+    let of = |status: &Status, kind: &str| {
+        let found = status.conditions.iter().filter(|c| c.type_ == kind);
+        found.cloned().collect::<Vec<_>>()
+    };
+    for kind in kinds {
+        let (now, before) = (of(new, kind), of(old, kind));
+        let text = match now.len().cmp(&before.len()) {
+            std::cmp::Ordering::Less => {
+                format!("updates may not remove a condition of type {kind:?}")
+            }
+            std::cmp::Ordering::Greater => {
+                format!("updates may not add a condition of type {kind:?}")
+            }
+            std::cmp::Ordering::Equal if now != before => {
+                format!("updates may not modify a condition of type {kind:?}")
+            }
+            std::cmp::Ordering::Equal => continue,
+        };
+        errors.push(FieldError::forbidden(path.f("conditions"), text));
+    }
+    if part == "approval" {
+        for kind in ["Approved", "Denied"] {
+            if of(new, kind).len() < of(old, kind).len() {
+                let text = format!("updates may not remove a condition of type {kind:?}");
+                errors.push(FieldError::forbidden(path.f("conditions"), text));
+            }
+        }
+    }
 }

@@ -12,6 +12,17 @@ pub struct IpAddresses;
 impl Rules for IpAddresses {
     type Of = IPAddress;
 
+    fn invalid_name(&self, name: &str, _prefix: bool) -> Vec<String> {
+        match name.parse::<std::net::IpAddr>() {
+            Err(_) => {
+                vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+            }
+            Ok(ip) if ip.to_string() != name => {
+                vec![format!("must be in canonical form (\"{ip}\")")]
+            }
+            Ok(_) => vec![],
+        }
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::IP_ADDRESS
     }

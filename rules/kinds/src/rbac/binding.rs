@@ -188,10 +188,6 @@ fn role_kept(errors: &mut Errors, new: &RoleRef, old: &RoleRef) {
                 .collect(),
         );
         let path = Path::Root.f("roleRef");
-        errors.push(FieldError::invalid(
-            path,
-            shown,
-            "cannot change roleRef",
-        ));
+        errors.push(FieldError::invalid(path, shown, "cannot change roleRef"));
     }
 }

@@ -1,9 +1,9 @@
 //! Brings changes of pods and events of the runtime to the supervisors, and starts one for each new pod.
 
-use crate::labels;
 use crate::pod::context::{Context, Message};
 use crate::pod::instance::instance;
 use crate::pod::{Known, supervise};
+use crate::{labels, manifests};
 use corten_api::core::v1::Pod;
 use corten_core::Str;
 use corten_meta::{GroupResource, GroupVersionResource};
@@ -59,6 +59,7 @@ fn known(context: &Context, found: &mut Found, uid: &str) -> Known {
 /// Follows the pods of this node for ever. Pods that the runtime has and the API does not are handed to `orphan`.
 pub(crate) async fn follow_pods(context: Arc<Context>, mut found: Found) {
     let mut changes = context.mirror.changes();
+    manifests::bring_up(&context, &mut found);
     look_at_all(&context, &mut found);
     crate::start::remove_orphans(&context, std::mem::take(&mut found)).await;
     let pods = GroupVersionResource::of::<Pod>();
@@ -71,6 +72,11 @@ pub(crate) async fn follow_pods(context: Arc<Context>, mut found: Found) {
                     && new.is_none_or(|new| new.metadata.uid != old.metadata.uid)
                 {
                     send(&context, &old.metadata.uid, Input::Removed);
+                }
+                if let (Some(old), None) = (old, new)
+                    && manifests::is_mirror(old)
+                {
+                    manifests::mirror_gone(&context, old);
                 }
                 if let Some(new) = new {
                     seen(&context, new, &mut found);
@@ -96,25 +102,34 @@ fn look_at_all(context: &Arc<Context>, found: &mut Found) {
             seen(context, pod, found);
         }
     }
-    let gone: Vec<Str> = context
-        .pods
-        .lock()
-        .keys()
-        .filter(|uid| !present.contains(*uid))
-        .cloned()
-        .collect();
+    let gone: Vec<Str> = {
+        let pods = context.pods.lock();
+        let known = pods
+            .iter()
+            .filter(|(_, handle)| !manifests::is_static(&handle.pod));
+        known
+            .map(|(uid, _)| uid)
+            .filter(|uid| !present.contains(*uid))
+            .cloned()
+            .collect()
+    };
     for uid in gone {
         send(context, &uid, Input::Removed);
     }
 }
 
-fn send(context: &Context, uid: &str, input: Input) {
+/// Tells a pod's supervisor what happened.
+pub(crate) fn send(context: &Context, uid: &str, input: Input) {
     if let Some(handle) = context.pods.lock().get(uid) {
         let _ = handle.inbox.send(Message::Input(input));
     }
 }
 
-fn seen(context: &Arc<Context>, pod: &Pod, found: &mut Found) {
+/// A pod is there, in this state.
+pub(crate) fn seen(context: &Arc<Context>, pod: &Pod, found: &mut Found) {
+    if manifests::is_mirror(pod) {
+        return;
+    }
     let uid = &pod.metadata.uid;
     let pod = Arc::new(pod.clone());
     if context.pods.lock().contains_key(uid) {

@@ -6,10 +6,12 @@
 
 mod clock;
 mod container;
+mod directory;
 mod dispatch;
 mod error;
 mod execute;
 mod labels;
+mod manifests;
 mod node;
 mod options;
 mod pod;

@@ -37,7 +37,11 @@ fn selection<T: Kind>(fields: String) -> WatchRequest {
 }
 
 fn make_directories(options: &KubeletOptions) -> Result<(), Error> {
-    for path in [options.root.join("pods"), options.logs.clone()] {
+    let manifests = options.static_pods.clone();
+    for path in [options.root.join("pods"), options.logs.clone()]
+        .into_iter()
+        .chain(manifests)
+    {
         std::fs::create_dir_all(&path).map_err(|source| Error::Directory {
             path: path.display().to_string(),
             source,
@@ -140,6 +144,12 @@ fn spawn(
     start(tokio::spawn(crate::node::collect::keep_clean(
         context.clone(),
     )));
+    if let Some(directory) = context.options.static_pods.clone() {
+        start(tokio::spawn(crate::manifests::follow(
+            context.clone(),
+            directory,
+        )));
+    }
     if let Some((listener, tls)) = listener {
         start(tokio::spawn(server::accept(context.clone(), listener, tls)));
     }

@@ -7,6 +7,9 @@ use corten_podplan::resources::{Side, pod_total};
 
 /// Why the pod cannot run here, if it cannot.
 pub(crate) fn refusal(context: &Context, pod: &Pod) -> Option<Rejection> {
+    if crate::manifests::is_static(pod) {
+        return None;
+    }
     if pod.metadata.deletion_timestamp.is_some()
         || matches!(pod.status.phase.as_str(), "Failed" | "Succeeded")
     {

@@ -75,6 +75,11 @@ struct Task {
     written: PodStatus,
 }
 
+/// Whether there is no such object any more.
+fn is_gone(error: &Error) -> bool {
+    error.is_not_found() || error.is_conflict()
+}
+
 /// Whether somebody waits for the change from `old` to `new`.
 fn urgent(old: &PodStatus, new: &PodStatus) -> bool {
     let ready = |s: &PodStatus| {
@@ -208,7 +213,10 @@ fn patch(pod: &Pod, old: &PodStatus, new: &PodStatus) -> Result<Value, Error> {
         status.insert(key.clone(), Value::Null);
     }
     let mut patch = Value::map();
-    patch.set(&["metadata", "uid"], pod.metadata.uid.clone());
+    // A static pod's mirror has a UID of its own.
+    if !crate::manifests::is_static(pod) {
+        patch.set(&["metadata", "uid"], pod.metadata.uid.clone());
+    }
     patch.set(&["status"], status);
     Ok(patch)
 }

@@ -1,5 +1,6 @@
 //! Container logs: tail, since, timestamps, limits, previous instances, and following a log as it grows.
 
+use crate::directory::Watcher;
 use crate::labels;
 use crate::pod::context::Context;
 use crate::server::route::{Query, find};
@@ -9,11 +10,9 @@ use corten_core::Time;
 use corten_runtime::{ContainerState, ContainerStatus, Event};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use rustix::fs::inotify;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
 
 /// Bytes read at a time.
@@ -368,7 +367,7 @@ async fn send(
         return Ok(());
     };
     let mut events = context.engines.runtime.subscribe();
-    let watcher = Watcher::new(&path)?;
+    let watcher = Watcher::new(path.parent().unwrap_or(Path::new("/")))?;
     let mut running = status.state == ContainerState::Running;
     let follow = wanted.follow;
     let mut reader = match Reader::open(&path, wanted.tail) {
@@ -389,7 +388,7 @@ async fn send(
         if more {
             continue;
         }
-        if watcher.moved(&path, &reader)? {
+        if moved(&path, &reader)? {
             reader = Reader::open(&path, None)?;
             continue;
         }
@@ -410,42 +409,11 @@ async fn send(
     }
 }
 
-/// Told by the kernel when a log's directory changes.
-struct Watcher {
-    inotify: Receiver,
-}
-
-impl Watcher {
-    fn new(log: &Path) -> std::io::Result<Watcher> {
-        let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
-        let directory = log.parent().unwrap_or(Path::new("/"));
-        let wanted = inotify::WatchFlags::MODIFY
-            | inotify::WatchFlags::CREATE
-            | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&fd, directory, wanted)?;
-        Ok(Watcher {
-            inotify: Receiver::from_owned_fd_unchecked(fd)?,
-        })
-    }
-
-    async fn changed(&self) -> std::io::Result<()> {
-        self.inotify.readable().await?;
-        let mut buffer = [0_u8; 4096];
-        // What exactly changed does not matter: the log is read again.
-        while self
-            .inotify
-            .try_read(&mut buffer)
-            .is_ok_and(|size| size > 0)
-        {}
-        Ok(())
-    }
-
-    /// Whether the log was rotated away under the reader.
-    fn moved(&self, log: &Path, reader: &Reader) -> std::io::Result<bool> {
-        use std::os::unix::fs::MetadataExt;
-        let open = reader.file.metadata()?;
-        Ok(std::fs::metadata(log).is_ok_and(|now| now.ino() != open.ino()))
-    }
+/// Whether the log was rotated away under the reader.
+fn moved(log: &Path, reader: &Reader) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let open = reader.file.metadata()?;
+    Ok(std::fs::metadata(log).is_ok_and(|now| now.ino() != open.ino()))
 }
 
 #[cfg(test)]

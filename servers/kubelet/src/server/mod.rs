@@ -119,10 +119,15 @@ where
     let service = service_fn(move |request| {
         let context = context.clone();
         async move {
-            let worded = peer == Peer::Process && request.uri().path().starts_with("/containerLogs/");
+            let worded =
+                peer == Peer::Process && request.uri().path().starts_with("/containerLogs/");
             let answer = route::answer(context, request).await;
             let refused = worded && answer.status().as_u16() >= 400;
-            let answer = if refused { refusal(answer).await } else { answer };
+            let answer = if refused {
+                refusal(answer).await
+            } else {
+                answer
+            };
             Ok::<_, std::convert::Infallible>(answer)
         }
     });
@@ -136,7 +141,12 @@ where
 /// A refusal in plain text as the API words it.
 async fn refusal(answer: Response) -> Response {
     let code = answer.status();
-    let body = answer.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = answer
+        .into_body()
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
     let reason = match code.as_u16() {
         400 => "BadRequest",
         404 => "NotFound",

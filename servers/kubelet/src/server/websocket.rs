@@ -152,7 +152,10 @@ async fn carry(socket: Socket, asked: Asked, protocol: &'static str) {
 
 /// The end of a session in which nothing went wrong.
 fn goodbye() -> Message {
-    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
+    Message::Close(Some(CloseFrame {
+        code: CloseCode::Normal,
+        reason: "".into(),
+    }))
 }
 
 fn incoming(message: &Message, base64: bool) -> Option<Piece> {

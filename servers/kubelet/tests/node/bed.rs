@@ -108,7 +108,7 @@ impl Bed {
             cluster_domain: "cluster.local".into(),
             resolv_conf: "/etc/resolv.conf".into(),
             max_pods: 110,
-            static_pods: None,
+            static_pods: Some(path.join("manifests")),
             labels: Default::default(),
             taints: Vec::new(),
             version: "v1.36.3".into(),
@@ -162,6 +162,17 @@ impl Bed {
             "{name} is still there: {:#?}",
             self.api.get::<Pod>("default", name)
         );
+    }
+
+    /// Waits until no pod has a directory.
+    pub async fn until_clean(&self) {
+        let pods = self.directory.path().join("kubelet/pods");
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while std::fs::read_dir(&pods).unwrap().next().is_some() {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(waited.await.is_ok(), "directories of pods are left");
     }
 
     /// A connection to the kubelet as the API server has it.

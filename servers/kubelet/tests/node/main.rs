@@ -21,6 +21,8 @@ fn main() {
         trial("configuration_is_waited_for", pods::configuration),
         trial("probes_decide", pods::probes),
         trial("a_restarted_agent_adopts", pods::adopts),
+        trial("manifests_run_as_pods", pods::manifests),
+        trial("refused_logs_say_why", pods::refused_logs),
         trial("commands_run_in_containers", sessions::exec),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

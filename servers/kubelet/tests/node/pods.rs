@@ -1,6 +1,6 @@
 //! What pods do.
 
-use crate::bed::{Bed, container, pod, ready};
+use crate::bed::{Bed, IMAGE, container, pod, ready};
 use corten_api::Kind;
 use corten_api::core::v1::{
     ConfigMap, ConfigMapEnvSource, ConfigMapVolumeSource, EnvFromSource, Event, ExecAction, Node,
@@ -266,5 +266,51 @@ pub async fn adopts() {
         |pod: &corten_api::core::v1::Pod| pod.status.container_statuses[0].container_id.clone();
     assert_eq!(id(&before), id(&after));
     assert_eq!(after.status.container_statuses[0].restart_count, 0);
+    bed.end().await;
+}
+
+pub async fn manifests() {
+    let bed = Bed::new("manifests").await;
+    let file = bed.directory.path().join("manifests/web.yaml");
+    let manifest = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  terminationGracePeriodSeconds: 2\n  \
+         containers:\n  - {{name: main, image: {IMAGE}, command: [sh, -c, \"trap 'exit 0' TERM; sleep 1000 & wait\"]}}\n"
+    );
+    std::fs::write(&file, manifest).unwrap();
+    let web = bed.until("web-node", ready).await;
+    let annotation = |name: &str| web.metadata.annotation(name).to_owned();
+    assert_eq!(annotation("kubernetes.io/config.source"), "file");
+    assert_eq!(
+        annotation("kubernetes.io/config.mirror"),
+        annotation("kubernetes.io/config.hash")
+    );
+    std::fs::remove_file(&file).unwrap();
+    bed.until_gone("web-node").await;
+    bed.until_clean().await;
+    bed.end().await;
+}
+
+pub async fn refused_logs() {
+    let bed = Bed::new("logs").await;
+    let mut web = pod("web", &[("main", "true")]);
+    web.spec.containers[0].image_pull_policy = "Never".into();
+    web.spec.containers[0].image = "corten.test/none:1".into();
+    bed.api.put(web);
+    let held = |s: &corten_api::core::v1::PodStatus| {
+        s.container_statuses.first().is_some_and(|c| {
+            c.state
+                .waiting
+                .as_ref()
+                .is_some_and(|w| w.reason == "ErrImageNeverPull")
+        })
+    };
+    bed.until("web", held).await;
+    let (code, text) = bed.get("/containerLogs/default/web/main").await;
+    assert_eq!(code, 400);
+    assert!(
+        text.contains("is waiting to start: ErrImageNeverPull")
+            && text.contains("\"reason\":\"BadRequest\""),
+        "{text}"
+    );
     bed.end().await;
 }

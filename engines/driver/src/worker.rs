@@ -197,8 +197,10 @@ impl Task {
     }
 
     fn begin(&self, workers: &mut JoinSet<Finished>, key: ObjectKey) {
+        let now = now();
         let context = Context {
-            now: now(),
+            now,
+            started: now.plus_seconds(-(self.started.elapsed().as_secs() as i64)),
             failure: self.failures.get(&key).cloned(),
             cluster: self.cluster.clone(),
         };

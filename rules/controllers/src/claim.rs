@@ -6,7 +6,7 @@ use crate::plan::{Plan, Target, Write, value_of};
 use crate::template::controller_reference;
 use corten_api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use corten_api::batch::v1::Job;
-use corten_api::core::v1::Pod;
+use corten_api::core::v1::{Pod, ReplicationController};
 use corten_api::{Kind, Object};
 use corten_core::{Value, ValueMap};
 use corten_meta::{ObjectKey, Selector, Snapshot};
@@ -29,6 +29,12 @@ macro_rules! selecting {
 }
 
 selecting!(DaemonSet, Deployment, Job, ReplicaSet, StatefulSet);
+
+impl Selecting for ReplicationController {
+    fn selector(&self) -> Option<Selector> {
+        (!self.spec.selector.is_empty()).then(|| Selector::from_map(&self.spec.selector))
+    }
+}
 
 /// The pods of the owner's namespace that it controls already or might adopt.
 pub fn candidates<'a, T: Kind>(

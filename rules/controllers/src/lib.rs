@@ -5,27 +5,34 @@
 
 pub mod claim;
 pub mod clusterrole_aggregation;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
+pub mod disruption;
+pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
 pub mod job;
 pub mod namespace;
 pub mod node_fit;
+pub mod node_lifecycle;
 pub mod plan;
 pub mod pod_gc;
 pub mod pods;
+pub mod protection;
 pub mod registry;
 pub mod replicaset;
+pub mod replicationcontroller;
 pub mod revisions;
 pub mod root_ca;
 pub mod serviceaccount;
+#[cfg(test)]
+mod settle_tests;
 pub mod statefulset;
+pub mod taint_eviction;
 pub mod template;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod settle_tests;
 pub mod ttl_after_finished;
 
 pub use plan::{Context, Failure, Note, Plan, Propagation, Step, Target, Told, Write};

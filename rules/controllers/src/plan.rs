@@ -102,6 +102,8 @@ impl Told {
 pub struct Context {
     /// The moment of the reconcile.
     pub now: Time,
+    /// When the controllers started: nobody watched before, so that silence counts from then on.
+    pub started: Time,
     /// How the last plan for the same key failed, if it did.
     pub failure: Option<Failure>,
     /// What holds for the whole cluster.

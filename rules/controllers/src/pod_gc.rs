@@ -6,8 +6,8 @@
 use crate::plan::{Context, Plan, Target, Write};
 use crate::pods;
 use crate::registry::{Controller, Wake, Watched, resource};
-use corten_api::core::v1::{Node, Pod, PodCondition};
 use corten_api::Object;
+use corten_api::core::v1::{Node, Pod, PodCondition};
 use corten_meta::{GroupResource, ObjectKey, Snapshot};
 
 /// See the module's description.
@@ -78,7 +78,9 @@ fn is_out_of_service(node: &Node) -> bool {
 }
 
 fn is_surplus(snapshot: &Snapshot, pod: &Pod) -> bool {
-    let stored = snapshot.table(&GroupResource::of::<Pod>()).map_or(0, |t| t.len());
+    let stored = snapshot
+        .table(&GroupResource::of::<Pod>())
+        .map_or(0, |t| t.len());
     if stored <= FINISHED_MAX {
         return false;
     }
@@ -120,7 +122,9 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
                 last_transition_time: context.now,
                 ..Default::default()
             };
-            new.status.conditions.retain(|c| c.type_ != "DisruptionTarget");
+            new.status
+                .conditions
+                .retain(|c| c.type_ != "DisruptionTarget");
             new.status.conditions.push(condition);
         }
         plan.write_if(Write::patch_status(pod, &new, because));

@@ -64,5 +64,13 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::daemonset::CONTROLLER,
     crate::statefulset::CONTROLLER,
     crate::job::CONTROLLER,
+    crate::cronjob::CONTROLLER,
+    crate::replicationcontroller::CONTROLLER,
     crate::endpointslice::CONTROLLER,
+    crate::endpoints::CONTROLLER,
+    crate::disruption::CONTROLLER,
+    crate::node_lifecycle::CONTROLLER,
+    crate::taint_eviction::CONTROLLER,
+    crate::protection::CLAIMS,
+    crate::protection::VOLUMES,
 ];

@@ -77,6 +77,22 @@ fn related_pods<'a>(snapshot: &'a Snapshot, set: &ReplicaSet) -> Vec<&'a Pod> {
         .collect()
 }
 
+/// The plan for a set whose pods are known, without siblings.
+pub(crate) fn plan_for(
+    set: &ReplicaSet,
+    selector: Selector,
+    pods: Vec<&Pod>,
+    context: &Context,
+) -> Plan {
+    let observed = Observed {
+        set,
+        selector,
+        pods,
+        related: Vec::new(),
+    };
+    plan(&observed, context)
+}
+
 /// The writes that bring the set closer to its spec.
 pub fn plan(observed: &Observed, context: &Context) -> Plan {
     let mut plan = Plan::default();

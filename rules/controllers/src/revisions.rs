@@ -19,7 +19,13 @@ pub fn owned<'a, T: Kind>(snapshot: &'a Snapshot, owner: &T) -> Vec<&'a Controll
     let uid = &owner.meta().uid;
     let all = snapshot.list_in::<ControllerRevision>(&owner.meta().namespace);
     let mut owned: Vec<_> = all.filter(|r| r.metadata.controlled_by(uid)).collect();
-    owned.sort_by_key(|r| (r.revision, r.metadata.creation_timestamp, r.metadata.name.clone()));
+    owned.sort_by_key(|r| {
+        (
+            r.revision,
+            r.metadata.creation_timestamp,
+            r.metadata.name.clone(),
+        )
+    });
     owned
 }
 
@@ -67,20 +73,41 @@ pub fn update<T: Kind>(
 ) -> Update {
     let wanted = data(template);
     let highest = known.last().map_or(0, |r| r.revision);
-    let equal = known.iter().rev().find(|r| value_of(**r).get("data") == Some(&wanted));
+    let equal = known
+        .iter()
+        .rev()
+        .find(|r| value_of(**r).get("data") == Some(&wanted));
     if let Some(revision) = equal {
         if revision.revision < highest {
             let mut newest = (**revision).clone();
             newest.revision = highest + 1;
-            plan.write_if(Write::patch(*revision, &newest, "its template is the current one again"));
+            plan.write_if(Write::patch(
+                *revision,
+                &newest,
+                "its template is the current one again",
+            ));
         }
-        let hash = revision.metadata.labels.get(style.hash_label).cloned().unwrap_or_default();
-        return Update { name: revision.metadata.name.clone(), hash, collisions };
+        let hash = revision
+            .metadata
+            .labels
+            .get(style.hash_label)
+            .cloned()
+            .unwrap_or_default();
+        return Update {
+            name: revision.metadata.name.clone(),
+            hash,
+            collisions,
+        };
     }
-    let collided = context.failure.as_ref().is_some_and(|f| {
-        f.reason == "AlreadyExists" && f.message.contains("controllerrevisions")
-    });
-    let collisions = if collided { Some(collisions.unwrap_or(0) + 1) } else { collisions };
+    let collided = context
+        .failure
+        .as_ref()
+        .is_some_and(|f| f.reason == "AlreadyExists" && f.message.contains("controllerrevisions"));
+    let collisions = if collided {
+        Some(collisions.unwrap_or(0) + 1)
+    } else {
+        collisions
+    };
     let hash: Str = template_hash(template, collisions).into();
     let name: Str = format!("{}-{hash}", owner.meta().name).into();
     let mut labels: Map<Str> = template.metadata.labels.clone();
@@ -98,8 +125,15 @@ pub fn update<T: Kind>(
         revision: highest + 1,
         ..Default::default()
     };
-    plan.write(Write::create(revision, "no revision holds the current template"));
-    Update { name, hash, collisions }
+    plan.write(Write::create(
+        revision,
+        "no revision holds the current template",
+    ));
+    Update {
+        name,
+        hash,
+        collisions,
+    }
 }
 
 /// Deletes the oldest revisions beyond `limit` that nothing uses.

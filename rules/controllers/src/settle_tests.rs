@@ -73,7 +73,9 @@ fn deleted_owners_take_their_dependents_along() {
     let mut world = World::new(&format!("{BASE}{}", deployment(2, "RollingUpdate")));
     world.settle(30);
     let key = corten_meta::ObjectKey::new("default", "web");
-    world.snapshot.remove(&corten_meta::GroupResource::of::<Deployment>(), &key);
+    world
+        .snapshot
+        .remove(&corten_meta::GroupResource::of::<Deployment>(), &key);
     world.settle(30);
     assert_eq!(world.snapshot.list::<ReplicaSet>().count(), 0);
     assert_eq!(world.snapshot.list::<Pod>().count(), 0);

@@ -5,7 +5,7 @@
 
 use crate::plan::{Context, Plan, Propagation, Target, Write};
 use crate::registry::{CONTROLLERS, Controller, Watched};
-use corten_api::core::v1::{Node, Pod, PodCondition};
+use corten_api::core::v1::{Node, NodeCondition, Pod, PodCondition};
 use corten_api::{Kind, Object};
 use corten_core::{Str, Time, Value};
 use corten_meta::{GroupResource, ObjectKey, Snapshot};
@@ -29,31 +29,60 @@ pub fn show(plan: &Plan) -> String {
     let mut lines: Vec<String> = plan.steps.iter().map(|s| show_write(&s.write)).collect();
     for note in &plan.events {
         let (kind, name) = (note.kind, &note.about.key.name);
-        lines.push(format!("{} {} {kind}/{name}: {}", note.event_type, note.reason, note.message));
+        lines.push(format!(
+            "{} {} {kind}/{name}: {}",
+            note.event_type, note.reason, note.message
+        ));
     }
-    lines.extend(plan.wake_at.map(|at| format!("wake at +{}s", at.unix() - START)));
+    lines.extend(
+        plan.wake_at
+            .map(|at| format!("wake at +{}s", at.unix() - START)),
+    );
     lines.join("\n")
 }
 
 fn show_target(target: &Target) -> String {
     match target.key.namespace.is_empty() {
         true => format!("{} {}", target.resource.resource, target.key.name),
-        false => format!("{} {}/{}", target.resource.resource, target.key.namespace, target.key.name),
+        false => format!(
+            "{} {}/{}",
+            target.resource.resource, target.key.namespace, target.key.name
+        ),
     }
 }
 
 fn show_write(write: &Write) -> String {
     match write {
-        Write::Create { resource, object, .. } => {
+        Write::Create {
+            resource, object, ..
+        } => {
             let meta = object.meta();
-            let name = if meta.name.is_empty() { &meta.generate_name } else { &meta.name };
+            let name = if meta.name.is_empty() {
+                &meta.generate_name
+            } else {
+                &meta.name
+            };
             format!("create {} {}/{name}", resource.resource, meta.namespace)
         }
-        Write::Patch { target, subresource, patch, .. } => {
-            let part = if subresource.is_empty() { String::new() } else { format!(" /{subresource}") };
+        Write::Patch {
+            target,
+            subresource,
+            patch,
+            ..
+        } => {
+            let part = if subresource.is_empty() {
+                String::new()
+            } else {
+                format!(" /{subresource}")
+            };
             format!("patch {}{part} {patch}", show_target(target))
         }
-        Write::Delete { target, propagation, grace_period, .. } => {
+        Write::Delete {
+            target,
+            propagation,
+            grace_period,
+            ..
+        } => {
             let how = propagation.map_or_else(String::new, |p| format!(" {p:?}"));
             let grace = grace_period.map_or_else(String::new, |g| format!(" grace={g}"));
             format!("delete {}{how}{grace}", show_target(target))
@@ -76,7 +105,10 @@ impl World {
         let now = Time::from_unix(START);
         let mut world = World {
             snapshot: Snapshot::new(),
-            context: Context { now, ..Context::default() },
+            context: Context {
+                now,
+                ..Context::default()
+            },
             count: 0,
         };
         world.context.cluster.root_ca = "CA".into();
@@ -115,14 +147,23 @@ impl World {
 
     /// Changes one object.
     pub fn edit<T: Kind>(&mut self, namespace: &str, name: &str, change: impl FnOnce(&mut T)) {
-        let mut object = self.snapshot.get::<T>(namespace, name).expect("an object to edit").clone();
+        let mut object = self
+            .snapshot
+            .get::<T>(namespace, name)
+            .expect("an object to edit")
+            .clone();
         change(&mut object);
         self.put(Object::from(object));
     }
 
     pub fn plan(&self, controller: &Controller, key: &str) -> Plan {
         let (namespace, name) = key.rsplit_once('/').unwrap_or(("", key));
-        (controller.reconcile)(&self.snapshot, &ObjectKey::new(namespace, name), &self.context).unwrap_or_default()
+        (controller.reconcile)(
+            &self.snapshot,
+            &ObjectKey::new(namespace, name),
+            &self.context,
+        )
+        .unwrap_or_default()
     }
 
     /// What the controller plans for `key` (`namespace/name`); then it is done.
@@ -144,19 +185,35 @@ impl World {
             done.push(show(&plan));
             self.apply(plan);
         }
-        panic!("{} does not come to rest on {key}:\n{}", controller.name, done.join("\n"));
+        panic!(
+            "{} does not come to rest on {key}:\n{}",
+            controller.name,
+            done.join("\n")
+        );
     }
 
     pub fn apply(&mut self, plan: Plan) {
         for step in plan.steps {
             match step.write {
                 Write::Create { object, .. } => self.create(object),
-                Write::Patch { target, subresource, patch, .. } => self.patch(&target, subresource, &patch),
-                Write::Delete { target, propagation, grace_period, .. } => {
+                Write::Patch {
+                    target,
+                    subresource,
+                    patch,
+                    ..
+                } => self.patch(&target, subresource, &patch),
+                Write::Delete {
+                    target,
+                    propagation,
+                    grace_period,
+                    ..
+                } => {
                     self.delete(&target, propagation, grace_period);
                 }
                 Write::Bind { target, node, .. } => {
-                    self.edit::<Pod>(&target.key.namespace, &target.key.name, |p| p.spec.node_name = node);
+                    self.edit::<Pod>(&target.key.namespace, &target.key.name, |p| {
+                        p.spec.node_name = node
+                    });
                 }
                 Write::Evict { target, .. } => self.delete(&target, None, None),
             }
@@ -175,23 +232,38 @@ impl World {
         meta.creation_timestamp = now;
         meta.generation = 1;
         let (resource, key) = (resource_of(&object), key_of(&object));
-        assert!(self.snapshot.object(&resource, &key).is_none(), "{resource} {key} exists already");
+        assert!(
+            self.snapshot.object(&resource, &key).is_none(),
+            "{resource} {key} exists already"
+        );
         self.put(object);
     }
 
     fn patch(&mut self, target: &Target, subresource: &str, patch: &Value) {
         let resource = target.resource.group_resource();
-        let Some(old) = self.snapshot.object(&resource, &target.key).cloned() else { return };
-        assert!(target.uid.is_empty() || old.meta().uid == target.uid, "a patch of another object: {target:?}");
+        let Some(old) = self.snapshot.object(&resource, &target.key).cloned() else {
+            return;
+        };
+        assert!(
+            target.uid.is_empty() || old.meta().uid == target.uid,
+            "a patch of another object: {target:?}"
+        );
         let mut value = old.to_value().expect("a value");
         let before = value.clone();
         merge(&mut value, patch);
-        assert_ne!(before, value, "a patch that changes nothing: {} {patch}", show_target(target));
+        assert_ne!(
+            before,
+            value,
+            "a patch that changes nothing: {} {patch}",
+            show_target(target)
+        );
         let mut object = Object::from_value(&value).expect("an object");
         if value.get("spec") != before.get("spec") && subresource != "finalize" {
             object.meta_mut().generation += 1;
         }
-        let finalized = value.at(&["spec", "finalizers"]).is_none_or(|f| f.as_list().is_none_or(<[Value]>::is_empty));
+        let finalized = value
+            .at(&["spec", "finalizers"])
+            .is_none_or(|f| f.as_list().is_none_or(<[Value]>::is_empty));
         let gone = object.meta().deleting() && object.meta().finalizers.is_empty();
         let held = match resource.resource.as_str() {
             "pods" => old.meta().finalizers.is_empty() || is_running(&object),
@@ -206,8 +278,13 @@ impl World {
 
     fn delete(&mut self, target: &Target, propagation: Option<Propagation>, grace: Option<i64>) {
         let resource = target.resource.group_resource();
-        let Some(old) = self.snapshot.object(&resource, &target.key) else { return };
-        assert!(target.uid.is_empty() || old.meta().uid == target.uid, "a delete of another object: {target:?}");
+        let Some(old) = self.snapshot.object(&resource, &target.key) else {
+            return;
+        };
+        assert!(
+            target.uid.is_empty() || old.meta().uid == target.uid,
+            "a delete of another object: {target:?}"
+        );
         let mut object = (**old).clone();
         let finalizer = match propagation {
             Some(Propagation::Foreground) => Some("foregroundDeletion"),
@@ -229,16 +306,24 @@ impl World {
 
     /// What scheduler and kubelets would do: bind, run, let go. True when anything changed.
     pub fn live(&mut self) -> bool {
-        let node = self.snapshot.list::<Node>().next().map(|n| n.metadata.name.clone());
+        self.beat();
+        let node = self
+            .snapshot
+            .list::<Node>()
+            .next()
+            .map(|n| n.metadata.name.clone());
         let now = self.context.now;
         let pods: Vec<Pod> = self.snapshot.list::<Pod>().cloned().collect();
         let mut changed = false;
         for mut pod in pods {
             let before = pod.clone();
-            if pod.metadata.deleting() && (is_running(&Object::from(pod.clone())) || pod.metadata.finalizers.is_empty()) {
+            if pod.metadata.deleting()
+                && (is_running(&Object::from(pod.clone())) || pod.metadata.finalizers.is_empty())
+            {
                 changed = true;
                 if pod.metadata.finalizers.is_empty() {
-                    let key = ObjectKey::new(pod.metadata.namespace.clone(), pod.metadata.name.clone());
+                    let key =
+                        ObjectKey::new(pod.metadata.namespace.clone(), pod.metadata.name.clone());
                     self.snapshot.remove(&GroupResource::of::<Pod>(), &key);
                     continue;
                 }
@@ -261,6 +346,29 @@ impl World {
             }
         }
         changed
+    }
+
+    /// The heartbeats of all nodes.
+    fn beat(&mut self) {
+        let now = self.context.now;
+        let nodes: Vec<Node> = self.snapshot.list::<Node>().cloned().collect();
+        for mut node in nodes {
+            let before = node.clone();
+            let conditions = &mut node.status.conditions;
+            if !conditions.iter().any(|c| c.type_ == "Ready") {
+                conditions.push(NodeCondition {
+                    type_: "Ready".into(),
+                    status: "True".into(),
+                    ..NodeCondition::default()
+                });
+            }
+            conditions
+                .iter_mut()
+                .for_each(|c| c.last_heartbeat_time = now);
+            if node != before {
+                self.put(Object::from(node));
+            }
+        }
     }
 
     /// Every key that any object wakes for `controller`.
@@ -291,7 +399,8 @@ impl World {
             let mut quiet = !self.live();
             for controller in CONTROLLERS {
                 for key in self.keys(controller) {
-                    let plan = (controller.reconcile)(&self.snapshot, &key, &self.context).unwrap_or_default();
+                    let plan = (controller.reconcile)(&self.snapshot, &key, &self.context)
+                        .unwrap_or_default();
                     if !plan.is_empty() {
                         quiet = false;
                         last.push_str(&format!("{} {key}:\n{}\n", controller.name, show(&plan)));
@@ -309,7 +418,11 @@ impl World {
     /// `resource namespace/name` of what exists of kind `T`, one line each, with `what` of it.
     pub fn list<T: Kind>(&self, what: impl Fn(&T) -> String) -> String {
         let line = |o: &T| format!("{} {}", o.meta().name, what(o));
-        self.snapshot.list::<T>().map(line).collect::<Vec<_>>().join("\n")
+        self.snapshot
+            .list::<T>()
+            .map(line)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -328,7 +441,9 @@ fn merge(target: &mut Value, patch: &Value) {
     if target.as_map().is_none() {
         *target = Value::map();
     }
-    let Some(map) = target.as_map_mut() else { return };
+    let Some(map) = target.as_map_mut() else {
+        return;
+    };
     for (key, value) in patch.iter() {
         if value.is_null() {
             map.remove(key);

@@ -28,9 +28,11 @@ pub struct Observed<'a> {
 pub fn observe<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> Option<Observed<'a>> {
     let job = snapshot.get::<Job>(&key.namespace, &key.name)?;
     let ttl = job.spec.ttl_seconds_after_finished?;
-    let finished = job.status.conditions.iter().find(|c| {
-        (c.type_ == "Complete" || c.type_ == "Failed") && c.status == "True"
-    })?;
+    let finished = job
+        .status
+        .conditions
+        .iter()
+        .find(|c| (c.type_ == "Complete" || c.type_ == "Failed") && c.status == "True")?;
     let expires = finished.last_transition_time.plus_seconds(i64::from(ttl));
     (!job.metadata.deleting()).then_some(Observed { job, expires })
 }
@@ -70,6 +72,7 @@ status: {conditions: [{type: Complete, status: 'True', lastTransitionTime: '2026
         );
         expect!["wake at +10s"].assert_eq(&world.step(&CONTROLLER, "default/j"));
         world.later(10);
-        expect!["delete jobs default/j Foreground"].assert_eq(&world.step(&CONTROLLER, "default/j"));
+        expect!["delete jobs default/j Foreground"]
+            .assert_eq(&world.step(&CONTROLLER, "default/j"));
     }
 }

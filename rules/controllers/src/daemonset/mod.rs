@@ -11,9 +11,9 @@ use crate::plan::{Context, Note, Plan, Told, Write};
 use crate::pods;
 use crate::registry::{Controller, Wake, Watched, resource};
 use crate::revisions::{self, HASH, Style, Update};
+use corten_api::Object;
 use corten_api::apps::v1::{ControllerRevision, DaemonSet};
 use corten_api::core::v1::{Node, Pod};
-use corten_api::Object;
 use corten_core::{Str, Time};
 use corten_meta::{ObjectKey, Selector, Snapshot};
 use std::collections::BTreeMap;
@@ -87,7 +87,9 @@ struct Sync<'a> {
 
 impl Sync<'_> {
     fn pods_on(&self, node: &Node) -> &[&Pod] {
-        self.by_node.get(&node.metadata.name).map_or(&[], Vec::as_slice)
+        self.by_node
+            .get(&node.metadata.name)
+            .map_or(&[], Vec::as_slice)
     }
 
     fn is_updated(&self, pod: &Pod) -> bool {
@@ -118,7 +120,11 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
             plan.note(Note::warning(set, "SelectingAll", text));
             let mut new = set.clone();
             new.status.observed_generation = set.metadata.generation;
-            plan.write_if(Write::patch_status(set, &new, "an empty selector selects every pod"));
+            plan.write_if(Write::patch_status(
+                set,
+                &new,
+                "an empty selector selects every pod",
+            ));
         }
         return plan;
     }
@@ -127,8 +133,14 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
     let mut draft = Plan::default();
     let style = (Style { hash_label: HASH }, context);
     let (template, collisions) = (&set.spec.template, set.status.collision_count);
-    let update =
-        revisions::update(&mut draft, set, template, collisions, &observed.revisions, style);
+    let update = revisions::update(
+        &mut draft,
+        set,
+        template,
+        collisions,
+        &observed.revisions,
+        style,
+    );
     let sync = Sync {
         set,
         nodes: &observed.nodes,
@@ -173,7 +185,11 @@ fn by_node<'a>(owned: &[&'a Pod]) -> BTreeMap<Str, Vec<&'a Pod>> {
     for pods in by_node.values_mut() {
         // Pods that are on their node come before those that wait for it.
         pods.sort_by_key(|p| {
-            (p.spec.node_name.is_empty(), p.metadata.creation_timestamp, p.metadata.name.clone())
+            (
+                p.spec.node_name.is_empty(),
+                p.metadata.creation_timestamp,
+                p.metadata.name.clone(),
+            )
         });
     }
     by_node
@@ -183,11 +199,16 @@ fn by_node<'a>(owned: &[&'a Pod]) -> BTreeMap<Str, Vec<&'a Pod>> {
 fn manage<'a>(plan: &mut Plan, sync: &Sync<'a>) -> Changes<'a> {
     let mut changes = Changes::default();
     for node in sync.nodes {
-        let on_node: Vec<&Pod> =
-            sync.by_node.get(&node.metadata.name).cloned().unwrap_or_default();
+        let on_node: Vec<&Pod> = sync
+            .by_node
+            .get(&node.metadata.name)
+            .cloned()
+            .unwrap_or_default();
         let (runs, stays) = nodes::should_run(sync.set, node);
         if !stays {
-            changes.delete.extend(on_node.iter().copied().filter(|p| !p.metadata.deleting()));
+            changes
+                .delete
+                .extend(on_node.iter().copied().filter(|p| !p.metadata.deleting()));
             continue;
         }
         if on_node.is_empty() {
@@ -213,7 +234,9 @@ fn manage<'a>(plan: &mut Plan, sync: &Sync<'a>) -> Changes<'a> {
     }
     let exists = |name: &Str| sync.nodes.iter().any(|n| n.metadata.name == *name);
     for (_, pods) in sync.by_node.iter().filter(|(name, _)| !exists(name)) {
-        let waiting = pods.iter().filter(|p| p.spec.node_name.is_empty() && !p.metadata.deleting());
+        let waiting = pods
+            .iter()
+            .filter(|p| p.spec.node_name.is_empty() && !p.metadata.deleting());
         changes.delete.extend(waiting);
     }
     changes
@@ -228,7 +251,8 @@ fn replace_finished<'a>(
 ) {
     let (name, node) = (pod.metadata.full_name(), &node.metadata.name);
     if pod.status.phase == "Succeeded" {
-        let text = format!("Found succeeded daemon pod {name} on node {node}, will try to delete it");
+        let text =
+            format!("Found succeeded daemon pod {name} on node {node}, will try to delete it");
         plan.note(Note::normal(sync.set, "SucceededDaemonPod", text));
         changes.delete.push(pod);
         return;
@@ -251,7 +275,10 @@ fn carry_out(plan: &mut Plan, sync: &Sync, changes: &Changes) {
             ("FailedCreate", "Error creating: {error}"),
         );
         let pod = nodes::new_pod(sync.set, node, &sync.update.hash);
-        plan.write_told(Write::create(pod, format!("node {node} has no pod of the set")), told);
+        plan.write_told(
+            Write::create(pod, format!("node {node} has no pod of the set")),
+            told,
+        );
     }
     for pod in changes.delete.iter().take(BURST) {
         let told = Told::about(
@@ -259,7 +286,10 @@ fn carry_out(plan: &mut Plan, sync: &Sync, changes: &Changes) {
             ("SuccessfulDelete", "Deleted pod: {name}"),
             ("FailedDelete", "Error deleting: {error}"),
         );
-        plan.write_told(Write::delete(*pod, "it is old, finished or one too many"), told);
+        plan.write_told(
+            Write::delete(*pod, "it is old, finished or one too many"),
+            told,
+        );
     }
 }
 
@@ -294,7 +324,11 @@ fn status(plan: &mut Plan, sync: &Sync) {
     status.updated_number_scheduled = updated;
     status.observed_generation = sync.set.metadata.generation;
     status.collision_count = sync.update.collisions;
-    plan.write_if(Write::patch_status(sync.set, &new, "its pods or nodes changed"));
+    plan.write_if(Write::patch_status(
+        sync.set,
+        &new,
+        "its pods or nodes changed",
+    ));
 }
 
 #[cfg(test)]

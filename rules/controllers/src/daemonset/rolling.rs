@@ -15,7 +15,10 @@ fn scaled(value: Option<&IntOrString>, total: usize) -> usize {
 /// Whether new pods start beside old ones.
 pub(super) fn surges(set: &DaemonSet) -> bool {
     let strategy = &set.spec.update_strategy;
-    let rolling = strategy.rolling_update.as_deref().filter(|_| strategy.type_ != "OnDelete");
+    let rolling = strategy
+        .rolling_update
+        .as_deref()
+        .filter(|_| strategy.type_ != "OnDelete");
     rolling.is_some_and(|r| scaled(r.max_surge.as_ref(), 1) > 0)
 }
 
@@ -23,7 +26,11 @@ pub(super) fn surges(set: &DaemonSet) -> bool {
 fn pair<'a>(sync: &Sync<'a>, on_node: &[&'a Pod]) -> Option<(Option<&'a Pod>, Option<&'a Pod>)> {
     let (mut new, mut old) = (None, None);
     for pod in on_node.iter().copied().filter(|p| !p.metadata.deleting()) {
-        let slot = if sync.is_updated(pod) { &mut new } else { &mut old };
+        let slot = if sync.is_updated(pod) {
+            &mut new
+        } else {
+            &mut old
+        };
         if slot.replace(pod).is_some() {
             return None;
         }
@@ -94,7 +101,11 @@ fn surge_step<'a>(sync: &Sync<'a>, max_surge: usize, desired: usize) -> Changes<
         }
     }
     // A pod that does not belong on its node goes only when others do its work.
-    changes.delete.extend(misplaced.into_iter().take(available.saturating_sub(desired)));
+    changes.delete.extend(
+        misplaced
+            .into_iter()
+            .take(available.saturating_sub(desired)),
+    );
     let room = max_surge.saturating_sub(surging);
     changes.create_on.extend(candidates.into_iter().take(room));
     changes
@@ -107,7 +118,9 @@ pub(super) fn prune<'a>(sync: &Sync<'a>, running: &[&'a Pod], changes: &mut Chan
     }
     let (new, old): (Vec<&Pod>, Vec<&Pod>) =
         running.iter().copied().partition(|p| sync.is_updated(p));
-    changes.delete.extend(new.iter().skip(1).chain(old.iter().skip(1)));
+    changes
+        .delete
+        .extend(new.iter().skip(1).chain(old.iter().skip(1)));
     if let (Some(new), Some(old)) = (new.first(), old.first()) {
         if !pods::is_ready(old) || sync.is_available(new) {
             changes.delete.push(old);

@@ -5,7 +5,8 @@ use corten_api::core::v1::{Node, Pod, Taint};
 use expect_test::expect;
 
 fn world(strategy: &str) -> World {
-    let node = |name: &str| format!("---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n");
+    let node =
+        |name: &str| format!("---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n");
     World::new(&format!(
         "{}{}{}
 ---
@@ -28,10 +29,16 @@ spec:
 
 /// Binds pods where their affinity says.
 fn bind(world: &mut World) {
-    let waiting: Vec<Pod> =
-        world.snapshot.list::<Pod>().filter(|p| p.spec.node_name.is_empty()).cloned().collect();
+    let waiting: Vec<Pod> = world
+        .snapshot
+        .list::<Pod>()
+        .filter(|p| p.spec.node_name.is_empty())
+        .cloned()
+        .collect();
     for pod in waiting {
-        let node = crate::node_fit::pinned_node(&pod.spec).cloned().expect("a node");
+        let node = crate::node_fit::pinned_node(&pod.spec)
+            .cloned()
+            .expect("a node");
         world.edit::<Pod>("default", &pod.metadata.name, |p| p.spec.node_name = node);
     }
 }
@@ -41,7 +48,10 @@ fn rest(world: &mut World) -> usize {
     for _ in 0..40 {
         let done = world.run(&CONTROLLER, "default/d");
         bind(world);
-        let ready = world.snapshot.list::<Pod>().filter(|p| crate::pods::is_ready(p) && !p.metadata.deleting());
+        let ready = world
+            .snapshot
+            .list::<Pod>()
+            .filter(|p| crate::pods::is_ready(p) && !p.metadata.deleting());
         most_gone = most_gone.max(3usize.saturating_sub(ready.count()));
         if !world.live() && done.is_empty() {
             return most_gone;
@@ -76,15 +86,25 @@ fn update(world: &mut World, image: &str) {
 fn every_fitting_node_has_one_pod() {
     let mut world = world("{type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}");
     world.edit::<Node>("", "n3", |n| {
-        n.spec.taints.push(Taint { key: "x".into(), effect: "NoSchedule".into(), ..Taint::default() });
+        n.spec.taints.push(Taint {
+            key: "x".into(),
+            effect: "NoSchedule".into(),
+            ..Taint::default()
+        });
     });
     rest(&mut world);
-    expect!["d desired=2 current=2 ready=2 updated=2 available=2 misscheduled=0"].assert_eq(&status(&world));
+    expect!["d desired=2 current=2 ready=2 updated=2 available=2 misscheduled=0"]
+        .assert_eq(&status(&world));
     world.edit::<Node>("", "n3", |n| n.spec.taints.clear());
     rest(&mut world);
-    expect!["d desired=3 current=3 ready=3 updated=3 available=3 misscheduled=0"].assert_eq(&status(&world));
+    expect!["d desired=3 current=3 ready=3 updated=3 available=3 misscheduled=0"]
+        .assert_eq(&status(&world));
     world.edit::<Node>("", "n1", |n| {
-        n.spec.taints.push(Taint { key: "x".into(), effect: "NoExecute".into(), ..Taint::default() });
+        n.spec.taints.push(Taint {
+            key: "x".into(),
+            effect: "NoExecute".into(),
+            ..Taint::default()
+        });
     });
     rest(&mut world);
     assert_eq!(world.snapshot.list::<Pod>().count(), 2);
@@ -93,8 +113,14 @@ fn every_fitting_node_has_one_pod() {
 #[test]
 fn updates_keep_to_their_limits() {
     for (strategy, limit) in [
-        ("{type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}", 1),
-        ("{type: RollingUpdate, rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}", 0),
+        (
+            "{type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}",
+            1,
+        ),
+        (
+            "{type: RollingUpdate, rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}",
+            0,
+        ),
     ] {
         let mut world = world(strategy);
         rest(&mut world);
@@ -114,5 +140,6 @@ fn on_delete_waits_for_the_user() {
     rest(&mut world);
     update(&mut world, "two");
     rest(&mut world);
-    expect!["d desired=3 current=3 ready=3 updated=0 available=3 misscheduled=0"].assert_eq(&status(&world));
+    expect!["d desired=3 current=3 ready=3 updated=0 available=3 misscheduled=0"]
+        .assert_eq(&status(&world));
 }

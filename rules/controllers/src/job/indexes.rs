@@ -63,8 +63,18 @@ mod tests {
 
     #[test]
     fn texts_of_indexes() {
-        for (text, shown) in [("", ""), ("1", "1"), ("0-1", "0,1"), ("1,2,3,7", "1-3,7"), ("3-9", "3,4"), ("x,2", "2")] {
-            assert_eq!(Indexes::parse(text, 5 + 5 * i32::from(text.contains('7'))).to_string(), shown);
+        for (text, shown) in [
+            ("", ""),
+            ("1", "1"),
+            ("0-1", "0,1"),
+            ("1,2,3,7", "1-3,7"),
+            ("3-9", "3,4"),
+            ("x,2", "2"),
+        ] {
+            assert_eq!(
+                Indexes::parse(text, 5 + 5 * i32::from(text.contains('7'))).to_string(),
+                shown
+            );
         }
     }
 }

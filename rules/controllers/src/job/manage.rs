@@ -31,7 +31,10 @@ pub(super) fn stop(plan: &mut Plan, sync: &Sync, doomed: &[&Pod]) -> Changed {
             ("SuccessfulDelete", "Deleted pod: {name}"),
             ("FailedDelete", "Error deleting: {error}"),
         );
-        plan.write_told(Write::delete(*pod, "the job does not need it any more"), told);
+        plan.write_told(
+            Write::delete(*pod, "the job does not need it any more"),
+            told,
+        );
     }
     Changed {
         created: 0,
@@ -42,7 +45,10 @@ pub(super) fn stop(plan: &mut Plan, sync: &Sync, doomed: &[&Pod]) -> Changed {
 
 /// As [`stop`], for pods that shall not count as failures.
 fn drop_uncounted(plan: &mut Plan, sync: &Sync, doomed: &[&Pod]) -> Changed {
-    for pod in doomed.iter().filter(|p| p.metadata.has_finalizer(FINALIZER)) {
+    for pod in doomed
+        .iter()
+        .filter(|p| p.metadata.has_finalizer(FINALIZER))
+    {
         plan.write(super::release(pod, "the job has one pod too many"));
     }
     stop(plan, sync, doomed)
@@ -58,7 +64,12 @@ pub(super) fn restarts_exceed(sync: &Sync, limit: i32) -> bool {
         .iter()
         .filter(|p| p.status.phase == "Running" || p.status.phase == "Pending");
     let restarts: i32 = running
-        .flat_map(|p| p.status.init_container_statuses.iter().chain(p.status.container_statuses.iter()))
+        .flat_map(|p| {
+            p.status
+                .init_container_statuses
+                .iter()
+                .chain(p.status.container_statuses.iter())
+        })
         .map(|c| c.restart_count)
         .sum();
     restarts > 0 && restarts >= limit
@@ -81,13 +92,19 @@ pub(super) fn pods(plan: &mut Plan, sync: &Sync) -> Changed {
     if !doomed.is_empty() {
         return drop_uncounted(plan, sync, &doomed);
     }
-    let held = if policy::only_failed_are_replaced(sync.job) { sync.terminating } else { 0 };
+    let held = if policy::only_failed_are_replaced(sync.job) {
+        sync.terminating
+    } else {
+        0
+    };
     let missing = wanted.saturating_sub(active + held).min(BURST);
     if missing == 0 {
         return Changed::default();
     }
     let per_index = sync.job.spec.backoff_limit_per_index.is_some();
-    if let Some(at) = policy::retry_at(sync.job, &sync.pods).filter(|at| !per_index && *at > sync.now) {
+    if let Some(at) =
+        policy::retry_at(sync.job, &sync.pods).filter(|at| !per_index && *at > sync.now)
+    {
         plan.wake_at(at);
         return Changed::default();
     }
@@ -98,7 +115,10 @@ pub(super) fn pods(plan: &mut Plan, sync: &Sync) -> Changed {
             missing
         }
     };
-    Changed { created, ..Changed::default() }
+    Changed {
+        created,
+        ..Changed::default()
+    }
 }
 
 /// At least `count` active pods to delete: those whose index another pod has or the job has not, then by rank.
@@ -138,7 +158,9 @@ fn base(sync: &Sync) -> Pod {
 /// The latest failed pod of an index that has neither succeeded nor failed for good.
 fn last_failure<'a>(sync: &Sync<'a>, index: i32) -> Option<&'a Pod> {
     let failed = sync.pods.iter().copied().filter(|p| {
-        index_of(p) == Some(index) && p.metadata.has_finalizer(FINALIZER) && policy::is_failed(sync.job, p)
+        index_of(p) == Some(index)
+            && p.metadata.has_finalizer(FINALIZER)
+            && policy::is_failed(sync.job, p)
     });
     let rank = |pod: &&Pod| -> (i32, Time) {
         let (counted, ignored) = policy::failure_counts(pod);
@@ -149,7 +171,8 @@ fn last_failure<'a>(sync: &Sync<'a>, index: i32) -> Option<&'a Pod> {
 
 /// Failed pods that stay until their index has a new pod, which takes over their count of failures.
 pub(super) fn awaits_replacement(sync: &Sync, pod: &Pod) -> bool {
-    let Some(index) = index_of(pod).filter(|_| sync.job.spec.backoff_limit_per_index.is_some()) else {
+    let Some(index) = index_of(pod).filter(|_| sync.job.spec.backoff_limit_per_index.is_some())
+    else {
         return false;
     };
     let settled = sync.succeeded_indexes.has(index)
@@ -161,11 +184,15 @@ pub(super) fn awaits_replacement(sync: &Sync, pod: &Pod) -> bool {
 fn create_indexed(plan: &mut Plan, sync: &Sync, count: usize) -> usize {
     let completions = sync.job.spec.completions.unwrap_or(0);
     let held = policy::only_failed_are_replaced(sync.job);
-    let occupied = |p: &&Pod| {
-        pods::is_active(p) || (held && p.metadata.deleting() && !pods::is_finished(p))
-    };
-    let busy: BTreeSet<i32> =
-        sync.pods.iter().copied().filter(occupied).filter_map(index_of).collect();
+    let occupied =
+        |p: &&Pod| pods::is_active(p) || (held && p.metadata.deleting() && !pods::is_finished(p));
+    let busy: BTreeSet<i32> = sync
+        .pods
+        .iter()
+        .copied()
+        .filter(occupied)
+        .filter_map(index_of)
+        .collect();
     let pending = |index: &i32| {
         !busy.contains(index)
             && !sync.succeeded_indexes.has(*index)
@@ -176,7 +203,10 @@ fn create_indexed(plan: &mut Plan, sync: &Sync, count: usize) -> usize {
     let mut created = 0;
     for index in chosen {
         let failure = last_failure(sync, index).filter(|_| per_index);
-        if let Some(at) = failure.and_then(policy::index_retry_at).filter(|at| *at > sync.now) {
+        if let Some(at) = failure
+            .and_then(policy::index_retry_at)
+            .filter(|at| *at > sync.now)
+        {
             plan.wake_at(at);
             continue;
         }
@@ -202,9 +232,13 @@ fn indexed(sync: &Sync, index: i32, failure: Option<&Pod>) -> Pod {
             Some(_) => counted += 1,
             None => {}
         }
-        pod.metadata.annotations.insert(policy::FAILURES, counted.to_string());
+        pod.metadata
+            .annotations
+            .insert(policy::FAILURES, counted.to_string());
         if ignored > 0 {
-            pod.metadata.annotations.insert(policy::IGNORED_FAILURES, ignored.to_string());
+            pod.metadata
+                .annotations
+                .insert(policy::IGNORED_FAILURES, ignored.to_string());
         }
     }
     pod.spec.init_containers.iter_mut().for_each(add_index);

@@ -55,14 +55,26 @@ pub fn observe<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> Option<Observed<'
     }
     let running = job.filter(|j| finished(j).is_none());
     let stray = |pod: &&Pod| {
-        let owner = pod.metadata.controller_of().filter(|o| o.kind == "Job" && o.name == key.name);
+        let owner = pod
+            .metadata
+            .controller_of()
+            .filter(|o| o.kind == "Job" && o.name == key.name);
         pod.metadata.has_finalizer(FINALIZER)
             && owner.is_some_and(|o| running.is_none_or(|j| j.metadata.uid != o.uid))
     };
-    let left = snapshot.list_in::<Pod>(&key.namespace).filter(stray).collect();
+    let left = snapshot
+        .list_in::<Pod>(&key.namespace)
+        .filter(stray)
+        .collect();
     let job = running.and_then(|j| Some((j, j.selector()?)));
-    let pods = job.as_ref().map(|(j, selector)| claim::candidates(snapshot, *j, selector));
-    Some(Observed { pods: pods.unwrap_or_default(), job, left })
+    let pods = job
+        .as_ref()
+        .map(|(j, selector)| claim::candidates(snapshot, *j, selector));
+    Some(Observed {
+        pods: pods.unwrap_or_default(),
+        job,
+        left,
+    })
 }
 
 /// The condition with which a job is over.
@@ -72,7 +84,10 @@ pub fn finished(job: &Job) -> Option<&JobCondition> {
 
 /// The condition of this type, if it is True.
 fn condition<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
-    job.status.conditions.iter().find(|c| c.type_ == kind && c.status == "True")
+    job.status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == kind && c.status == "True")
 }
 
 fn new_condition(kind: &str, reason: &str, message: &str, now: Time) -> JobCondition {
@@ -125,7 +140,9 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
     for pod in &observed.left {
         plan.write(release(pod, "its job does not count it any more"));
     }
-    let Some((job, selector)) = &observed.job else { return plan };
+    let Some((job, selector)) = &observed.job else {
+        return plan;
+    };
     let claim = Claim::new(*job, selector, &observed.pods);
     claim.plan(&mut plan, *job);
     let mut sync = begin(job, claim.owned, context.now);
@@ -163,7 +180,11 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
 
 fn begin<'a>(job: &'a Job, pods: Vec<&'a Pod>, now: Time) -> Sync<'a> {
     let mut sync = Sync {
-        active: pods.iter().copied().filter(|p| pods::is_active(p)).collect(),
+        active: pods
+            .iter()
+            .copied()
+            .filter(|p| pods::is_active(p))
+            .collect(),
         terminating: pods
             .iter()
             .filter(|p| p.metadata.deleting() && !pods::is_finished(p))
@@ -192,7 +213,10 @@ fn begin<'a>(job: &'a Job, pods: Vec<&'a Pod>, now: Time) -> Sync<'a> {
         .copied()
         .filter(|p| p.metadata.has_finalizer(FINALIZER) && !known(p) && sync.counts(p))
         .collect();
-    let succeeded = fresh.iter().filter(|p| p.status.phase == "Succeeded").count() as i32;
+    let succeeded = fresh
+        .iter()
+        .filter(|p| p.status.phase == "Succeeded")
+        .count() as i32;
     let failed = fresh.iter().filter(|p| {
         policy::is_failed(job, p) && policy::verdict(job, p) != policy::Verdict::Ignore
     });
@@ -216,7 +240,8 @@ fn begin<'a>(job: &'a Job, pods: Vec<&'a Pod>, now: Time) -> Sync<'a> {
 /// Why the job ends now, if it does, in the order in which the reasons count.
 fn ended(sync: &Sync, plan: &mut Plan) -> Option<JobCondition> {
     let job = sync.job;
-    if let Some(known) = condition(job, "SuccessCriteriaMet").or_else(|| condition(job, "FailureTarget"))
+    if let Some(known) =
+        condition(job, "SuccessCriteriaMet").or_else(|| condition(job, "FailureTarget"))
     {
         return Some(known.clone());
     }
@@ -230,14 +255,22 @@ fn ended(sync: &Sync, plan: &mut Plan) -> Option<JobCondition> {
     }
     let limit = job.spec.backoff_limit.unwrap_or(6);
     if sync.failed > limit || manage::restarts_exceed(sync, limit) {
-        return fail("BackoffLimitExceeded", "Job has reached the specified backoff limit");
+        return fail(
+            "BackoffLimitExceeded",
+            "Job has reached the specified backoff limit",
+        );
     }
-    if let (Some(seconds), Some(start), false) =
-        (job.spec.active_deadline_seconds, job.status.start_time, sync.suspended())
-    {
+    if let (Some(seconds), Some(start), false) = (
+        job.spec.active_deadline_seconds,
+        job.status.start_time,
+        sync.suspended(),
+    ) {
         let deadline = start.plus_seconds(seconds);
         if deadline <= sync.now {
-            return fail("DeadlineExceeded", "Job was active longer than specified deadline");
+            return fail(
+                "DeadlineExceeded",
+                "Job was active longer than specified deadline",
+            );
         }
         plan.wake_at(deadline);
     }
@@ -254,7 +287,12 @@ fn ended(sync: &Sync, plan: &mut Plan) -> Option<JobCondition> {
     }
     if sync.is_indexed() {
         if let Some(message) = policy::success(job, completions, &sync.succeeded_indexes) {
-            return Some(new_condition("SuccessCriteriaMet", "SuccessPolicy", &message, sync.now));
+            return Some(new_condition(
+                "SuccessCriteriaMet",
+                "SuccessPolicy",
+                &message,
+                sync.now,
+            ));
         }
     }
     let complete = match job.spec.completions {
@@ -262,8 +300,14 @@ fn ended(sync: &Sync, plan: &mut Plan) -> Option<JobCondition> {
         Some(wanted) => sync.succeeded >= wanted,
     };
     let message = "Reached expected number of succeeded pods";
-    (complete && sync.active.is_empty())
-        .then(|| new_condition("SuccessCriteriaMet", "CompletionsReached", message, sync.now))
+    (complete && sync.active.is_empty()).then(|| {
+        new_condition(
+            "SuccessCriteriaMet",
+            "CompletionsReached",
+            message,
+            sync.now,
+        )
+    })
 }
 
 /// Lets go of a counted pod.

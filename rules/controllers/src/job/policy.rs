@@ -41,7 +41,9 @@ pub fn only_failed_are_replaced(job: &Job) -> bool {
 pub fn verdict(job: &Job, pod: &Pod) -> Verdict {
     let rules = job.spec.pod_failure_policy.as_deref();
     for (number, rule) in rules.into_iter().flat_map(|p| p.rules.iter()).enumerate() {
-        let Some(what) = matched(rule, pod) else { continue };
+        let Some(what) = matched(rule, pod) else {
+            continue;
+        };
         return match rule.action.as_str() {
             "Ignore" => Verdict::Ignore,
             "FailIndex" => Verdict::FailIndex,
@@ -60,12 +62,18 @@ fn matched(rule: &PodFailurePolicyRule, pod: &Pod) -> Option<String> {
     if let Some(wanted) = rule.on_exit_codes.as_deref() {
         let containers = pod.status.container_statuses.iter();
         let all = containers.chain(pod.status.init_container_statuses.iter());
-        let (container, code) = all.filter_map(|c| Some((&c.name, exit_code(c, wanted)?))).next()?;
-        return Some(format!("Container {container} for pod {name} failed with exit code {code}"));
+        let (container, code) = all
+            .filter_map(|c| Some((&c.name, exit_code(c, wanted)?)))
+            .next()?;
+        return Some(format!(
+            "Container {container} for pod {name} failed with exit code {code}"
+        ));
     }
     let patterns = &rule.on_pod_conditions;
     let condition = pod.status.conditions.iter().find(|c| {
-        patterns.iter().any(|p| p.type_ == c.type_ && p.status == c.status)
+        patterns
+            .iter()
+            .any(|p| p.type_ == c.type_ && p.status == c.status)
     })?;
     Some(format!("Pod {name} has condition {}", condition.type_))
 }
@@ -75,7 +83,10 @@ fn exit_code(
     wanted: &PodFailurePolicyOnExitCodesRequirement,
 ) -> Option<i32> {
     let code = container.state.terminated.as_ref()?.exit_code;
-    let named = wanted.container_name.as_ref().is_none_or(|name| *name == container.name);
+    let named = wanted
+        .container_name
+        .as_ref()
+        .is_none_or(|name| *name == container.name);
     let listed = wanted.values.contains(&code);
     let fits = match wanted.operator.as_str() {
         "In" => listed,
@@ -110,9 +121,16 @@ pub fn success(job: &Job, completions: i32, succeeded: &Indexes) -> Option<Strin
 /// When a pod finished: its last container's end, else when it became unready, was deleted, or was created.
 pub fn finished_at(pod: &Pod) -> Time {
     let ends = pod.status.container_statuses.iter().map(|c| {
-        c.state.terminated.as_ref().map(|t| t.finished_at).filter(|t| !t.is_zero())
+        c.state
+            .terminated
+            .as_ref()
+            .map(|t| t.finished_at)
+            .filter(|t| !t.is_zero())
     });
-    if let Some(Some(end)) = ends.collect::<Option<Vec<Time>>>().map(|all| all.into_iter().max()) {
+    if let Some(Some(end)) = ends
+        .collect::<Option<Vec<Time>>>()
+        .map(|all| all.into_iter().max())
+    {
         return end;
     }
     let unready = crate::pods::condition(pod, "Ready").filter(|c| c.status == "False");
@@ -128,12 +146,17 @@ pub fn finished_at(pod: &Pod) -> Time {
 /// The moment before which no pod is created, given the failures since the last success.
 pub fn retry_at(job: &Job, pods: &[&Pod]) -> Option<Time> {
     let ends = |test: &dyn Fn(&Pod) -> bool| {
-        pods.iter().filter(|p| test(p)).map(|p| finished_at(p)).collect::<Vec<Time>>()
+        pods.iter()
+            .filter(|p| test(p))
+            .map(|p| finished_at(p))
+            .collect::<Vec<Time>>()
     };
     let success = ends(&|p| p.status.phase == "Succeeded").into_iter().max();
     let failures = ends(&|p| is_failed(job, p));
-    let since: Vec<Time> =
-        failures.into_iter().filter(|t| success.is_none_or(|s| *t > s)).collect();
+    let since: Vec<Time> = failures
+        .into_iter()
+        .filter(|t| success.is_none_or(|s| *t > s))
+        .collect();
     after_failures(since.len(), *since.iter().max()?)
 }
 
@@ -145,13 +168,21 @@ pub fn index_retry_at(pod: &Pod) -> Option<Time> {
 }
 
 fn after_failures(failures: usize, last: Time) -> Option<Time> {
-    let exponent = u32::try_from(failures.checked_sub(1)?).unwrap_or(u32::MAX).min(10);
+    let exponent = u32::try_from(failures.checked_sub(1)?)
+        .unwrap_or(u32::MAX)
+        .min(10);
     Some(last.plus_seconds((BACKOFF.0 << exponent).min(BACKOFF.1)))
 }
 
 /// How often an index failed before this pod, as annotations tell: counted and ignored failures.
 pub fn failure_counts(pod: &Pod) -> (i32, i32) {
-    let read = |key: &str| pod.metadata.annotation(key).parse::<i32>().unwrap_or(0).max(0);
+    let read = |key: &str| {
+        pod.metadata
+            .annotation(key)
+            .parse::<i32>()
+            .unwrap_or(0)
+            .max(0)
+    };
     (read(FAILURES), read(IGNORED_FAILURES))
 }
 

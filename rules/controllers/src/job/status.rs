@@ -29,8 +29,16 @@ impl<'a> Counted<'a> {
         let mut counted = Counted::default();
         let uncounted = sync.job.status.uncounted_terminated_pods.as_deref();
         let has = |list: Option<&List<Str>>, uid: &Str| list.is_some_and(|l| l.contains(uid));
-        let fails = sync.end.as_ref().is_some_and(|c| c.type_ == "FailureTarget");
-        for pod in sync.pods.iter().copied().filter(|p| p.metadata.has_finalizer(FINALIZER)) {
+        let fails = sync
+            .end
+            .as_ref()
+            .is_some_and(|c| c.type_ == "FailureTarget");
+        for pod in sync
+            .pods
+            .iter()
+            .copied()
+            .filter(|p| p.metadata.has_finalizer(FINALIZER))
+        {
             let uid = &pod.metadata.uid;
             let failed = policy::is_failed(sync.job, pod);
             let succeeded = pod.status.phase == "Succeeded";
@@ -98,7 +106,8 @@ pub(super) fn update(
             .uncounted_terminated_pods
             .as_ref()
             .is_some_and(|u| !u.succeeded.is_empty() || !u.failed.is_empty());
-        if !left && !counted.more && counted.released.is_empty() && active == 0 && terminating == 0 {
+        if !left && !counted.more && counted.released.is_empty() && active == 0 && terminating == 0
+        {
             finish(plan, sync, status, end);
         }
     }
@@ -108,7 +117,10 @@ pub(super) fn update(
 fn count(sync: &Sync, counted: &mut Counted, status: &mut JobStatus) {
     let mut uncounted = *status.uncounted_terminated_pods.take().unwrap_or_default();
     let held = |uid: &Str| {
-        let mut tracked = sync.pods.iter().filter(|p| p.metadata.has_finalizer(FINALIZER));
+        let mut tracked = sync
+            .pods
+            .iter()
+            .filter(|p| p.metadata.has_finalizer(FINALIZER));
         tracked.any(|p| p.metadata.uid == *uid)
     };
     let settle = |list: &mut List<Str>, more: &mut Vec<Str>| {
@@ -138,8 +150,7 @@ fn count(sync: &Sync, counted: &mut Counted, status: &mut JobStatus) {
     };
     empty(&mut uncounted.succeeded);
     empty(&mut uncounted.failed);
-    status.uncounted_terminated_pods =
-        Some(Box::new(UncountedTerminatedPods { ..uncounted }));
+    status.uncounted_terminated_pods = Some(Box::new(UncountedTerminatedPods { ..uncounted }));
 }
 
 fn suspension(plan: &mut Plan, sync: &Sync, status: &mut JobStatus) {
@@ -148,7 +159,10 @@ fn suspension(plan: &mut Plan, sync: &Sync, status: &mut JobStatus) {
         true => ("True", "JobSuspended", "Job suspended", "Suspended"),
         false => ("False", "JobResumed", "Job resumed", "Resumed"),
     };
-    let known = status.conditions.iter_mut().find(|c| c.type_ == "Suspended");
+    let known = status
+        .conditions
+        .iter_mut()
+        .find(|c| c.type_ == "Suspended");
     let wanted = JobCondition {
         status: value.into(),
         ..new_condition("Suspended", reason, message, sync.now)
@@ -167,14 +181,20 @@ fn finish(plan: &mut Plan, sync: &Sync, status: &mut JobStatus, end: &JobConditi
     let job = sync.job;
     let fails = end.type_ == "FailureTarget";
     let kind = if fails { "Failed" } else { "Complete" };
-    status.conditions.push(new_condition(kind, &end.reason, &end.message, sync.now));
+    status
+        .conditions
+        .push(new_condition(kind, &end.reason, &end.message, sync.now));
     if fails {
         let reason = failure_reason(&end.reason);
         plan.note(Note::warning(job, reason, end.message.to_string()));
         return;
     }
     status.completion_time = Some(sync.now);
-    if job.spec.completions.is_some_and(|wanted| status.succeeded > wanted) {
+    if job
+        .spec
+        .completions
+        .is_some_and(|wanted| status.succeeded > wanted)
+    {
         let text = "Too many succeeded pods running after completion count reached";
         plan.note(Note::warning(job, "TooManySucceededPods", text));
     }

@@ -41,7 +41,12 @@ fn finish(world: &mut World, phase: &str) {
 
 fn state(world: &World) -> String {
     world.list::<Job>(|j| {
-        let conditions: Vec<String> = j.status.conditions.iter().map(|c| format!("{}:{}", c.type_, c.reason)).collect();
+        let conditions: Vec<String> = j
+            .status
+            .conditions
+            .iter()
+            .map(|c| format!("{}:{}", c.type_, c.reason))
+            .collect();
         format!(
             "active={} succeeded={} failed={} [{}] {}",
             j.status.active,
@@ -92,7 +97,8 @@ fn failures_wait_longer_and_end_at_the_limit() {
 
 #[test]
 fn indexes_complete_one_by_one() {
-    let mut world = world("parallelism: 2\n  completions: 3\n  backoffLimit: 6\n  completionMode: Indexed");
+    let mut world =
+        world("parallelism: 2\n  completions: 3\n  backoffLimit: 6\n  completionMode: Indexed");
     world.settle(10);
     expect!["j active=2 succeeded=0 failed=0 [] "].assert_eq(&state(&world));
     finish(&mut world, "Succeeded");
@@ -125,12 +131,21 @@ fn deadlines_policies_and_deletion() {
     late.settle(10);
     late.later(5);
     late.settle(12);
-    expect!["j active=0 succeeded=0 failed=1 [] FailureTarget:DeadlineExceeded Failed:DeadlineExceeded"]
-        .assert_eq(&state(&late));
+    expect![
+        "j active=0 succeeded=0 failed=1 [] FailureTarget:DeadlineExceeded Failed:DeadlineExceeded"
+    ]
+    .assert_eq(&state(&late));
     let policy = "podFailurePolicy: {rules: [{action: FailJob, onPodConditions: [{type: Bad, status: 'True'}]}]}";
     let mut refused = world(&format!("parallelism: 1\n  completions: 1\n  {policy}"));
     refused.settle(10);
-    let name = refused.snapshot.list::<Pod>().next().expect("a pod").metadata.name.clone();
+    let name = refused
+        .snapshot
+        .list::<Pod>()
+        .next()
+        .expect("a pod")
+        .metadata
+        .name
+        .clone();
     refused.edit::<Pod>("default", &name, |p| {
         p.status.phase = "Failed".into();
         p.status.conditions = [corten_api::core::v1::PodCondition {
@@ -142,10 +157,14 @@ fn deadlines_policies_and_deletion() {
         .collect();
     });
     refused.settle(10);
-    expect!["j active=0 succeeded=0 failed=1 [] FailureTarget:PodFailurePolicy Failed:PodFailurePolicy"]
-        .assert_eq(&state(&refused));
+    expect![
+        "j active=0 succeeded=0 failed=1 [] FailureTarget:PodFailurePolicy Failed:PodFailurePolicy"
+    ]
+    .assert_eq(&state(&refused));
     let key = corten_meta::ObjectKey::new("default", "j");
-    refused.snapshot.remove(&corten_meta::GroupResource::of::<Job>(), &key);
+    refused
+        .snapshot
+        .remove(&corten_meta::GroupResource::of::<Job>(), &key);
     refused.settle(10);
     assert_eq!(refused.snapshot.list::<Pod>().count(), 0);
 }

@@ -14,7 +14,11 @@ const INDEX: &str = "apps.kubernetes.io/pod-index";
 
 /// The ordinal in the pod's name, if it is a name of the set.
 pub(super) fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
-    let rest = pod.metadata.name.strip_prefix(set.metadata.name.as_str())?.strip_prefix('-')?;
+    let rest = pod
+        .metadata
+        .name
+        .strip_prefix(set.metadata.name.as_str())?
+        .strip_prefix('-')?;
     let ordinal: i32 = rest.parse().ok()?;
     (ordinal.to_string() == rest).then_some(ordinal)
 }
@@ -23,10 +27,11 @@ pub(super) fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
 pub(super) fn new_pod(sync: &Sync, ordinal: i32) -> Pod {
     let set = sync.set;
     let rolling = set.spec.update_strategy.rolling_update.as_deref();
-    let old_until = sync.start() + match rolling {
-        Some(rolling) => rolling.partition.unwrap_or(0),
-        None => set.status.current_replicas,
-    };
+    let old_until = sync.start()
+        + match rolling {
+            Some(rolling) => rolling.partition.unwrap_or(0),
+            None => set.status.current_replicas,
+        };
     let is_rolling = set.spec.update_strategy.type_ != "OnDelete";
     let old = is_rolling && ordinal < old_until;
     let (revision, template) = if old { &sync.current } else { &sync.update };
@@ -84,7 +89,10 @@ pub(super) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeCla
             claim.metadata.labels.insert(key.clone(), value.clone());
         }
         if retention(set).0 {
-            claim.metadata.owner_references.push(controller_reference(set));
+            claim
+                .metadata
+                .owner_references
+                .push(controller_reference(set));
         }
         claim
     };
@@ -94,7 +102,9 @@ pub(super) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeCla
 /// Whether claims go with the set, and whether they go with pods that are scaled away.
 pub(super) fn retention(set: &StatefulSet) -> (bool, bool) {
     let policy = set.spec.persistent_volume_claim_retention_policy.as_deref();
-    policy.map_or((false, false), |p| (p.when_deleted == "Delete", p.when_scaled == "Delete"))
+    policy.map_or((false, false), |p| {
+        (p.when_deleted == "Delete", p.when_scaled == "Delete")
+    })
 }
 
 /// The owners that an existing claim shall have: the set, or a pod that is about to go, as the policy says.

@@ -54,13 +54,18 @@ pub fn observe<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> Option<Observed<'
         .filter(|s| !s.is_everything())?;
     let claims = match set.spec.volume_claim_templates.is_empty() {
         true => Vec::new(),
-        false => snapshot.list_in::<PersistentVolumeClaim>(&key.namespace).collect(),
+        false => snapshot
+            .list_in::<PersistentVolumeClaim>(&key.namespace)
+            .collect(),
     };
     // Only pods with the set's names can be its.
     let pods = claim::candidates(snapshot, set, &selector);
     Some(Observed {
         set,
-        pods: pods.into_iter().filter(|p| identity::ordinal(set, p).is_some()).collect(),
+        pods: pods
+            .into_iter()
+            .filter(|p| identity::ordinal(set, p).is_some())
+            .collect(),
         selector,
         revisions: revisions::owned(snapshot, set),
         claims,
@@ -82,7 +87,10 @@ struct Sync<'a> {
 
 impl<'a> Sync<'a> {
     fn pod(&self, ordinal: i32) -> Option<&'a Pod> {
-        self.pods.iter().find(|(o, _)| *o == ordinal).map(|(_, pod)| *pod)
+        self.pods
+            .iter()
+            .find(|(o, _)| *o == ordinal)
+            .map(|(_, pod)| *pod)
     }
 
     fn start(&self) -> i32 {
@@ -108,11 +116,25 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
     let claim = Claim::new(set, &observed.selector, &observed.pods);
     claim.plan(&mut plan, set);
     let mut draft = Plan::default();
-    let style = (Style { hash_label: "controller.kubernetes.io/hash" }, context);
+    let style = (
+        Style {
+            hash_label: "controller.kubernetes.io/hash",
+        },
+        context,
+    );
     let (template, collisions) = (&set.spec.template, set.status.collision_count);
-    let update =
-        revisions::update(&mut draft, set, template, collisions, &observed.revisions, style);
-    let known = observed.revisions.iter().find(|r| r.metadata.name == set.status.current_revision);
+    let update = revisions::update(
+        &mut draft,
+        set,
+        template,
+        collisions,
+        &observed.revisions,
+        style,
+    );
+    let known = observed
+        .revisions
+        .iter()
+        .find(|r| r.metadata.name == set.status.current_revision);
     let current = known.and_then(|r| Some((r.metadata.name.clone(), revisions::template_of(r)?)));
     let newest = (update.name.clone(), set.spec.template.clone());
     let mut owned: Vec<(i32, &Pod)> = claim
@@ -136,7 +158,10 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
             let name = &r.metadata.name;
             *name == sync.current.0
                 || *name == sync.update.0
-                || sync.pods.iter().any(|(_, p)| p.metadata.label(HASH) == name.as_str())
+                || sync
+                    .pods
+                    .iter()
+                    .any(|(_, p)| p.metadata.label(HASH) == name.as_str())
         };
         let limit = set.spec.revision_history_limit;
         revisions::clean_up(&mut plan, &observed.revisions, limit, in_use);
@@ -149,16 +174,13 @@ fn status(plan: &mut Plan, sync: &Sync, collisions: Option<i32>) {
     let set = sync.set;
     let mut new = set.clone();
     let status = &mut new.status;
-    let count = |test: &dyn Fn(&Pod) -> bool| {
-        sync.pods.iter().filter(|(_, pod)| test(pod)).count() as i32
-    };
-    let revision = |name: &Str| {
-        count(&|p| !p.metadata.deleting() && p.metadata.label(HASH) == name.as_str())
-    };
+    let count =
+        |test: &dyn Fn(&Pod) -> bool| sync.pods.iter().filter(|(_, pod)| test(pod)).count() as i32;
+    let revision =
+        |name: &Str| count(&|p| !p.metadata.deleting() && p.metadata.label(HASH) == name.as_str());
     let ready = |p: &Pod| p.status.phase == "Running" && pods::is_ready(p);
-    let available = |p: &Pod| {
-        ready(p) && pods::is_available(p, set.spec.min_ready_seconds, sync.now)
-    };
+    let available =
+        |p: &Pod| ready(p) && pods::is_available(p, set.spec.min_ready_seconds, sync.now);
     status.observed_generation = set.metadata.generation;
     status.replicas = count(&|_| true);
     status.ready_replicas = count(&ready);

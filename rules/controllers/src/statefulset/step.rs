@@ -42,7 +42,12 @@ pub(super) fn step(plan: &mut Plan, sync: &Sync) {
         (sync.start()..sync.end()).contains(ordinal) && !sync.is_available(pod)
     });
     let first_unavailable = first_unavailable
-        .or_else(|| condemned.iter().rev().find(|(_, pod)| !sync.is_available(pod)))
+        .or_else(|| {
+            condemned
+                .iter()
+                .rev()
+                .find(|(_, pod)| !sync.is_available(pod))
+        })
         .map(|(_, pod)| &pod.metadata.uid);
     for (_, pod) in &condemned {
         if pod.metadata.deleting() {
@@ -55,7 +60,12 @@ pub(super) fn step(plan: &mut Plan, sync: &Sync) {
         if !parallel && !healthy {
             return;
         }
-        delete(plan, sync, pod, "it is beyond the wanted number of replicas");
+        delete(
+            plan,
+            sync,
+            pod,
+            "it is beyond the wanted number of replicas",
+        );
         if !parallel {
             return;
         }
@@ -96,7 +106,10 @@ fn create(plan: &mut Plan, sync: &Sync, ordinal: i32) {
         .map(|c| c.metadata.name)
         .collect();
     // A claim that is going would take its data along: wait until it is gone.
-    let going = sync.claims.iter().any(|c| c.metadata.deleting() && names.contains(&c.metadata.name));
+    let going = sync
+        .claims
+        .iter()
+        .any(|c| c.metadata.deleting() && names.contains(&c.metadata.name));
     if going {
         return;
     }
@@ -105,7 +118,11 @@ fn create(plan: &mut Plan, sync: &Sync, ordinal: i32) {
     let (name, set) = (&pod.metadata.name, &sync.set.metadata.name);
     let done = format!("create Pod {name} in StatefulSet {set} successful");
     let failed = format!("create Pod {name} in StatefulSet {set} failed error: {{error}}");
-    let told = Told::about(sync.set, ("SuccessfulCreate", &done), ("FailedCreate", &failed));
+    let told = Told::about(
+        sync.set,
+        ("SuccessfulCreate", &done),
+        ("FailedCreate", &failed),
+    );
     plan.write_told(Write::create(pod, "no pod has this ordinal"), told);
 }
 
@@ -118,19 +135,31 @@ fn create_claims(plan: &mut Plan, sync: &Sync, ordinal: i32) {
         let set = &sync.set.metadata.name;
         let pod = format!("{set}-{ordinal}");
         let done = format!("create Claim {name} Pod {pod} in StatefulSet {set} success");
-        let failed =
-            format!("create Claim {name} for Pod {pod} in StatefulSet {set} failed error: {{error}}");
-        let told = Told::about(sync.set, ("SuccessfulCreate", &done), ("FailedCreate", &failed));
+        let failed = format!(
+            "create Claim {name} for Pod {pod} in StatefulSet {set} failed error: {{error}}"
+        );
+        let told = Told::about(
+            sync.set,
+            ("SuccessfulCreate", &done),
+            ("FailedCreate", &failed),
+        );
         plan.write_told(Write::create(claim, "the pod claims this volume"), told);
     }
 }
 
 fn own_claims(plan: &mut Plan, sync: &Sync, ordinal: i32, condemned: Option<&Pod>) {
     for wanted in identity::claims(sync.set, ordinal) {
-        let found = sync.claims.iter().find(|c| c.metadata.name == wanted.metadata.name);
+        let found = sync
+            .claims
+            .iter()
+            .find(|c| c.metadata.name == wanted.metadata.name);
         if let Some(claim) = found.filter(|c| !c.metadata.deleting()) {
             let owned = identity::with_owners(sync.set, claim, condemned);
-            let write = Write::patch(*claim, &owned, "the set's retention policy says whose it is");
+            let write = Write::patch(
+                *claim,
+                &owned,
+                "the set's retention policy says whose it is",
+            );
             plan.write_if(write.map(|w| w.only_if_unchanged(*claim)));
         }
     }
@@ -140,7 +169,11 @@ fn delete(plan: &mut Plan, sync: &Sync, pod: &Pod, because: &str) {
     let (name, set) = (&pod.metadata.name, &sync.set.metadata.name);
     let done = format!("delete Pod {name} in StatefulSet {set} successful");
     let failed = format!("delete Pod {name} in StatefulSet {set} failed error: {{error}}");
-    let told = Told::about(sync.set, ("SuccessfulDelete", &done), ("FailedDelete", &failed));
+    let told = Told::about(
+        sync.set,
+        ("SuccessfulDelete", &done),
+        ("FailedDelete", &failed),
+    );
     plan.write_told(Write::delete(pod, because), told);
 }
 
@@ -150,9 +183,17 @@ fn update(plan: &mut Plan, sync: &Sync) {
     let partition = rolling.and_then(|r| r.partition).unwrap_or(0);
     let replicas = i64::from(sync.set.spec.replicas.unwrap_or(1));
     let max = rolling.and_then(|r| r.max_unavailable.as_ref());
-    let max = max.map_or(1, |m| m.scaled_value(replicas, Rounding::Down).unwrap_or(1).max(1));
-    let unavailable = sync.pods.iter().filter(|(_, pod)| !sync.is_available(pod)).count();
-    let room = usize::try_from(max).unwrap_or(1).saturating_sub(unavailable);
+    let max = max.map_or(1, |m| {
+        m.scaled_value(replicas, Rounding::Down).unwrap_or(1).max(1)
+    });
+    let unavailable = sync
+        .pods
+        .iter()
+        .filter(|(_, pod)| !sync.is_available(pod))
+        .count();
+    let room = usize::try_from(max)
+        .unwrap_or(1)
+        .saturating_sub(unavailable);
     let old = sync.pods.iter().rev().filter(|(ordinal, pod)| {
         *ordinal >= sync.start() + partition
             && !pod.metadata.deleting()

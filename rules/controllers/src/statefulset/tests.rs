@@ -36,7 +36,12 @@ fn rest(world: &mut World) -> String {
         let moved = world.live();
         if !moved && step.is_empty() {
             let kept = |line: &&str| !line.contains("/status");
-            return done.join("\n").lines().filter(kept).collect::<Vec<_>>().join("\n");
+            return done
+                .join("\n")
+                .lines()
+                .filter(kept)
+                .collect::<Vec<_>>()
+                .join("\n");
         }
         if !step.is_empty() {
             done.push(step);
@@ -51,10 +56,18 @@ fn images(world: &World) -> String {
 
 #[test]
 fn pods_come_and_go_in_order() {
-    let mut world = world(&format!("replicas: 2\n  podManagementPolicy: OrderedReady\n  {ROLLING}"));
+    let mut world = world(&format!(
+        "replicas: 2\n  podManagementPolicy: OrderedReady\n  {ROLLING}"
+    ));
     let first = world.step(&CONTROLLER, "default/s");
-    assert!(first.contains("create controllerrevisions default/s-"), "{first}");
-    assert!(first.contains("create pods default/s-0") && !first.contains("s-1"), "{first}");
+    assert!(
+        first.contains("create controllerrevisions default/s-"),
+        "{first}"
+    );
+    assert!(
+        first.contains("create pods default/s-0") && !first.contains("s-1"),
+        "{first}"
+    );
     expect![[r#"
         create persistentvolumeclaims default/data-s-1
         create pods default/s-1"#]]
@@ -64,7 +77,12 @@ fn pods_come_and_go_in_order() {
         "{} {} {} {}",
         pod.spec.hostname,
         pod.spec.subdomain,
-        pod.spec.volumes[0].volume_source.persistent_volume_claim.as_ref().expect("a claim").claim_name,
+        pod.spec.volumes[0]
+            .volume_source
+            .persistent_volume_claim
+            .as_ref()
+            .expect("a claim")
+            .claim_name,
         pod.metadata.label("apps.kubernetes.io/pod-index")
     ));
     world.edit::<StatefulSet>("default", "s", |s| s.spec.replicas = Some(0));
@@ -77,7 +95,10 @@ fn pods_come_and_go_in_order() {
 
 #[test]
 fn updates_go_down_to_the_partition() {
-    let mut world = world(&format!("replicas: 3\n  {}", ROLLING.replace("partition: 0", "partition: 1")));
+    let mut world = world(&format!(
+        "replicas: 3\n  {}",
+        ROLLING.replace("partition: 0", "partition: 1")
+    ));
     rest(&mut world);
     world.edit::<StatefulSet>("default", "s", |s| {
         s.spec.template.spec.containers[0].image = "two".into();
@@ -88,16 +109,28 @@ fn updates_go_down_to_the_partition() {
         create pods default/s-2
         delete pods default/s-1
         create pods default/s-1"#]]
-    .assert_eq(&rest(&mut world).lines().filter(|l| l.contains("pods")).collect::<Vec<_>>().join("\n"));
+    .assert_eq(
+        &rest(&mut world)
+            .lines()
+            .filter(|l| l.contains("pods"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
     expect![[r#"
         s-0 one
         s-1 two
         s-2 two"#]]
     .assert_eq(&images(&world));
-    world.edit::<StatefulSet>("default", "s", |s| s.spec.update_strategy.rolling_update = None);
+    world.edit::<StatefulSet>("default", "s", |s| {
+        s.spec.update_strategy.rolling_update = None
+    });
     rest(&mut world);
     assert_eq!(images(&world).matches("two").count(), 3);
-    let status = &world.snapshot.get::<StatefulSet>("default", "s").expect("a set").status;
+    let status = &world
+        .snapshot
+        .get::<StatefulSet>("default", "s")
+        .expect("a set")
+        .status;
     assert_eq!(status.current_revision, status.update_revision);
     assert_eq!(world.snapshot.list::<ControllerRevision>().count(), 2);
 }
@@ -105,9 +138,14 @@ fn updates_go_down_to_the_partition() {
 #[test]
 fn parallel_sets_do_not_wait_and_claims_follow_the_policy() {
     let policy = "persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}";
-    let mut world = world(&format!("replicas: 2\n  podManagementPolicy: Parallel\n  {policy}\n  {ROLLING}"));
+    let mut world = world(&format!(
+        "replicas: 2\n  podManagementPolicy: Parallel\n  {policy}\n  {ROLLING}"
+    ));
     let first = world.step(&CONTROLLER, "default/s");
-    assert!(first.contains("pods default/s-0") && first.contains("pods default/s-1"), "{first}");
+    assert!(
+        first.contains("pods default/s-0") && first.contains("pods default/s-1"),
+        "{first}"
+    );
     world.settle(30);
     world.edit::<StatefulSet>("default", "s", |s| s.spec.replicas = Some(1));
     world.settle(30);

@@ -70,24 +70,24 @@ pub(crate) fn decide(snapshot: &Snapshot, a: &Attributes) -> Decision {
 /// Rules that upstream gives nodes although its `system:node` role may be bound to nobody.
 fn is_node_rule(a: &Attributes) -> bool {
     a.resource_request
-        && match (a.group, a.resource, a.verb) {
-            ("authentication.k8s.io", "tokenreviews", "create") => true,
-            (
-                "authorization.k8s.io",
-                "subjectaccessreviews" | "localsubjectaccessreviews",
-                "create",
-            ) => true,
-            ("", "services", "get" | "list" | "watch") => true,
-            ("", "events", "create" | "update" | "patch") => true,
-            (
-                "certificates.k8s.io",
-                "certificatesigningrequests",
-                "create" | "get" | "list" | "watch",
-            ) => true,
-            ("storage.k8s.io", "csidrivers", "get" | "list" | "watch") => true,
-            ("node.k8s.io", "runtimeclasses", "get" | "list" | "watch") => true,
-            _ => false,
-        }
+        && matches!(
+            (a.group, a.resource, a.verb),
+            ("authentication.k8s.io", "tokenreviews", "create")
+                | (
+                    "authorization.k8s.io",
+                    "subjectaccessreviews" | "localsubjectaccessreviews",
+                    "create"
+                )
+                | ("", "services", "get" | "list" | "watch")
+                | ("", "events", "create" | "update" | "patch")
+                | (
+                    "certificates.k8s.io",
+                    "certificatesigningrequests",
+                    "create" | "get" | "list" | "watch"
+                )
+                | ("storage.k8s.io", "csidrivers", "get" | "list" | "watch")
+                | ("node.k8s.io", "runtimeclasses", "get" | "list" | "watch")
+        )
 }
 
 fn fits(rule: &RuleFacts, a: &Attributes) -> bool {

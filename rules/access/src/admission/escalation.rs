@@ -141,7 +141,12 @@ fn binding_to(
     };
     match rules {
         Some(rules) => holds(review, rules),
-        None => Err(Denial::not_found(GROUP, resource, &role.name)),
+        // Upstream names the resource of the request, not that of the role.
+        None => Err(Denial::not_found(
+            GROUP,
+            &review.resource.resource,
+            &role.name,
+        )),
     }
 }
 

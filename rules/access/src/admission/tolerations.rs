@@ -17,11 +17,10 @@ pub(super) fn mutate(review: &Review, object: &mut Object) {
         }
     } else if review.is("", "pods")
         && matches!(review.operation, Operation::Create | Operation::Update)
+        && let Some(pod) = object.downcast_mut::<Pod>()
     {
-        if let Some(pod) = object.downcast_mut::<Pod>() {
-            tolerate(pod, NOT_READY);
-            tolerate(pod, UNREACHABLE);
-        }
+        tolerate(pod, NOT_READY);
+        tolerate(pod, UNREACHABLE);
     }
 }
 

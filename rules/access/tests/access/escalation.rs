@@ -104,7 +104,7 @@ fn bindings_need_the_rights_or_bind() {
     assert_eq!(missing.code, 404);
     assert_eq!(
         missing.message,
-        "roles.rbac.authorization.k8s.io \"none\" not found"
+        "rolebindings.rbac.authorization.k8s.io \"none\" not found"
     );
     let everywhere = object(
         "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: b}, \

@@ -97,83 +97,84 @@ fn a_node_reads_what_its_pods_refer_to() {
     );
 }
 
+const REFUSALS: &[(&str, &str)] = &[
+    (
+        "create /secrets a pull",
+        "can only read resources of this type",
+    ),
+    ("get /secrets/x a pull", "cannot read subresource"),
+    (
+        "list /secrets - -",
+        "can only read namespaced object of this type",
+    ),
+    ("list /secrets a -", "No Object name found"),
+    (
+        "list /persistentvolumes - -",
+        "can only get individual resources of this type",
+    ),
+    ("get /persistentvolumes/x - pv1", "cannot get subresource"),
+    (
+        "get /persistentvolumeclaims/status a data",
+        "can only get/update/patch this type",
+    ),
+    (
+        "create /serviceaccounts a -",
+        "can only create tokens for individual service accounts",
+    ),
+    (
+        "create /serviceaccounts/x a runner",
+        "can only create token subresource of serviceaccount",
+    ),
+    (
+        "list coordination.k8s.io/leases kube-node-lease -",
+        "can only get, create, update, patch, or delete a node lease",
+    ),
+    (
+        "get coordination.k8s.io/leases a n1",
+        "can only access leases in the \"kube-node-lease\" system namespace",
+    ),
+    (
+        "get coordination.k8s.io/leases kube-node-lease n2",
+        "can only access node lease with the same name as the requesting node",
+    ),
+    (
+        "list storage.k8s.io/csinodes - -",
+        "can only get, create, update, patch, or delete a CSINode",
+    ),
+    (
+        "get storage.k8s.io/csinodes/x - n1",
+        "cannot authorize CSINode subresources",
+    ),
+    (
+        "get storage.k8s.io/csinodes - n2",
+        "can only access CSINode with the same name as the requesting node",
+    ),
+    (
+        "list /nodes - -",
+        "node 'n1' cannot read all nodes, only its own Node object",
+    ),
+    (
+        "get /nodes - n2",
+        "node 'n1' cannot read 'n2', only its own Node object",
+    ),
+    (
+        "list /pods - -",
+        "can only list/watch pods with spec.nodeName field selector",
+    ),
+    (
+        "list resource.k8s.io/resourceslices - -",
+        "can only list/watch/deletecollection resourceslices with nodeName field selector",
+    ),
+    ("delete apps/deployments a b", ""),
+];
+
 #[test]
 fn refusals_say_why() {
     let world = World::new(CLUSTER);
-    let cases = [
-        (
-            "create /secrets a pull",
-            "can only read resources of this type",
-        ),
-        ("get /secrets/x a pull", "cannot read subresource"),
-        (
-            "list /secrets - -",
-            "can only read namespaced object of this type",
-        ),
-        ("list /secrets a -", "No Object name found"),
-        (
-            "list /persistentvolumes - -",
-            "can only get individual resources of this type",
-        ),
-        ("get /persistentvolumes/x - pv1", "cannot get subresource"),
-        (
-            "get /persistentvolumeclaims/status a data",
-            "can only get/update/patch this type",
-        ),
-        (
-            "create /serviceaccounts a -",
-            "can only create tokens for individual service accounts",
-        ),
-        (
-            "create /serviceaccounts/x a runner",
-            "can only create token subresource of serviceaccount",
-        ),
-        (
-            "list coordination.k8s.io/leases kube-node-lease -",
-            "can only get, create, update, patch, or delete a node lease",
-        ),
-        (
-            "get coordination.k8s.io/leases a n1",
-            "can only access leases in the \"kube-node-lease\" system namespace",
-        ),
-        (
-            "get coordination.k8s.io/leases kube-node-lease n2",
-            "can only access node lease with the same name as the requesting node",
-        ),
-        (
-            "list storage.k8s.io/csinodes - -",
-            "can only get, create, update, patch, or delete a CSINode",
-        ),
-        (
-            "get storage.k8s.io/csinodes/x - n1",
-            "cannot authorize CSINode subresources",
-        ),
-        (
-            "get storage.k8s.io/csinodes - n2",
-            "can only access CSINode with the same name as the requesting node",
-        ),
-        (
-            "list /nodes - -",
-            "node 'n1' cannot read all nodes, only its own Node object",
-        ),
-        (
-            "get /nodes - n2",
-            "node 'n1' cannot read 'n2', only its own Node object",
-        ),
-        (
-            "list /pods - -",
-            "can only list/watch pods with spec.nodeName field selector",
-        ),
-        (
-            "list resource.k8s.io/resourceslices - -",
-            "can only list/watch/deletecollection resourceslices with nodeName field selector",
-        ),
-        ("delete apps/deployments a b", ""),
-    ];
-    for (question, wanted) in cases {
+    for (question, wanted) in REFUSALS {
         assert_eq!(
             reason(world.ask(&node("n1"), question)),
-            wanted,
+            *wanted,
             "{question}"
         );
     }

@@ -30,7 +30,7 @@ fn charged(result: Result<Outcome, Denial>) -> Vec<String> {
     let charges = outcome.charges.iter();
     charges
         .map(|object| {
-            let quota = object.downcast_ref::<ResourceQuota>().unwrap();
+            let quota: &ResourceQuota = object.downcast_ref().expect("charges are quotas");
             assert_eq!(quota.metadata.resource_version, "1", "the precondition");
             let used = quota.status.used.iter();
             let used: Vec<String> = used.map(|(k, v)| format!("{k}={v}")).collect();

@@ -14,8 +14,8 @@ pub struct World {
 }
 
 pub fn object(yaml: &str) -> Object {
-    let value = corten_codec::yaml::decode_value(yaml.as_bytes()).unwrap();
-    Object::from_value(&value).unwrap()
+    let value = corten_codec::yaml::decode_value(yaml.as_bytes()).expect("the fixture is YAML");
+    Object::from_value(&value).expect("the fixture is an object")
 }
 
 /// Group and plural name of an object's kind.
@@ -36,8 +36,10 @@ impl World {
         let mut snapshot = Snapshot::new();
         let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n";
         let yaml = format!("{namespace}{yaml}");
-        for document in corten_codec::yaml::decode_documents(yaml.as_bytes()).unwrap() {
-            let object = Object::from_value(&document).unwrap();
+        for document in
+            corten_codec::yaml::decode_documents(yaml.as_bytes()).expect("the fixture is YAML")
+        {
+            let object = Object::from_value(&document).expect("the fixture is an object");
             let resource = resource_of(&object);
             let meta = object.meta();
             let key = ObjectKey::new(meta.namespace.clone(), meta.name.clone());

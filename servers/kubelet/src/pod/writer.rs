@@ -137,7 +137,10 @@ impl Task {
             let target = wishes.borrow_and_update().status.clone().unwrap_or(target);
             match self.write(&target).await {
                 Ok(()) => wait = RETRY.0,
-                Err(error) if error.is_not_found() || error.is_conflict() => self.written = target,
+                // The mirror of a static pod may be still to come.
+                Err(error) if is_gone(&error) && !crate::manifests::is_static(&self.pod) => {
+                    self.written = target;
+                }
                 Err(error) => {
                     tracing::warn!(pod = %self.pod.metadata.full_name(), %error, "a pod's status could not be written");
                     tokio::time::sleep(wait).await;

@@ -5,7 +5,7 @@ use crate::container::mounts::Ready;
 use crate::options::{Engines, KubeletOptions};
 use crate::pod::Handle;
 use crate::pod::references::{References, Wanted};
-use corten_api::core::v1::{ConfigMap, Pod, Secret};
+use corten_api::core::v1::{ConfigMap, Pod, PodStatus, Secret};
 use corten_client::{Client, Mirror};
 use corten_core::Str;
 use corten_driver::{Occurrence, Recorder, reference_to};
@@ -98,6 +98,8 @@ pub(crate) struct Work {
 
 struct State {
     pod: Arc<Pod>,
+    /// The status as last reported, ahead of the API's.
+    status: PodStatus,
     ready: Ready,
     sandbox: Option<SandboxId>,
     ips: Vec<String>,
@@ -121,6 +123,7 @@ impl Work {
         inbox: mpsc::UnboundedSender<Message>,
     ) -> Work {
         let state = State {
+            status: pod.status.clone(),
             pod,
             ready: Ready::new(),
             sandbox: None,
@@ -144,6 +147,15 @@ impl Work {
 
     pub(crate) fn set_pod(&self, pod: Arc<Pod>) {
         self.state.lock().pod = pod;
+    }
+
+    /// The status as last reported.
+    pub(crate) fn status(&self) -> PodStatus {
+        self.state.lock().status.clone()
+    }
+
+    pub(crate) fn set_status(&self, status: PodStatus) {
+        self.state.lock().status = status;
     }
 
     /// Tells the supervisor; it may be gone.

@@ -155,8 +155,11 @@ impl Supervisor {
         for _ in 0..ROUNDS_MAX {
             let now = clock::now();
             let plan = plan(&self.observed, now);
-            self.observed.settle(&plan, now);
             self.wake_at = plan.wake_at;
+            if plan.report != self.observed.reported {
+                self.work.set_status(plan.report.clone());
+            }
+            self.observed.settle(&plan, now);
             self.writer.report(&plan);
             if plan.finished {
                 return true;

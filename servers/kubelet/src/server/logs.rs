@@ -270,7 +270,7 @@ async fn choose(
     newest
         .filter(|status| status.state != ContainerState::Created)
         .ok_or_else(|| {
-            let statuses = &object.status;
+            let statuses = handle.work.status();
             let lists = [
                 &statuses.container_statuses,
                 &statuses.init_container_statuses,

@@ -32,7 +32,7 @@ pub fn describe(cluster: &Cluster) -> Result<()> {
                 "QoS Class: BestEffort\n",
                 "Normal Scheduled ",
                 " default-scheduler Successfully assigned ",
-                " kubelet Container started\n",
+                " kubelet spec.containers{c}: Container started\n",
             ],
         )
     })
@@ -138,14 +138,15 @@ pub fn cp(cluster: &Cluster) -> Result<()> {
 
 pub fn attach(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.namespace("attach")?;
-    let script =
-        "while read -r line; do echo \"heard $line\"; test \"$line\" = bye && exit 0; done";
+    // It speaks now and then, which tells when an attached session has begun.
+    let script = "while :; do read -r -t 1 line && echo \"heard $line\" || echo waiting; test \"$line\" = bye && exit 0; done";
     let mut pod = manifests::shell_pod("parrot", script);
     pod["spec"]["containers"][0]["stdin"] = true.into();
     pod["spec"]["restartPolicy"] = "Never".into();
     kubectl.apply(&pod.to_string())?;
     kubectl.wait("condition=Ready", "pod/parrot")?;
     let mut watcher = kubectl.start("attach parrot")?;
+    watcher.expect("waiting")?;
     let said = kubectl.run_with_input("attach -i parrot", "hello\nbye\n")?;
     expect_parts(&said, &["heard bye"])?;
     watcher.expect("heard bye")?;

@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::eventually::eventually;
+use crate::expectation::expect_equal;
 use crate::footprint::Footprint;
 use crate::kubectl::Kubectl;
 use crate::netns::NetworkNamespace;
@@ -46,6 +47,8 @@ struct Own {
     network: Arc<NetworkNamespace>,
     process: Mutex<Option<Child>>,
     before: Footprint,
+    /// Texts of which one is in every name that the cluster gives to things outside its network namespace.
+    marks: Mutex<Vec<String>>,
     _claim: File,
 }
 
@@ -96,6 +99,7 @@ impl Cluster {
             network,
             process,
             before,
+            marks: Mutex::default(),
             _claim: claim,
         });
         Ok(Cluster {
@@ -197,7 +201,15 @@ impl Cluster {
                 false => Ok(()),
             }
         })?;
-        self.kubectl.wait("condition=Ready", "node --all")
+        self.kubectl.wait("condition=Ready", "node --all")?;
+        if self.own.is_none() {
+            return Ok(());
+        }
+        eventually("the node takes pods", || {
+            let taints = "get nodes -o jsonpath={.items[*].spec.taints}";
+            expect_equal(self.kubectl.run(taints)?, "")
+        })?;
+        self.learn_marks()
     }
 
     /// kubectl as the cluster's administrator.
@@ -217,20 +229,20 @@ impl Cluster {
         Ok(kubectl)
     }
 
-    /// The name of the first node.
+    /// The name of the node that runs pods: it has a kubelet's labels, which nodes made by tests lack.
     pub fn node(&self) -> Result<String> {
         let name = self
             .kubectl
-            .run("get nodes -o jsonpath={.items[0].metadata.name}")?;
+            .run("get nodes -l kubernetes.io/hostname -o jsonpath={.items[0].metadata.name}")?;
         Ok(name.trim().to_string())
     }
 
     /// The first node's InternalIP.
     pub fn node_address(&self) -> Result<String> {
         let path = "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}";
-        let address = self
-            .kubectl
-            .run(&format!("get nodes -o 'jsonpath={path}'"))?;
+        let address = self.kubectl.run(&format!(
+            "get nodes -l kubernetes.io/hostname -o 'jsonpath={path}'"
+        ))?;
         Ok(address.trim().to_string())
     }
 
@@ -313,7 +325,33 @@ impl Cluster {
     /// What the host has now that it did not have before the cluster.
     pub fn leftovers(&self) -> Result<Vec<String>> {
         let own = self.own()?;
-        Ok(Footprint::take(&own.network, &own.program)?.since(&own.before))
+        let left = Footprint::take(&own.network, &own.program)?.since(&own.before);
+        let marks = own.marks.lock().map_err(|_| poisoned())?;
+        // Other clusters may come and go on this host; when ours cannot be told from them, all count.
+        Ok(left
+            .into_iter()
+            .filter(|line| {
+                marks.is_empty() || marks.iter().any(|mark| line.contains(mark)) || is_inside(line)
+            })
+            .collect())
+    }
+
+    /// Learns what the cluster's things on the host are called: its bridge names it.
+    fn learn_marks(&self) -> Result<()> {
+        let own = self.own()?;
+        let Some(instance) = Footprint::bridge(&own.network)? else {
+            return Ok(());
+        };
+        let mut marks = own.marks.lock().map_err(|_| poisoned())?;
+        if marks.is_empty() {
+            let directory = self.directory.to_string_lossy().into_owned();
+            marks.extend([
+                format!("{directory}/"),
+                format!("corten-{instance}"),
+                format!("kubepods-{instance}"),
+            ]);
+        }
+        Ok(())
     }
 
     /// Stops and resets the cluster; an error if anything of it stays on the host.
@@ -322,6 +360,7 @@ impl Cluster {
         if own.process.lock().map_err(|_| poisoned())?.is_some() {
             self.signal(Signal::TERM)?;
         }
+        self.learn_marks()?;
         if self.data().exists() {
             self.corten(&["reset", "--yes", "--data-dir", &text(&self.data())])?;
         }
@@ -371,6 +410,13 @@ fn claim_directory(name: &str) -> Result<(PathBuf, File)> {
         }
     }
     bail!("sixteen runs of the tests `{name}` are going on: wait for one to end");
+}
+
+/// A line about the cluster's own network namespace, which nobody else is in.
+fn is_inside(line: &str) -> bool {
+    ["link ", "route ", "nftables "]
+        .iter()
+        .any(|kind| line.starts_with(kind))
 }
 
 fn run_inside(network: &NetworkNamespace, program: &Path, arguments: &[&str]) -> Result<String> {

@@ -55,6 +55,17 @@ impl Footprint {
         Ok(Footprint(lines))
     }
 
+    /// What the cluster's bridge is called after the word corten; nothing before there is one.
+    pub fn bridge(network: &NetworkNamespace) -> Result<Option<String>> {
+        let links =
+            network.enter(|| command("ip", &["-o", "link", "show", "type", "bridge"]))??;
+        Ok(links
+            .lines()
+            .filter_map(|line| line.split(": ").nth(1)?.strip_prefix("corten"))
+            .map(str::to_string)
+            .next())
+    }
+
     /// What is here and was not there before.
     pub fn since(&self, before: &Footprint) -> Vec<String> {
         self.0.difference(&before.0).cloned().collect()

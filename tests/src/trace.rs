@@ -71,9 +71,7 @@ impl PodTrace {
             Some("ADDED") => "create",
             Some("DELETED") => "delete",
             Some("MODIFIED") if changed.iter().any(|field| field == "spec.nodeName") => "bind",
-            Some("MODIFIED") if changed.iter().all(|field| field.starts_with("status.")) => {
-                "status"
-            }
+            Some("MODIFIED") if changed.iter().all(|field| is_status(field)) => "status",
             Some("MODIFIED") => "update",
             _ => bail!("an event that is no change of a pod: {line}"),
         };
@@ -101,6 +99,11 @@ impl fmt::Display for Step {
     }
 }
 
+/// A changed or removed field of the status.
+fn is_status(change: &str) -> bool {
+    change.trim_start_matches('-').starts_with("status.")
+}
+
 /// Fields that every write touches or that only repeat who wrote.
 fn is_noise(path: &str) -> bool {
     path.starts_with("metadata.managedFields")
@@ -124,6 +127,7 @@ fn flatten(path: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
                     .iter()
                     .find_map(|key| item[*key].as_str());
                 let key = match key {
+                    Some(key) if key.starts_with("kube-api-access-") => "kube-api-access".into(),
                     Some(key) if !key.starts_with(|c: char| c.is_ascii_digit()) => key.to_string(),
                     _ => at.to_string(),
                 };

@@ -16,7 +16,7 @@ fn servers(kubectl: &Kubectl, replicas: u32, service: &serde_json::Value) -> Res
 }
 
 fn ask(kubectl: &Kubectl, url: &str) -> Result<String> {
-    kubectl.run(&format!("exec client -- wget -T 5 -q -O - {url}"))
+    kubectl.run(&format!("exec client -- timeout 5 wget -q -O - {url}"))
 }
 
 pub fn cluster_ip_and_names(cluster: &Cluster) -> Result<()> {
@@ -49,7 +49,7 @@ pub fn cluster_ip_and_names(cluster: &Cluster) -> Result<()> {
     // A pod that asks its own Service gets an answer, from itself too.
     let pod = kubectl.run("get pods -l app=web -o 'jsonpath={.items[0].metadata.name}'")?;
     eventually("a pod reaches itself through its Service", || {
-        let line = format!("exec {pod} -- wget -T 5 -q -O - http://web/hostname");
+        let line = format!("exec {pod} -- timeout 5 wget -q -O - http://web/hostname");
         expect_equal(kubectl.run(&line)?, pod.as_str())
     })?;
     let missing = kubectl.fail("exec client -- nslookup no-such-name")?;

@@ -88,8 +88,7 @@ pub fn every_kind(cluster: &Cluster) -> Result<()> {
         kubectl.wait("condition=Ready", &format!("pod/{name}"))?;
     }
     let mut pod = manifests::server_pod("missing");
-    pod["spec"]["containers"][0]["readinessProbe"] =
-        json!({ "httpGet": { "path": "/no-such-page", "port": 8080 }, "periodSeconds": 1 });
+    pod["spec"]["containers"][0]["readinessProbe"] = json!({ "httpGet": { "path": "/echo?msg=gone&code=404", "port": 8080 }, "periodSeconds": 1 });
     kubectl.apply(&pod.to_string())?;
     eventually("the failing probe is told", || {
         let text = kubectl.run("describe pod missing")?;

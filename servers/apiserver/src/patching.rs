@@ -180,10 +180,18 @@ pub(crate) async fn patch(
     Ok(written)
 }
 
+/// The whole answer to a patch whose operations fail on this object: upstream keeps the reason to itself.
+pub(crate) fn does_not_apply() -> Status {
+    let text = "the server rejected our request due to an error in our request";
+    let mut status = Status::new(422, "Invalid", text);
+    status.details = Some(Box::default());
+    status
+}
+
 fn refuse(error: PatchError) -> Status {
     match error {
         PatchError::Bad(text) => Status::bad_request(text),
-        PatchError::Invalid(text) => Status::new(422, "Invalid", text),
+        PatchError::Invalid(_) => does_not_apply(),
         PatchError::Conflict(conflicts) => {
             let many = conflicts.len();
             let texts: Vec<String> = conflicts

@@ -201,7 +201,7 @@ fn patched_scale(current: Scale, kind: PatchKind, patch: &Value) -> Result<Scale
         _ => corten_patch::merge(live, patch),
     };
     let new = new.map_err(|e| match e {
-        corten_patch::PatchError::Invalid(text) => Status::new(422, "Invalid", text),
+        corten_patch::PatchError::Invalid(_) => crate::patching::does_not_apply(),
         corten_patch::PatchError::Bad(text) => Status::bad_request(text),
         corten_patch::PatchError::Conflict(_) => {
             Status::new(409, "Conflict", "the patch conflicts")

@@ -109,22 +109,8 @@ pub fn update<T: Kind>(
         collisions
     };
     let hash: Str = template_hash(template, collisions).into();
-    let name: Str = format!("{}-{hash}", owner.meta().name).into();
-    let mut labels: Map<Str> = template.metadata.labels.clone();
-    labels.insert(style.hash_label, hash.clone());
-    let revision = ControllerRevision {
-        metadata: ObjectMeta {
-            name: name.clone(),
-            namespace: owner.meta().namespace.clone(),
-            labels,
-            annotations: owner.meta().annotations.clone(),
-            owner_references: List::from_iter([controller_reference(owner)]),
-            ..Default::default()
-        },
-        data: RawJson::from(wanted.to_string()),
-        revision: highest + 1,
-        ..Default::default()
-    };
+    let revision = new_revision(owner, template, wanted, (style, &hash), highest + 1);
+    let name = revision.metadata.name.clone();
     plan.write(Write::create(
         revision,
         "no revision holds the current template",
@@ -133,6 +119,30 @@ pub fn update<T: Kind>(
         name,
         hash,
         collisions,
+    }
+}
+
+fn new_revision<T: Kind>(
+    owner: &T,
+    template: &PodTemplateSpec,
+    data: Value,
+    (style, hash): (Style, &Str),
+    number: i64,
+) -> ControllerRevision {
+    let mut labels: Map<Str> = template.metadata.labels.clone();
+    labels.insert(style.hash_label, hash.clone());
+    ControllerRevision {
+        metadata: ObjectMeta {
+            name: format!("{}-{hash}", owner.meta().name).into(),
+            namespace: owner.meta().namespace.clone(),
+            labels,
+            annotations: owner.meta().annotations.clone(),
+            owner_references: List::from_iter([controller_reference(owner)]),
+            ..Default::default()
+        },
+        data: RawJson::from(data.to_string()),
+        revision: number,
+        ..Default::default()
     }
 }
 

@@ -94,3 +94,90 @@ fn a_deleted_namespace_is_emptied_and_goes() {
     assert_eq!(world.snapshot.list::<Namespace>().count(), 0);
     assert_eq!(world.snapshot.list::<Pod>().count(), 0);
 }
+
+/// Everything at once, of sizes that a small generator draws from `seed`.
+fn mixed(seed: u64) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut draw = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let template = |app: &str| {
+        format!(
+            "selector: {{matchLabels: {{app: {app}}}}}\n  template: {{metadata: {{labels: {{app: {app}}}}}, spec: {{containers: [{{name: c, image: one}}]}}}}"
+        )
+    };
+    let policy = ["OrderedReady", "Parallel"][draw(2) as usize];
+    let mode = ["NonIndexed", "Indexed"][draw(2) as usize];
+    format!(
+        "{BASE}{}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: s, namespace: default}}
+spec:
+  replicas: {}
+  podManagementPolicy: {policy}
+  {}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: d, namespace: default}}
+spec:
+  {}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: j, namespace: default}}
+spec:
+  parallelism: {}
+  completions: {}
+  completionMode: {mode}
+  {}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: c, namespace: default}}
+spec:
+  schedule: '*/{} * * * *'
+  jobTemplate: {{spec: {{selector: {{matchLabels: {{app: c}}}}, parallelism: 1, completions: 1, template: {{metadata: {{labels: {{app: c}}}}, spec: {{containers: [{{name: c}}]}}}}}}}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {{name: b, namespace: default}}
+spec: {{maxUnavailable: {}, selector: {{matchLabels: {{app: web}}}}}}
+",
+        deployment(draw(4) as usize, ["RollingUpdate", "Recreate"][draw(2) as usize]),
+        draw(4),
+        template("s"),
+        template("d"),
+        draw(3),
+        draw(4),
+        template("j"),
+        1 + draw(20),
+        draw(3),
+    )
+}
+
+#[test]
+fn mixed_clusters_come_to_rest_and_stay() {
+    for seed in 0..24 {
+        let mut world = World::new(&mixed(seed));
+        world.settle(40);
+        // At rest means at rest: one more round changes nothing.
+        let revision = world.revision();
+        world.settle(1);
+        assert_eq!(world.revision(), revision, "seed {seed}");
+        world.later(30);
+        world.settle(40);
+        let now = world.context.now;
+        world.edit::<Namespace>("", "default", |n| {
+            n.metadata.deletion_timestamp = Some(now);
+            n.status.phase = "Terminating".into();
+        });
+        world.settle(60);
+        assert_eq!(world.snapshot.list::<Pod>().count(), 0, "seed {seed}");
+    }
+}

@@ -133,6 +133,11 @@ impl World {
         world
     }
 
+    /// Grows with every change.
+    pub fn revision(&self) -> u64 {
+        self.count
+    }
+
     /// Moves the clock.
     pub fn later(&mut self, seconds: i64) {
         self.context.now = self.context.now.plus_seconds(seconds);

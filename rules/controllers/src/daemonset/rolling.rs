@@ -121,9 +121,9 @@ pub(super) fn prune<'a>(sync: &Sync<'a>, running: &[&'a Pod], changes: &mut Chan
     changes
         .delete
         .extend(new.iter().skip(1).chain(old.iter().skip(1)));
-    if let (Some(new), Some(old)) = (new.first(), old.first()) {
-        if !pods::is_ready(old) || sync.is_available(new) {
-            changes.delete.push(old);
-        }
+    if let (Some(new), Some(old)) = (new.first(), old.first())
+        && (!pods::is_ready(old) || sync.is_available(new))
+    {
+        changes.delete.push(old);
     }
 }

@@ -23,10 +23,17 @@ impl Indexes {
         Indexes(found)
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Whether `index` is among them.
     pub fn has(&self, index: i32) -> bool {
         self.0.contains(&index)
     }

@@ -285,15 +285,10 @@ fn ended(sync: &Sync, plan: &mut Plan) -> Option<JobCondition> {
             return fail("FailedIndexes", "Job has failed indexes");
         }
     }
-    if sync.is_indexed() {
-        if let Some(message) = policy::success(job, completions, &sync.succeeded_indexes) {
-            return Some(new_condition(
-                "SuccessCriteriaMet",
-                "SuccessPolicy",
-                &message,
-                sync.now,
-            ));
-        }
+    // Only indexed jobs have a policy and succeeded indexes.
+    if let Some(message) = policy::success(job, completions, &sync.succeeded_indexes) {
+        let (kind, reason) = ("SuccessCriteriaMet", "SuccessPolicy");
+        return Some(new_condition(kind, reason, &message, sync.now));
     }
     let complete = match job.spec.completions {
         None => sync.succeeded > 0,

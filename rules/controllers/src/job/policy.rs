@@ -98,7 +98,7 @@ fn exit_code(
 
 /// The message of the first successPolicy rule that the succeeded indexes meet.
 pub fn success(job: &Job, completions: i32, succeeded: &Indexes) -> Option<String> {
-    if succeeded.len() == 0 {
+    if succeeded.is_empty() {
         return None;
     }
     let policy = job.spec.success_policy.as_deref()?;
@@ -108,7 +108,7 @@ pub fn success(job: &Job, completions: i32, succeeded: &Indexes) -> Option<Strin
             Some(text) => {
                 let wanted = Indexes::parse(text, completions);
                 let reached = wanted.0.intersection(&succeeded.0).count();
-                wanted.len() > 0
+                !wanted.is_empty()
                     && (reached == wanted.len() || count.is_some_and(|count| reached >= count))
             }
             None => count.is_some_and(|count| succeeded.len() >= count),

@@ -22,9 +22,6 @@ use std::time::{Duration, Instant};
 /// How long the node may take to become Ready before that is an error.
 const READY_MAX: Duration = Duration::from_secs(60);
 
-/// How often the scheduler of tasks is given a chance to end those that still use the API server.
-const STOP_TRIES: usize = 10_000;
-
 /// Runs a cluster until it is told to stop.
 pub async fn run(flags: Up) -> Result<()> {
     if !node::is_root() {
@@ -76,7 +73,7 @@ pub async fn run(flags: Up) -> Result<()> {
     instance::stop_requested().await?;
     drop(running);
     drop(control_plane);
-    stop(server).await;
+    server.stop().await;
     Ok(())
 }
 
@@ -146,16 +143,4 @@ async fn wait_ready(server: &Arc<ApiServer>, name: &str) -> Result<()> {
             READY_MAX.as_secs()
         )
     })
-}
-
-/// Stops the API server once nobody in the process uses it any more. What was acknowledged is on disk already: if
-/// somebody holds on to it, the process simply ends.
-async fn stop(mut server: Arc<ApiServer>) {
-    for _ in 0..STOP_TRIES {
-        match Arc::try_unwrap(server) {
-            Ok(server) => return server.stop().await,
-            Err(shared) => server = shared,
-        }
-        tokio::task::yield_now().await;
-    }
 }

@@ -1,8 +1,11 @@
 //! What a fresh cluster is given at start: system namespaces, priority classes, the RBAC policy, the service that stands
-//! for the API server. Runs at every start and only adds what is missing (RBAC is reconciled as upstream does).
+//! for the API server. Runs at every start and only adds what is missing; RBAC is reconciled as upstream does, and the
+//! service and its endpoints follow the address and port that this start advertises.
 
 use corten_access::UserInfo;
-use corten_api::core::v1::{Service, ServicePort};
+use corten_api::core::v1::{
+    EndpointAddress, EndpointPort as Port, EndpointSubset, Endpoints, Service, ServicePort,
+};
 use corten_api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use corten_api::{Kind, Object};
 use corten_client::Status;
@@ -32,12 +35,13 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         refused += report(ensure(server, object).await);
     }
     for wanted in corten_access::bootstrap_objects() {
-        refused += report(ensure_policy(server, wanted).await);
+        refused += report(reconcile(server, wanted, corten_access::reconcile).await);
     }
-    refused += report(ensure(server, service(server)?.into()).await);
+    refused += report(reconcile(server, service(server)?.into(), refit_service).await);
     // A loopback address is no endpoint that pods could reach.
     if !server.config.advertise.ip().is_loopback() {
-        refused += report(ensure(server, endpoints(server).into()).await);
+        refused += report(reconcile(server, endpoints(server).into(), refit_endpoints).await);
+        refused += report(reconcile(server, slice(server).into(), refit_slice).await);
     }
     if refused == 0 {
         server.set_bootstrapped();
@@ -96,8 +100,11 @@ async fn ensure(server: &Server, object: Object) -> Result<(), Status> {
     }
 }
 
-/// Makes an RBAC object or adds to it what it lacks.
-async fn ensure_policy(server: &Server, wanted: Object) -> Result<(), Status> {
+/// What an existing object (first) must become to be as wanted (second); none when it is already.
+type Refit = fn(&Object, &Object) -> Option<Object>;
+
+/// Makes an object, or brings it up to date.
+async fn reconcile(server: &Server, wanted: Object, refit: Refit) -> Result<(), Status> {
     let served = served_for(server, &wanted)?;
     let (namespace, name) = (
         wanted.meta().namespace.to_string(),
@@ -113,11 +120,10 @@ async fn ensure_policy(server: &Server, wanted: Object) -> Result<(), Status> {
         return ensure(server, wanted).await;
     };
     let existing = typed::object(&entry)?;
-    if corten_access::reconcile(&existing, &wanted).is_none() {
+    if refit(&existing, &wanted).is_none() {
         return Ok(());
     }
-    let change =
-        |old: &Object| Ok(corten_access::reconcile(old, &wanted).unwrap_or_else(|| old.clone()));
+    let change = |old: &Object| Ok(refit(old, &wanted).unwrap_or_else(|| old.clone()));
     write::update(
         server,
         &loopback(),
@@ -164,7 +170,73 @@ fn service(server: &Server) -> Result<Service, Status> {
     Ok(service)
 }
 
-fn endpoints(server: &Server) -> EndpointSlice {
+/// The service's ports and type are the server's; its address stays.
+fn refit_service(old: &Object, wanted: &Object) -> Option<Object> {
+    let (was, wanted) = (
+        old.downcast_ref::<Service>()?,
+        wanted.downcast_ref::<Service>()?,
+    );
+    let mut new = was.clone();
+    new.spec.ports = wanted.spec.ports.clone();
+    new.spec.type_ = wanted.spec.type_.clone();
+    (new != *was).then(|| new.into())
+}
+
+fn refit_endpoints(old: &Object, wanted: &Object) -> Option<Object> {
+    let (was, wanted) = (
+        old.downcast_ref::<Endpoints>()?,
+        wanted.downcast_ref::<Endpoints>()?,
+    );
+    let mut new = was.clone();
+    new.subsets = wanted.subsets.clone();
+    for (key, value) in wanted.metadata.labels.iter() {
+        new.metadata.labels.insert(key.clone(), value.clone());
+    }
+    (new != *was).then(|| new.into())
+}
+
+/// The family of a slice's addresses cannot change; a slice of the other family stays as it is.
+fn refit_slice(old: &Object, wanted: &Object) -> Option<Object> {
+    let (was, wanted) = (
+        old.downcast_ref::<EndpointSlice>()?,
+        wanted.downcast_ref::<EndpointSlice>()?,
+    );
+    if was.address_type != wanted.address_type {
+        return None;
+    }
+    let mut new = was.clone();
+    new.endpoints = wanted.endpoints.clone();
+    new.ports = wanted.ports.clone();
+    for (key, value) in wanted.metadata.labels.iter() {
+        new.metadata.labels.insert(key.clone(), value.clone());
+    }
+    (new != *was).then(|| new.into())
+}
+
+/// `default/kubernetes` as Endpoints; nobody is to mirror them, the slice is written beside them.
+fn endpoints(server: &Server) -> Endpoints {
+    let advertise = server.config.advertise;
+    let mut endpoints = Endpoints::namespaced("default", "kubernetes");
+    endpoints
+        .metadata
+        .labels
+        .insert("endpointslice.kubernetes.io/skip-mirror", "true");
+    let mut subset = EndpointSubset::default();
+    subset.addresses.push(EndpointAddress {
+        ip: advertise.ip().to_string().into(),
+        ..EndpointAddress::default()
+    });
+    subset.ports.push(Port {
+        name: "https".into(),
+        protocol: "TCP".into(),
+        port: i32::from(advertise.port()),
+        ..Port::default()
+    });
+    endpoints.subsets.push(subset);
+    endpoints
+}
+
+fn slice(server: &Server) -> EndpointSlice {
     let mut slice = EndpointSlice::namespaced("default", "kubernetes");
     slice
         .metadata

@@ -4,6 +4,7 @@
 //! process or not, acts under its own identity and passes the same authorization and admission.
 //! Left out: controllers, scheduling, and anything that decides; that is in the rules.
 
+mod accounts;
 mod admit;
 mod allocate;
 mod authentication;

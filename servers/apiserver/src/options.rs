@@ -51,7 +51,7 @@ impl WriteOptions {
         let manager = query
             .get("fieldManager")
             .filter(|m| !m.is_empty())
-            .unwrap_or(agent);
+            .unwrap_or(if agent.is_empty() { "unknown" } else { agent });
         Ok(WriteOptions {
             dry_run: dry_run(query.all("dryRun"))?,
             manager: manager.chars().take(128).collect(),

@@ -20,7 +20,7 @@ use crate::options::WriteOptions;
 use crate::resource::{accepted, aim, answer_written};
 use crate::server::Server;
 use crate::write::{Aim, Change, Written};
-use crate::{decode, write};
+use crate::{decode, tracking, write};
 
 /// The kinds of patches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,7 @@ impl Patching<'_> {
     fn rebuild(&self, value: &Value) -> Result<Object, Status> {
         let (mut object, found) = decode::from_value(self.served, value, self.options.validation)?;
         *self.problems.lock() = found;
+        tracking::set(&mut object, &value["metadata"]["managedFields"]);
         self.served.default(&mut object);
         self.served.to_storage(object)
     }
@@ -188,27 +189,19 @@ pub(crate) fn does_not_apply() -> Status {
     status
 }
 
-fn refuse(error: PatchError) -> Status {
+/// The answer to a patch that cannot be applied.
+pub(crate) fn refuse(error: PatchError) -> Status {
+    let message = error.to_string();
     match error {
         PatchError::Bad(text) => Status::bad_request(text),
-        PatchError::Invalid(_) => does_not_apply(),
+        // Upstream keeps the reason to itself.
+        PatchError::Invalid(_) => {
+            let text = "the server rejected our request due to an error in our request";
+            let mut status = Status::new(422, "Invalid", text);
+            status.details = Some(Box::default());
+            status
+        }
         PatchError::Conflict(conflicts) => {
-            let many = conflicts.len();
-            let texts: Vec<String> = conflicts
-                .iter()
-                .map(|c| format!("{}: {}", c.message, c.field))
-                .collect();
-            let noun = if many == 1 { "conflict" } else { "conflicts" };
-            let message = match texts.as_slice() {
-                [one] => format!("Apply failed with 1 {noun}: {one}"),
-                more => {
-                    let lines: Vec<String> = more.iter().map(|t| format!("\n- {t}")).collect();
-                    format!(
-                        "Apply failed with {many} {noun}: {}",
-                        lines.join("").trim_start_matches('\n')
-                    )
-                }
-            };
             let causes = conflicts
                 .into_iter()
                 .map(|c| Cause {

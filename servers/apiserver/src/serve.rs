@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -38,7 +38,7 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let acceptor = TlsAcceptor::from(config);
-    let graceful = Arc::new(GracefulShutdown::new());
+    let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -52,7 +52,8 @@ pub(crate) async fn serve(
                     acceptor.clone(),
                     stream,
                     address,
-                    graceful.clone(),
+                    graceful.watcher(),
+                    stop.clone(),
                 );
                 tokio::spawn(connection);
             }
@@ -64,9 +65,7 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    if let Ok(graceful) = Arc::try_unwrap(graceful) {
-        let _ = tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await;
-    }
+    let _ = tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await;
 }
 
 async fn connection(
@@ -74,9 +73,16 @@ async fn connection(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
-    graceful: Arc<GracefulShutdown>,
+    watcher: Watcher,
+    mut stop: watch::Receiver<bool>,
 ) {
-    let stream = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+    let handshake = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream));
+    // Who has not asked for anything yet does not hold up the end.
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        _ = stop.wait_for(|stopped| *stopped) => return,
+    };
+    let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%error, %address, "TLS handshake");
@@ -109,8 +115,6 @@ async fn connection(
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
         .max_header_list_size(1 << 20);
-    let watcher = graceful.watcher();
-    drop(graceful);
     let connection = builder
         .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned();

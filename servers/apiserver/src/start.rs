@@ -13,6 +13,7 @@ use corten_store::engine::fjall::FjallEngine;
 use corten_store::engine::memory::{MemoryDisk, MemoryEngine};
 use corten_store::{Key, Options, Store};
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::allocate::Ranges;
@@ -79,7 +80,8 @@ pub struct ApiServer {
     server: Arc<Server>,
     address: SocketAddr,
     pki: Pki,
-    task: JoinHandle<()>,
+    /// None once it has been stopped.
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl ApiServer {
@@ -137,7 +139,7 @@ impl ApiServer {
             server,
             address: advertise,
             pki,
-            task,
+            task: Mutex::new(Some(task)),
         })
     }
 
@@ -174,10 +176,13 @@ impl ApiServer {
         ))
     }
 
-    /// Stops accepting, lets running requests finish for a while, ends watches and closes the store.
-    pub async fn stop(self) {
+    /// Stops accepting, lets running requests finish for a while, ends watches and closes the store, after which
+    /// transports in process are refused. Stopping again does nothing, but returns only when the first has ended.
+    pub async fn stop(&self) {
         self.server.set_stopping();
-        let _ = self.task.await;
+        let mut task = self.task.lock().await;
+        let Some(running) = task.take() else { return };
+        let _ = running.await;
         let store = self.server.store.clone();
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }

@@ -21,21 +21,36 @@ pub(crate) fn update(
     if options.manager.is_empty() {
         return;
     }
-    let manager = options.manager.as_str();
-    let Ok(new) = object.to_value() else { return };
-    let live = old.and_then(|o| o.to_value().ok());
-    let schema = served.patch_schema();
+    let shown = |object: &Object| {
+        let shown = served.served_version(object).ok()?;
+        shown.as_ref().unwrap_or(object).to_value().ok()
+    };
+    let Some(new) = shown(object) else { return };
+    let live = old.and_then(shown);
     let fields = corten_patch::track(&Track {
         live: live.as_ref(),
         new: &new,
-        schema,
-        manager,
+        schema: served.patch_schema(),
+        manager: &options.manager,
         subresource,
         now: &now,
     });
+    set(object, &fields);
+}
+
+/// Gives an object these managedFields. Their texts keep upstream's order of keys, which a tree sorted by text loses.
+pub(crate) fn set(object: &mut Object, fields: &Value) {
     let mut holder = Value::default();
-    holder.set(&["managedFields"], fields);
-    if let Ok(meta) = corten_core::from_value::<ObjectMeta>(&holder) {
-        object.meta_mut().managed_fields = meta.managed_fields;
+    holder.set(&["managedFields"], fields.clone());
+    let Ok(mut meta) = corten_core::from_value::<ObjectMeta>(&holder) else {
+        return;
+    };
+    let listed = fields.as_list().unwrap_or_default();
+    for (entry, value) in meta.managed_fields.iter_mut().zip(listed) {
+        let text = &value["fieldsV1"];
+        if !text.is_null() {
+            entry.fields_v1 = Some(corten_patch::fields_text(text).into());
+        }
     }
+    object.meta_mut().managed_fields = meta.managed_fields;
 }

@@ -104,11 +104,14 @@ async fn create_once(
     served.default(&mut object);
     let mut object = served.to_storage(object)?;
     metadata::fill(server, &mut object, aim)?;
+    // Before admission and allocation: what those add is not the client's.
+    tracking::update(served, None, &mut object, options, "", server.now());
     let name = object.meta().name.to_string();
     let aim = Aim {
         name: &name,
         ..aim.clone()
     };
+    crate::accounts::wait_for_account(server, aim.namespace, &object).await;
     let view = server.typed.fresh(server);
     let admission = Admission::new(
         server,
@@ -129,7 +132,6 @@ async fn create_once(
     warnings.extend(served.warnings(&cx, &object, None));
     let outcome = admit::validate(&admission, Some(&object))?;
     warnings.extend(outcome.warnings);
-    tracking::update(served, None, &mut object, options, "", cx.now);
     if options.dry_run {
         if server.store.get(&aim.key()).is_some() {
             return Err(Status::already_exists(aim.target()));
@@ -234,12 +236,7 @@ async fn update_once(
         .get(&aim.key())
         .ok_or_else(|| Status::not_found(aim.target()))?;
     let old = typed::object(&current)?;
-    let (mut object, again) = match change {
-        Change::Replace(object) => (object.clone(), object.meta().resource_version.is_empty()),
-        Change::Compute(compute) => (compute(&old)?, true),
-    };
-    metadata::check_versions(served, aim, &object, &current)?;
-    metadata::carry_over(&mut object, &old, aim)?;
+    let (mut object, again) = changed(server, aim, change, (&current, &old), options)?;
     let view = server.typed.fresh(server);
     let admission = Admission::new(
         server,
@@ -262,14 +259,6 @@ async fn update_once(
     warnings.extend(served.warnings(&cx, &object, Some(&old)));
     let outcome = admit::validate(&admission, Some(&object))?;
     warnings.extend(outcome.warnings.iter().cloned());
-    tracking::update(
-        served,
-        Some(&old),
-        &mut object,
-        options,
-        aim.subresource,
-        cx.now,
-    );
     if options.dry_run {
         return Ok(Some(Written {
             object: Arc::new(object),
@@ -284,6 +273,33 @@ async fn update_once(
         None if !again => Err(Status::modified(aim.target())),
         answer => Ok(answer),
     }
+}
+
+/// What the client makes of the stored object, with its fields tracked, and whether a lost race may be run again.
+fn changed(
+    server: &Server,
+    aim: &Aim<'_>,
+    change: &Change<'_>,
+    (current, old): (&Entry, &Object),
+    options: &WriteOptions,
+) -> Result<(Object, bool), Status> {
+    let (mut object, again) = match change {
+        Change::Replace(object) => (object.clone(), object.meta().resource_version.is_empty()),
+        Change::Compute(compute) => (compute(old)?, true),
+    };
+    metadata::check_versions(aim.served, aim, &object, current)?;
+    metadata::carry_over(&mut object, old, aim)?;
+    // Before admission and allocation: what those add is not the client's.
+    let part = aim.subresource;
+    tracking::update(
+        aim.served,
+        Some(old),
+        &mut object,
+        options,
+        part,
+        server.now(),
+    );
+    Ok((object, again))
 }
 
 /// Commits an update over the version it was made from; `None` when the race was lost.

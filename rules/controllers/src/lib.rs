@@ -23,6 +23,7 @@ pub mod protection;
 pub mod registry;
 pub mod replicaset;
 pub mod replicationcontroller;
+pub mod resourcequota;
 pub mod revisions;
 pub mod root_ca;
 pub mod serviceaccount;

@@ -54,6 +54,7 @@ pub fn resource<T: Kind>() -> GroupVersionResource {
 pub const CONTROLLERS: &[Controller] = &[
     crate::namespace::CONTROLLER,
     crate::garbage::CONTROLLER,
+    crate::resourcequota::CONTROLLER,
     crate::serviceaccount::CONTROLLER,
     crate::root_ca::CONTROLLER,
     crate::clusterrole_aggregation::CONTROLLER,

@@ -20,6 +20,8 @@ mod tolerations;
 mod topology;
 mod volumes;
 
+pub use quota::quota_usage;
+
 use crate::attributes::{Attributes, UserInfo};
 use crate::rbac::Rules;
 use corten_api::Object;

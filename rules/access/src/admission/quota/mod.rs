@@ -6,7 +6,10 @@
 
 mod amounts;
 mod scopes;
+mod total;
 mod usage;
+
+pub use total::quota_usage;
 
 use super::pod_resources::{Amounts, add};
 use super::{Denial, Operation, Review};

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result, bail};
 use corten_tests::{
-    ApiAccess, Cluster, Options, eventually, expect_equal, expect_parts, find_by_program, get,
+    ApiAccess, Cluster, Options, eventually, expect_equal, expect_parts, find_by_data, get,
     manifests, run_each,
 };
 use rustix::process::Signal;
@@ -206,9 +206,9 @@ fn adopt(cluster: &Cluster, signal: Signal) -> Result<()> {
     kubectl.wait("jsonpath={.status.replicas}=1", "deployment/web")
 }
 
-/// Processes of this cluster's pods: children of its supervisors, which run the same program.
+/// Processes of this cluster's pods: children of its supervisors, which have the data directory among their arguments.
 fn container_processes(cluster: &Cluster) -> Result<BTreeSet<u32>> {
-    let supervisors = find_by_program(cluster.program()?)?;
+    let supervisors = find_by_data(&cluster.data())?;
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(process) = entry

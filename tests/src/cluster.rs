@@ -86,7 +86,7 @@ impl Cluster {
             )
             .context("removing what an earlier run left")?;
         }
-        let before = Footprint::take(&network, &program)?;
+        let before = Footprint::take(&network, &data)?;
         let kubeconfig = directory.join("kubeconfig");
         let kubectl = Kubectl::new(
             programs::program("kubectl")?,
@@ -261,11 +261,6 @@ impl Cluster {
         self.directory.join("kubeconfig")
     }
 
-    /// The corten binary.
-    pub fn program(&self) -> Result<&Path> {
-        Ok(&self.own()?.program)
-    }
-
     /// The cluster's network namespace.
     pub fn network(&self) -> Result<&NetworkNamespace> {
         Ok(&self.own()?.network)
@@ -325,7 +320,7 @@ impl Cluster {
     /// What the host has now that it did not have before the cluster.
     pub fn leftovers(&self) -> Result<Vec<String>> {
         let own = self.own()?;
-        let left = Footprint::take(&own.network, &own.program)?.since(&own.before);
+        let left = Footprint::take(&own.network, &self.data())?.since(&own.before);
         let marks = own.marks.lock().map_err(|_| poisoned())?;
         // Other clusters may come and go on this host; when ours cannot be told from them, all count.
         Ok(left

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::netns::NetworkNamespace;
-use crate::process::find_by_program;
+use crate::process::find_by_data;
 
 /// One line for each thing found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Footprint(BTreeSet<String>);
 
 impl Footprint {
     /// Looks at the host and into the cluster's network namespace.
-    pub fn take(network: &NetworkNamespace, program: &Path) -> Result<Footprint> {
+    pub fn take(network: &NetworkNamespace, data: &Path) -> Result<Footprint> {
         let mut lines = BTreeSet::new();
         let mounts = fs::read_to_string("/proc/self/mountinfo").context("reading the mounts")?;
         for mount in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {
@@ -47,7 +47,7 @@ impl Footprint {
                 lines.insert(format!("netns {}", entry.path().display()));
             }
         }
-        for process in find_by_program(program)? {
+        for process in find_by_data(data)? {
             let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             lines.insert(format!("process {process} {line}"));

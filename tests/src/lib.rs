@@ -27,7 +27,7 @@ pub use footprint::Footprint;
 pub use kubectl::{Failure, Kubectl, Running};
 pub use netns::NetworkNamespace;
 pub use oracle::Oracle;
-pub use process::{Sample, find_by_program};
+pub use process::{Sample, find_by_data};
 pub use programs::{corten, image, program};
 pub use suite::{Test, run, run_each};
 pub use terminal::Terminal;

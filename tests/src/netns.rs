@@ -25,6 +25,9 @@ impl NetworkNamespace {
         for line in [
             "link set lo up",
             "link add uplink type veth peer name nowhere",
+            // Link-local IPv6 routes appear a while after a link is up; a footprint would see them come.
+            "link set uplink addrgenmode none",
+            "link set nowhere addrgenmode none",
             "address add 10.77.0.2/24 dev uplink",
             "link set uplink up",
             "link set nowhere up",

@@ -37,8 +37,9 @@ impl Sample {
     }
 }
 
-/// Processes whose program is this file (also one that was replaced since).
-pub fn find_by_program(program: &Path) -> Result<Vec<u32>> {
+/// Processes of the cluster on this data directory: one of their arguments is in it. Supervisors of pods
+/// run a copy of the program, so that its path does not tell.
+pub fn find_by_data(data: &Path) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("listing /proc")? {
         let entry = entry?;
@@ -49,11 +50,12 @@ pub fn find_by_program(program: &Path) -> Result<Vec<u32>> {
         else {
             continue;
         };
-        let Ok(target) = fs::read_link(entry.path().join("exe")) else {
-            continue;
-        };
-        let text = target.to_string_lossy();
-        if Path::new(text.trim_end_matches(" (deleted)")) == program {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        if line
+            .split('\0')
+            .any(|word| Path::new(word).starts_with(data))
+        {
             found.push(process);
         }
     }
@@ -106,11 +108,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_found_and_sampled() {
-        let program = std::env::current_exe().unwrap().canonicalize().unwrap();
-        let me = std::process::id();
-        assert!(find_by_program(&program).unwrap().contains(&me));
-        let sample = Sample::of(&[me]);
-        assert!(sample.resident_kib > 100, "{sample:?}");
+    fn processes_are_found_and_sampled() {
+        let data = std::env::temp_dir().join(format!("corten-find-{}", std::process::id()));
+        let mut child = std::process::Command::new("tail")
+            .args(["-F", "--quiet"])
+            .arg(data.join("runtime"))
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let found = find_by_data(&data).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found, [child.id()]);
+        assert!(Sample::of(&[std::process::id()]).resident_kib > 100);
     }
 }

@@ -15,6 +15,8 @@ pub struct PodTrace {
     watch: Running,
     last: BTreeMap<String, String>,
     steps: Vec<Step>,
+    /// The object's fields after each step.
+    states: Vec<BTreeMap<String, String>>,
 }
 
 /// One write.
@@ -42,6 +44,7 @@ impl PodTrace {
             watch,
             last: BTreeMap::new(),
             steps: Vec::new(),
+            states: Vec::new(),
         })
     }
 
@@ -58,6 +61,30 @@ impl PodTrace {
                 return Ok(self.steps.clone());
             }
         }
+    }
+
+    /// The writes so far with neighbours of one verb as one: how many status writes it takes depends on
+    /// how fast the machine is, what they come to does not.
+    pub fn merged(&self) -> Vec<Step> {
+        let mut merged: Vec<Step> = Vec::new();
+        let mut before = BTreeMap::new();
+        for (at, step) in self.steps.iter().enumerate() {
+            let goes_on = self
+                .steps
+                .get(at + 1)
+                .is_some_and(|next| next.verb == step.verb);
+            if goes_on {
+                continue;
+            }
+            let fields = match step.verb {
+                "create" => Vec::new(),
+                _ => changes(&before, &self.states[at]),
+            };
+            before = self.states[at].clone();
+            let verb = step.verb;
+            merged.push(Step { verb, fields });
+        }
+        merged
     }
 
     fn next_event(&mut self) -> Result<Value> {
@@ -84,6 +111,7 @@ impl PodTrace {
             verb,
             fields: fields_shown,
         });
+        self.states.push(fields.clone());
         self.last = fields;
         Ok(event["object"].clone())
     }

@@ -15,7 +15,11 @@ pub fn pod_life(cluster: &Cluster) -> Result<()> {
     if creates != 1 || binds != 1 || count("status") > 3 || updates != 0 {
         bail!("over budget (1 create, 1 bind, at most 3 status writes): {steps:#?}");
     }
-    let text: String = steps.iter().map(|step| format!("{step}\n")).collect();
+    let text: String = trace
+        .merged()
+        .iter()
+        .map(|step| format!("{step}\n"))
+        .collect();
     expect_file!["../traces/pod_life.txt"].assert_eq(&text);
     Ok(())
 }

@@ -4,11 +4,15 @@
 //! never looks alive and another's pid is never signalled.
 
 use anyhow::{Context, Result, bail};
+use corten_api::core::v1::{Node, Pod};
+use corten_client::{Client, HttpTransport, Kubeconfig};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a cluster may take to stop.
@@ -100,19 +104,54 @@ pub async fn stop(data: &Path) -> Result<()> {
     }
 }
 
-/// Tells whether a cluster runs on `data`.
+/// How long the API server may take to tell what it has.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Tells whether a cluster runs on `data`, and how its nodes and pods are.
 pub async fn status(data: &Path) -> Result<()> {
     match running(data) {
         Some(pid) => {
             println!("running: process {}", pid.as_raw_nonzero());
             println!("export KUBECONFIG={}", kubeconfig_path(data).display());
-            Ok(())
+            let told = tokio::time::timeout(ANSWER_MAX, tell_objects(data)).await;
+            told.context("the API server does not answer")?
         }
         None => bail!(
             "no cluster runs on {}; start one with 'corten up'",
             data.display()
         ),
     }
+}
+
+/// One line for each node and one for all pods.
+async fn tell_objects(data: &Path) -> Result<()> {
+    let config = Kubeconfig::read(&kubeconfig_path(data))?;
+    let client = Client::new(Arc::new(HttpTransport::new(&config, "corten")?), "corten");
+    let nodes = client.list::<Node>("").await.context("cannot list nodes")?;
+    for node in nodes.items.iter().filter_map(|o| o.downcast_ref::<Node>()) {
+        let conditions = &node.status.conditions;
+        let ready = conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True");
+        let state = if ready { "Ready" } else { "NotReady" };
+        println!("node {}: {state}", node.metadata.name);
+    }
+    let pods = client.list::<Pod>("").await.context("cannot list pods")?;
+    let mut phases: BTreeMap<&str, usize> = BTreeMap::new();
+    for pod in pods.items.iter().filter_map(|o| o.downcast_ref::<Pod>()) {
+        *phases.entry(&pod.status.phase).or_default() += 1;
+    }
+    let counts: Vec<String> = phases
+        .iter()
+        .map(|(phase, n)| format!("{n} {phase}"))
+        .collect();
+    let counts = if counts.is_empty() {
+        "none".to_owned()
+    } else {
+        counts.join(", ")
+    };
+    println!("pods: {counts}");
+    Ok(())
 }
 
 /// Waits for SIGINT or SIGTERM.

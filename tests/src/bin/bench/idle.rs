@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use corten_tests::{Cluster, Options, Sample, find_by_program};
+use corten_tests::{Cluster, Options, Sample, find_by_data};
 use serde_json::json;
 
 use crate::history::{record, round, table};
@@ -44,7 +44,7 @@ impl Idle {
             cluster.kubectl().run(&line)?;
         }
         std::thread::sleep(Duration::from_secs(self.settle));
-        let processes = find_by_program(cluster.program()?)?;
+        let processes = find_by_data(&cluster.data())?;
         let control_plane = [cluster.process_id()?];
         let before = (Sample::of(&processes), Sample::of(&control_plane));
         let started = Instant::now();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use corten_tests::{
-    ApiAccess, Cluster, Kubectl, Options, Running, Sample, find_by_program, manifests,
+    ApiAccess, Cluster, Kubectl, Options, Running, Sample, find_by_data, manifests,
 };
 use serde_json::{Value, json};
 
@@ -41,14 +41,14 @@ impl Pod {
         let access = ApiAccess::from_kubeconfig(&kubectl)?;
         let mut watch = watch(&kubectl)?;
         let mut stages = Stages::new();
-        let program = cluster.program()?;
-        let before = Sample::of(&find_by_program(program)?);
+        let data = &cluster.data();
+        let before = Sample::of(&find_by_data(data)?);
         for number in 0..self.pods {
             let name = format!("pod-{number}");
             one(&kubectl, &access, &mut watch, &name, &mut stages)
                 .with_context(|| format!("{name}: {}", cluster.log_tail()))?;
         }
-        let after = Sample::of(&find_by_program(program)?);
+        let after = Sample::of(&find_by_data(data)?);
         let cpu = (after.cpu_seconds - before.cpu_seconds) * 1000.0 / self.pods as f64;
         let mut rows = vec![["stage", "p50 ms", "p99 ms"].map(str::to_string).to_vec()];
         let mut results = serde_json::Map::new();

@@ -1,17 +1,17 @@
 //! kubectl verbs that concern nodes: they change what the whole cluster may schedule, so they run on a
-//! cluster of their own, on objects of their own or with a selector.
+//! cluster of their own, one after another.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use corten_tests::{Cluster, Options, expect_equal, expect_parts, manifests, run};
+use corten_tests::{Cluster, Options, expect_equal, expect_parts, manifests, run_in_turn};
 
 fn main() -> ExitCode {
     let options = Options {
         name: "nodes",
         images: &["busybox"],
     };
-    run(
+    run_in_turn(
         options,
         vec![
             ("describe_node", describe_node),

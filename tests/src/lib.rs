@@ -29,7 +29,7 @@ pub use netns::NetworkNamespace;
 pub use oracle::Oracle;
 pub use process::{Sample, find_by_data};
 pub use programs::{corten, image, program};
-pub use suite::{Test, run, run_each};
+pub use suite::{Test, run, run_each, run_in_turn};
 pub use terminal::Terminal;
 pub use trace::{PodTrace, Step};
 pub use web::{Page, get};

@@ -27,7 +27,17 @@ pub fn run_each(tests: Vec<(&'static str, fn() -> Result<()>)>) -> ExitCode {
 
 /// Runs tests over one shared cluster, with the command line of cargo's own runner.
 pub fn run(options: Options, tests: Vec<Test>) -> ExitCode {
-    let arguments = Arguments::from_args();
+    run_with(Arguments::from_args(), options, tests)
+}
+
+/// As [`run`], one test after another: for those that change what the whole cluster does.
+pub fn run_in_turn(options: Options, tests: Vec<Test>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    run_with(arguments, options, tests)
+}
+
+fn run_with(arguments: Arguments, options: Options, tests: Vec<Test>) -> ExitCode {
     let wanted = |name: &str| {
         arguments
             .filter

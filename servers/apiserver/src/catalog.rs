@@ -94,6 +94,10 @@ pub(crate) struct Catalog {
     pub documents: Documents,
 }
 
+/// Groups whose objects would be kept but not acted on: a webhook or policy that nobody calls must not look as if it
+/// guarded anything. Clients see them as absent.
+const UNSERVED: [&str; 2] = ["admissionregistration.k8s.io", "apiregistration.k8s.io"];
+
 impl Catalog {
     /// The built-in resources of stable versions.
     pub(crate) fn built_in() -> Catalog {
@@ -105,6 +109,7 @@ impl Catalog {
         corten_api::resources()
             .iter()
             .filter(|r| r.default_on() && r.plural != "componentstatuses")
+            .filter(|r| !UNSERVED.contains(&r.group))
             .filter_map(built_in)
             .collect()
     }
@@ -516,6 +521,14 @@ impl Served {
             status_replicas: custom::number_at(&value, status).unwrap_or(0),
             selector: custom::text_at(&value, selector),
         })
+    }
+
+    /// Where the replicas of a workload are.
+    pub(crate) fn replicas_path(&self) -> Vec<String> {
+        let asked = self.custom.as_ref().and_then(|c| c.scale.as_ref());
+        let path = asked.map_or(".spec.replicas", |(path, _, _)| path.as_str());
+        let steps = path.split('.').filter(|s| !s.is_empty());
+        steps.map(str::to_owned).collect()
     }
 
     /// Sets the replicas of a workload.

@@ -20,6 +20,7 @@ mod delete;
 mod discovery;
 mod encode;
 mod error;
+mod evict;
 mod http;
 mod info;
 mod jwt;

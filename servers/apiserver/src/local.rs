@@ -23,7 +23,9 @@ use crate::patching::PatchKind;
 use crate::server::Server;
 use crate::watching::Shown;
 use crate::write::{Aim, Change};
-use crate::{authorization, delete, patching, pods, read, reviews, tokens, typed, watching, write};
+use crate::{
+    authorization, delete, evict, patching, pods, read, reviews, tokens, typed, watching, write,
+};
 
 /// Requests in process under one identity.
 #[derive(Clone)]
@@ -191,9 +193,13 @@ impl Local {
                     .and_then(|o| o.preconditions.as_ref())
                     .and_then(|p| p.uid.as_ref())
                     .map(|u| u.to_string()),
+                resource_version: asked
+                    .and_then(|o| o.preconditions.as_ref())
+                    .and_then(|p| p.resource_version.as_ref())
+                    .map(|v| v.to_string()),
                 ..DeleteOptions::default()
             };
-            pods::evict_pod(server, aim.served, &self.user, namespace, name, &deletion).await?;
+            evict::evict_pod(server, aim.served, &self.user, namespace, name, &deletion).await?;
             return Ok(object.clone());
         }
         if let Some(request) = object.downcast_ref::<TokenRequest>() {

@@ -182,7 +182,7 @@ pub(crate) async fn patch(
 }
 
 /// The whole answer to a patch whose operations fail on this object: upstream keeps the reason to itself.
-pub(crate) fn does_not_apply() -> Status {
+fn does_not_apply() -> Status {
     let text = "the server rejected our request due to an error in our request";
     let mut status = Status::new(422, "Invalid", text);
     status.details = Some(Box::default());
@@ -194,13 +194,7 @@ pub(crate) fn refuse(error: PatchError) -> Status {
     let message = error.to_string();
     match error {
         PatchError::Bad(text) => Status::bad_request(text),
-        // Upstream keeps the reason to itself.
-        PatchError::Invalid(_) => {
-            let text = "the server rejected our request due to an error in our request";
-            let mut status = Status::new(422, "Invalid", text);
-            status.details = Some(Box::default());
-            status
-        }
+        PatchError::Invalid(_) => does_not_apply(),
         PatchError::Conflict(conflicts) => {
             let causes = conflicts
                 .into_iter()

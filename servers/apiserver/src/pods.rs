@@ -1,4 +1,4 @@
-//! What pods have beyond the ladder: binding, eviction under disruption budgets, and streams from their kubelet
+//! What pods have beyond the ladder: binding and streams from their kubelet
 //! (logs, exec, attach, port-forward, proxy).
 
 use std::sync::Arc;
@@ -7,10 +7,8 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
 use corten_api::core::v1::{Binding, Node, Pod, PodCondition};
-use corten_api::policy::v1::{Eviction, PodDisruptionBudget};
-use corten_api::{Gvk, Kind, Object};
-use corten_client::{Cause, Details, Status, Target};
-use corten_meta::Selector;
+use corten_api::{Gvk, Object};
+use corten_client::{Status, Target};
 use corten_store::{Precondition, Transaction};
 
 use crate::body::Answer;
@@ -18,11 +16,11 @@ use crate::catalog::Served;
 use crate::commit::{self, Committing};
 use crate::connect::{self, Encryption, Place};
 use crate::http::{self, Call};
-use crate::options::{DeleteOptions, FieldValidation, WriteOptions};
+use crate::options::{FieldValidation, WriteOptions};
 use crate::resource::body_media;
 use crate::server::Server;
 use crate::write::Aim;
-use crate::{decode, delete, encode, negotiate, read, typed};
+use crate::{decode, encode, negotiate, read, typed};
 
 const RETRIES_MAX: usize = 50;
 
@@ -63,7 +61,7 @@ fn pods_of(server: &Server) -> Result<Arc<Served>, Status> {
 }
 
 /// 201 with a plain success.
-fn created(call: &Call) -> Response<Answer> {
+pub(crate) fn created(call: &Call) -> Response<Answer> {
     let media = negotiate::accept(&call.headers, &call.query, negotiate::Transforms::None)
         .map_or(negotiate::Media::Json, |a| a.media);
     let status = Status {
@@ -192,175 +190,6 @@ fn unassignable(pod: &Pod, binding: &Binding) -> Option<String> {
     }
     let gated = !pod.spec.scheduling_gates.is_empty();
     gated.then(|| format!("pod {} has non-empty .spec.schedulingGates", meta.name))
-}
-
-/// `pods/eviction`: deletes a pod if its disruption budgets allow.
-pub(crate) async fn evict(
-    server: &Arc<Server>,
-    served: &Arc<Served>,
-    call: Call,
-    request: Request<Incoming>,
-) -> Result<Response<Answer>, Status> {
-    let media = body_media(request.headers())?;
-    let body = http::read_body(request).await?;
-    let gvk = Gvk {
-        group: "policy",
-        version: "v1",
-        kind: "Eviction",
-    };
-    let (object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
-    let eviction = object
-        .downcast_ref::<Eviction>()
-        .cloned()
-        .unwrap_or_default();
-    if !eviction.metadata.name.is_empty() && eviction.metadata.name != call.info.name {
-        return Err(Status::bad_request(
-            "name in URL does not match name in Eviction object",
-        ));
-    }
-    let asked = eviction.delete_options.as_deref();
-    let mut options = DeleteOptions::default();
-    if let Some(asked) = asked {
-        options.dry_run = crate::options::dry_run(asked.dry_run.iter().map(|d| d.as_str()))?;
-        options.grace_seconds = asked.grace_period_seconds;
-        options.uid = asked
-            .preconditions
-            .as_ref()
-            .and_then(|p| p.uid.as_ref())
-            .map(|u| u.to_string());
-        options.resource_version = asked
-            .preconditions
-            .as_ref()
-            .and_then(|p| p.resource_version.as_ref())
-            .map(|v| v.to_string());
-    }
-    options.dry_run |= crate::options::dry_run(call.query.all("dryRun"))?;
-    evict_pod(
-        server,
-        served,
-        &call.user,
-        &call.info.namespace,
-        &call.info.name,
-        &options,
-    )
-    .await?;
-    Ok(created(&call))
-}
-
-/// Deletes a pod if its disruption budgets allow.
-pub(crate) async fn evict_pod(
-    server: &Server,
-    served: &Arc<Served>,
-    user: &corten_access::UserInfo,
-    namespace: &str,
-    name: &str,
-    options: &DeleteOptions,
-) -> Result<(), Status> {
-    let aim = Aim {
-        served,
-        namespace,
-        name,
-        subresource: "",
-    };
-    let entry = read::get(server, served, namespace, name, "").await?;
-    let object = typed::object(&entry)?;
-    let pod = object
-        .downcast_ref::<Pod>()
-        .ok_or_else(|| Status::internal("the stored pod is no pod"))?;
-    if needs_budget(pod) {
-        charge_budget(server, pod, options.dry_run).await?;
-    }
-    delete::delete(server, user, &aim, options)
-        .await
-        .map(|_| ())
-}
-
-/// Pods that are over, pending or on their way out disrupt nothing.
-fn needs_budget(pod: &Pod) -> bool {
-    !matches!(
-        pod.status.phase.as_str(),
-        "Succeeded" | "Failed" | "Pending"
-    ) && pod.metadata.deletion_timestamp.is_none()
-}
-
-async fn charge_budget(server: &Server, pod: &Pod, dry_run: bool) -> Result<(), Status> {
-    let view = server.typed.view();
-    let namespace = pod.metadata.namespace.as_str();
-    let mut matching: Vec<String> = Vec::new();
-    for budget in view.snapshot.list_in::<PodDisruptionBudget>(namespace) {
-        let selects = Selector::from_label_selector(budget.spec.selector.as_deref())
-            .is_ok_and(|s| s.matches(&pod.metadata.labels));
-        if selects {
-            matching.push(budget.metadata.name.to_string());
-        }
-    }
-    let [name] = matching.as_slice() else {
-        return match matching.len() {
-            0 => Ok(()),
-            _ => Err(Status::internal(
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-            )),
-        };
-    };
-    let served = server
-        .catalog()
-        .stored_kind(PodDisruptionBudget::GROUP, PodDisruptionBudget::KIND)
-        .ok_or_else(|| Status::internal("disruption budgets are not served"))?;
-    let now = server.now();
-    let pod_name = pod.metadata.name.clone();
-    let charge = |object: &mut Object| -> Result<(), Status> {
-        let budget = object
-            .downcast_mut::<PodDisruptionBudget>()
-            .ok_or_else(|| Status::internal("the stored disruption budget is none"))?;
-        if budget.status.observed_generation < budget.metadata.generation {
-            return Err(refuse_eviction(
-                name,
-                "Cannot evict pod as it would violate the pod's disruption budget.",
-                &format!("The disruption budget {name} is still being processed by the server."),
-                10,
-            ));
-        }
-        if budget.status.disruptions_allowed <= 0 {
-            let why = format!(
-                "The disruption budget {name} needs {} healthy pods and has {} currently",
-                budget.status.desired_healthy, budget.status.current_healthy
-            );
-            return Err(refuse_eviction(
-                name,
-                "Cannot evict pod as it would violate the pod's disruption budget.",
-                &why,
-                0,
-            ));
-        }
-        budget.status.disruptions_allowed -= 1;
-        budget.status.disrupted_pods.insert(pod_name.clone(), now);
-        Ok(())
-    };
-    let aim = Aim {
-        served: &served,
-        namespace,
-        name,
-        subresource: "status",
-    };
-    if dry_run {
-        let entry = read::get(server, &served, namespace, name, "").await?;
-        return charge(&mut (*typed::object(&entry)?).clone());
-    }
-    rewrite(server, &aim, charge).await.map(|_| ())
-}
-
-fn refuse_eviction(_budget: &str, message: &str, cause: &str, retry_after_seconds: i32) -> Status {
-    let mut status = Status::too_many_requests(message, retry_after_seconds);
-    status.details = Some(Box::new(Details {
-        causes: vec![Cause {
-            reason: "DisruptionBudget".into(),
-            message: cause.to_owned(),
-            field: String::new(),
-        }],
-        retry_after_seconds,
-        ..Details::default()
-    }));
-    status
 }
 
 /// `log`, `exec`, `attach`, `portforward` of pods and `proxy` of pods, services and nodes.

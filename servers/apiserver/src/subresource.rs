@@ -9,7 +9,7 @@ use hyper::{Request, Response, StatusCode};
 use corten_api::autoscaling::v1::Scale;
 use corten_api::{Gvk, Object};
 use corten_client::Status;
-use corten_core::{MsgMut, Value};
+use corten_core::{MsgMut, Time, Value};
 
 use crate::body::Answer;
 use crate::catalog::Served;
@@ -21,7 +21,9 @@ use crate::patching::PatchKind;
 use crate::resource::{accepted, aim, answer_written, body_media};
 use crate::server::Server;
 use crate::write::Change;
-use crate::{decode, patching, pods, read, resource, reviews, tokens, typed, write};
+use crate::{
+    decode, evict, patching, pods, read, resource, reviews, tokens, tracking, typed, write,
+};
 
 pub(crate) async fn serve(
     server: &Arc<Server>,
@@ -48,7 +50,7 @@ pub(crate) async fn serve(
     }
     match (served.plural.as_str(), sub.name.as_str()) {
         ("pods", "binding") => pods::bind(server, served, call, request).await,
-        ("pods", "eviction") => pods::evict(server, served, call, request).await,
+        ("pods", "eviction") => evict::evict(server, served, call, request).await,
         ("serviceaccounts", "token") => tokens::request(server, served, call, request).await,
         (_, "scale") => scale(server, served, call, request).await,
         _ => part(server, served, call, request).await,
@@ -133,20 +135,16 @@ async fn scale(
             body,
         ));
     }
-    let options = WriteOptions::parse(&call.query, call.agent())?;
+    let mut options = WriteOptions::parse(&call.query, call.agent())?;
     let wish = scale_wish(served, &call, request).await?;
-    let compute = |old: &Object| -> Result<Object, Status> {
-        let current = scale_of(served, old)?;
-        let wanted = match &wish {
-            ScaleWish::Given(object) => object.downcast_ref::<Scale>().cloned().unwrap_or_default(),
-            ScaleWish::Patched(kind, patch) => patched_scale(current, *kind, patch)?,
-        };
-        check_scale(served, &wanted, old, call.info.name.as_str())?;
-        let mut new = old.clone();
-        served.set_scale(&mut new, wanted.spec.replicas);
-        new.meta_mut().resource_version = wanted.metadata.resource_version;
-        Ok(new)
+    let scaling = Scaling {
+        served,
+        options: options.clone(),
+        now: server.now(),
     };
+    let compute = |old: &Object| scaling.scaled(old, &wish);
+    // Who scales owns the replicas through the Scale, not what else the write touches.
+    options.manager.clear();
     let main = write::Aim {
         subresource: "",
         ..target.clone()
@@ -194,22 +192,79 @@ async fn scale_wish(
     Ok(ScaleWish::Given(object))
 }
 
-fn patched_scale(current: Scale, kind: PatchKind, patch: &Value) -> Result<Scale, Status> {
-    let live = Object::from(current).to_value().map_err(Status::internal)?;
-    let new = match kind {
-        PatchKind::Json => corten_patch::json(live, patch),
-        _ => corten_patch::merge(live, patch),
-    };
-    let new = new.map_err(|e| match e {
-        corten_patch::PatchError::Invalid(_) => crate::patching::does_not_apply(),
-        corten_patch::PatchError::Bad(text) => Status::bad_request(text),
-        corten_patch::PatchError::Conflict(_) => {
-            Status::new(409, "Conflict", "the patch conflicts")
-        }
-    })?;
+/// One write of a Scale, ready to be computed on whatever is stored.
+struct Scaling<'a> {
+    served: &'a Served,
+    options: WriteOptions,
+    now: Time,
+}
+
+impl Scaling<'_> {
+    /// The object as its new Scale has it, with managedFields.
+    fn scaled(&self, old: &Object, wish: &ScaleWish) -> Result<Object, Status> {
+        let path = self.served.replicas_path();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let parent = old.to_value().map_err(Status::internal)?;
+        let parent = &parent["metadata"]["managedFields"];
+        let current = Object::from(scale_of(self.served, old)?);
+        let mut live = current.to_value().map_err(Status::internal)?;
+        live.set(
+            &["metadata", "managedFields"],
+            corten_patch::managers_of_scale(parent, &path),
+        );
+        let (wanted, fields) = self.wanted(&live, wish)?;
+        check_scale(self.served, &wanted, old, &old.meta().name)?;
+        let mut new = old.clone();
+        self.served.set_scale(&mut new, wanted.spec.replicas);
+        new.meta_mut().resource_version = wanted.metadata.resource_version;
+        let version = self.served.api_version();
+        let fields = corten_patch::managers_from_scale(parent, &fields, &version, &path);
+        tracking::set(&mut new, &fields);
+        Ok(new)
+    }
+
+    /// The Scale that is wished for, and its managedFields.
+    fn wanted(&self, live: &Value, wish: &ScaleWish) -> Result<(Scale, Value), Status> {
+        let schema = corten_patch::Schema::Table(MsgMut::new(&mut Scale::default()).msg());
+        let new = match wish {
+            ScaleWish::Given(object) => object.to_value().map_err(Status::internal)?,
+            ScaleWish::Patched(PatchKind::Apply, patch) => {
+                let applied = corten_patch::apply(&corten_patch::Apply {
+                    live: Some(live),
+                    patch,
+                    schema,
+                    manager: &self.options.manager,
+                    subresource: "scale",
+                    force: self.options.force,
+                    now: &self.now,
+                });
+                let applied = applied.map_err(patching::refuse)?;
+                let fields = applied["metadata"]["managedFields"].clone();
+                return Ok((as_scale(&applied)?, fields));
+            }
+            ScaleWish::Patched(PatchKind::Json, patch) => {
+                corten_patch::json(live.clone(), patch).map_err(patching::refuse)?
+            }
+            ScaleWish::Patched(_, patch) => {
+                corten_patch::merge(live.clone(), patch).map_err(patching::refuse)?
+            }
+        };
+        let fields = corten_patch::track(&corten_patch::Track {
+            live: Some(live),
+            new: &new,
+            schema,
+            manager: &self.options.manager,
+            subresource: "scale",
+            now: &self.now,
+        });
+        Ok((as_scale(&new)?, fields))
+    }
+}
+
+fn as_scale(value: &Value) -> Result<Scale, Status> {
     let mut scale = Scale::default();
     MsgMut::new(&mut scale)
-        .merge_value(&new, &mut Vec::new())
+        .merge_value(value, &mut Vec::new())
         .map_err(|e| Status::bad_request(e.to_string()))?;
     Ok(scale)
 }

@@ -36,13 +36,23 @@ impl Cluster {
         Cluster::start_in(directory, disk)
     }
 
+    #[allow(dead_code)]
     pub fn start_in(directory: tempfile::TempDir, disk: Disk) -> Cluster {
+        Cluster::start_with(directory, disk, |_| ())
+    }
+
+    pub fn start_with(
+        directory: tempfile::TempDir,
+        disk: Disk,
+        change: impl FnOnce(&mut Config),
+    ) -> Cluster {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let config = Config::new(directory.path().join("pki"), disk);
+        let mut config = Config::new(directory.path().join("pki"), disk);
+        change(&mut config);
         let server = runtime.block_on(ApiServer::start(config)).unwrap();
         let text = server.kubeconfig(&Identity::SuperAdmin).unwrap();
         std::fs::write(directory.path().join("admin.conf"), text).unwrap();

@@ -49,7 +49,7 @@ pub(crate) fn set(object: &mut Object, fields: &Value) {
     for (entry, value) in meta.managed_fields.iter_mut().zip(listed) {
         let text = &value["fieldsV1"];
         if !text.is_null() {
-            entry.fields_v1 = Some(corten_patch::fields_text(text).into());
+            entry.fields_v1 = Some(corten_patch::fields_text(text));
         }
     }
     object.meta_mut().managed_fields = meta.managed_fields;

@@ -79,7 +79,8 @@ impl CoreRuntime {
         Ok(Self { core })
     }
 
-    /// Unmounts what [`CoreRuntime::open`] mounted. For taking a node down for good: fails while a sandbox lives.
+    /// Unmounts what [`CoreRuntime::open`] mounted and removes the cgroup of all pods. For taking a node down for
+    /// good: fails while a sandbox lives.
     pub async fn release(self) -> Result<()> {
         if let Some(living) = self
             .core
@@ -95,7 +96,11 @@ impl CoreRuntime {
             });
         }
         let core = self.core.clone();
-        blocking(move || core.unmount()).await
+        blocking(move || {
+            core.remove_parent_group()?;
+            core.unmount()
+        })
+        .await
     }
 }
 
@@ -116,6 +121,17 @@ impl Core {
     fn group(&self, below: &str) -> Group {
         self.cgroups
             .group(&format!("{}/{below}", self.options.cgroup_parent))
+    }
+
+    fn remove_parent_group(&self) -> Result<()> {
+        let parent = self.options.cgroup_parent.trim_matches('/');
+        if parent.is_empty() {
+            return Ok(()); // the host's own root
+        }
+        let group = self.cgroups.group(parent);
+        group
+            .remove()
+            .map_err(Error::io("remove the cgroup", parent))
     }
 
     /// The cgroup of a container.

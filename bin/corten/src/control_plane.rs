@@ -49,6 +49,7 @@ impl ControlPlane {
         let facts = ClusterFacts {
             root_ca: server.pki().ca.certificate().to_owned(),
             service_cidr: service_cidr.to_owned(),
+            stored: server.stored_resources(),
         };
         let watcher = client(
             server,

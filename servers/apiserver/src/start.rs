@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use corten_access::UserInfo;
+use corten_meta::GroupVersionResource;
 use corten_pki::{Identity, KubeconfigUser, Pki};
 use corten_store::engine::fjall::FjallEngine;
 use corten_store::engine::memory::{MemoryDisk, MemoryEngine};
@@ -161,6 +162,15 @@ impl ApiServer {
     /// An in-process transport that acts as `user`.
     pub fn local(&self, user: UserInfo) -> Local {
         Local::new(self.server.clone(), user)
+    }
+
+    /// Every resource that is stored now, each once, in the version in which it is stored.
+    pub fn stored_resources(&self) -> Vec<GroupVersionResource> {
+        let catalog = self.server.catalog();
+        catalog
+            .stored()
+            .map(|served| served.group_version_resource())
+            .collect()
     }
 
     /// The text of a kubeconfig for an identity.

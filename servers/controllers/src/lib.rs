@@ -16,6 +16,8 @@ pub struct ClusterFacts {
     pub root_ca: String,
     /// The range of service addresses.
     pub service_cidr: String,
+    /// Every resource that the API server stores: what garbage collection and namespace deletion look through.
+    pub stored: Vec<GroupVersionResource>,
 }
 
 /// Gives the client of a service account in kube-system.
@@ -31,7 +33,7 @@ impl Controllers {
     /// Starts every controller. `watcher` reads everything, as `system:kube-controller-manager`; `clients` gives each
     /// controller the client that it writes with. Must be called on a tokio runtime.
     pub fn start(watcher: Client, clients: Clients, facts: ClusterFacts) -> Controllers {
-        let mirror = mirror_for(CONTROLLERS, &stored()).start(watcher.transport().clone());
+        let mirror = mirror_for(CONTROLLERS, &facts.stored).start(watcher.transport().clone());
         let cluster = Cluster {
             root_ca: facts.root_ca.into(),
             service_cidr: facts.service_cidr.into(),
@@ -45,26 +47,4 @@ impl Controllers {
             _driver: Driver::start(&settings, CONTROLLERS),
         }
     }
-}
-
-/// Every resource that is stored and served by default, each once, in the version in which it is stored.
-fn stored() -> Vec<GroupVersionResource> {
-    let mut found: Vec<GroupVersionResource> = Vec::new();
-    for resource in corten_api::resources()
-        .iter()
-        .filter(|r| r.stored() && r.default_on())
-    {
-        // Events of both groups are the same objects.
-        let is_double = resource.group != resource.storage_group;
-        let known = found
-            .iter()
-            .any(|f| f.group == resource.group && f.resource == resource.plural);
-        let is_storage_version = resource.version == resource.storage_version;
-        if is_double || (known && !is_storage_version) {
-            continue;
-        }
-        found.retain(|f| f.group != resource.group || f.resource != resource.plural);
-        found.push(GroupVersionResource::from(resource));
-    }
-    found
 }

@@ -1,3 +1,5 @@
+//! Daemon sets in fixtures: which pods and revisions each state of a cluster leads to.
+
 use super::CONTROLLER;
 use crate::testing::World;
 use corten_api::apps::v1::{ControllerRevision, DaemonSet};

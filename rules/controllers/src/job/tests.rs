@@ -1,3 +1,5 @@
+//! Jobs in fixtures: pods made, counted, retried and ended.
+
 use super::CONTROLLER;
 use crate::testing::World;
 use corten_api::batch::v1::Job;

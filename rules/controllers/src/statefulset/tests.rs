@@ -1,3 +1,5 @@
+//! Stateful sets in fixtures: pods made and updated in order, with their claims and revisions.
+
 use super::CONTROLLER;
 use crate::testing::World;
 use corten_api::apps::v1::{ControllerRevision, StatefulSet};

@@ -8,6 +8,9 @@ use corten_scheduling::{Amounts, PodView};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// What the deployment wanted when a set was last scaled.
+const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+
 fn is_active(pod: &Pod) -> bool {
     !is_finished(pod) && !pod.metadata.deleting()
 }
@@ -73,6 +76,14 @@ fn check_deployment(deployment: &Deployment, objects: &[Arc<Object>]) -> Option<
     let wanted = deployment.spec.replicas.unwrap_or(1);
     let status = &deployment.status;
     let uid = &deployment.metadata.uid;
+    let own: Vec<&ReplicaSet> = objects
+        .iter()
+        .filter_map(|o| o.downcast_ref::<ReplicaSet>())
+        .filter(|s| s.metadata.controlled_by(uid))
+        .collect();
+    if waits_for_a_resize(deployment, &own) {
+        return None;
+    }
     let image = |template: &corten_api::core::v1::PodTemplateSpec| {
         template
             .spec
@@ -81,13 +92,12 @@ fn check_deployment(deployment: &Deployment, objects: &[Arc<Object>]) -> Option<
             .map(|c| c.image.to_string())
             .collect::<Vec<_>>()
     };
-    let current: i32 = objects
+    let current: i32 = own
         .iter()
-        .filter_map(|o| o.downcast_ref::<ReplicaSet>())
-        .filter(|s| s.metadata.controlled_by(uid))
         .filter(|s| image(&s.spec.template) == image(&deployment.spec.template))
         .map(|s| s.status.available_replicas)
         .sum();
+    let sets: Vec<String> = own.iter().map(|s| describe(s)).collect();
     let reached = status.observed_generation == deployment.metadata.generation
         && status.replicas == wanted
         && status.updated_replicas == wanted
@@ -96,15 +106,45 @@ fn check_deployment(deployment: &Deployment, objects: &[Arc<Object>]) -> Option<
     (!reached).then(|| {
         format!(
             "deployment {} wants {wanted} at generation {}, has {current} current, {} in all, {} updated, {} available, \
-             observed {}",
+             observed {}; {} of {sets:?}",
             deployment.metadata.full_name(),
             deployment.metadata.generation,
             status.replicas,
             status.updated_replicas,
             status.available_replicas,
             status.observed_generation,
+            deployment.spec.strategy.type_,
         )
     })
+}
+
+/// A size that was given to the deployment before its sets have taken the last one in: as upstream's, the deployment
+/// does nothing else before they have, and they never do when the one active set has the size by chance, or when
+/// several are active and the strategy is not a rolling update.
+fn waits_for_a_resize(deployment: &Deployment, sets: &[&ReplicaSet]) -> bool {
+    let wanted = deployment.spec.replicas.unwrap_or(1);
+    let active: Vec<&&ReplicaSet> = sets
+        .iter()
+        .filter(|s| s.spec.replicas.unwrap_or(1) > 0)
+        .collect();
+    let resized = active
+        .iter()
+        .any(|s| s.metadata.annotation(DESIRED) != wanted.to_string());
+    let stuck = match active.as_slice() {
+        [only] => only.spec.replicas.unwrap_or(1) == wanted,
+        _ => deployment.spec.strategy.type_ == "Recreate",
+    };
+    resized && stuck
+}
+
+fn describe(set: &ReplicaSet) -> String {
+    format!(
+        "{} ({} wanted, desired {}, {} available)",
+        set.metadata.name,
+        set.spec.replicas.unwrap_or(1),
+        set.metadata.annotation(DESIRED),
+        set.status.available_replicas
+    )
 }
 
 fn check_set(set: &ReplicaSet, objects: &[Arc<Object>]) -> Option<String> {

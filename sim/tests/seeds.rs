@@ -5,7 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds that found something; they always run first.
-const FOUND: &[u64] = &[];
+const FOUND: &[u64] = &[7, 12, 29, 11577, 14273, 14511];
+/// Seeds whose defect is open and not in [`OPEN`], because it shows as many things; mended ones move to [`FOUND`].
+/// 13655: pods that a plan created are gone again when the watch starts over from a list, so that nothing changed and
+/// nobody wakes their replica set.
+const WAITING: &[u64] = &[13655];
 /// The seeds of a usual run.
 const SEEDS: u64 = 200;
 /// Lines of a trace that a failure prints.
@@ -22,6 +26,7 @@ fn show(report: &Report, lines: usize) -> String {
     )
 }
 
+/// `CORTEN_SIM_FIRST` and `CORTEN_SIM_COUNT` choose other seeds, for a longer search.
 #[test]
 fn seeds_come_to_rest() {
     let first: u64 = std::env::var("CORTEN_SIM_FIRST")
@@ -82,6 +87,17 @@ fn a_seed_is_one_run() {
             assert_eq!(a, b, "line {line} of seed {seed}");
         }
         assert_eq!(a.trace.len(), b.trace.len());
+    }
+}
+
+#[test]
+fn waiting_seeds_are_told() {
+    for seed in WAITING {
+        let report = run(*seed).unwrap();
+        match report.violations.first() {
+            Some(what) => println!("seed {seed} still shows: {what}"),
+            None => println!("seed {seed} passes now; it may move to FOUND"),
+        }
     }
 }
 

@@ -43,6 +43,7 @@ pub const TOOLS: &[Tool] = &[
     command("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
     command("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
     command("etcd", "go.etcd.io/etcd/server/v3"),
+    command("sample-apiserver", "k8s.io/sample-apiserver"),
     Tool {
         name: "e2e.test",
         package: "k8s.io/kubernetes/test/e2e",

@@ -2,6 +2,7 @@
 //! The recipes are here; `archive` knows how an image is written down.
 
 mod archive;
+pub mod suite;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,7 @@ fn recipe(workspace: &Workspace, name: &str) -> Result<Image> {
         "guestbook-web" => guestbook(workspace, "web", "1"),
         "guestbook-web-2" => guestbook(workspace, "web", "2"),
         "guestbook-counter" => guestbook(workspace, "counter", "1"),
+        _ if suite::IMAGES.contains(&name) => suite::recipe(workspace, name),
         _ => bail!("no image is called {name}; known: {}", ALL.join(", ")),
     }
 }

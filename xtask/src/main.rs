@@ -1,9 +1,10 @@
 //! `cargo xtask`: the project's chores in one small program. Each chore is a module; this file only
-//! names them. Leaves out conformance runs, which come with the suite's own issue.
+//! names them.
 
 mod apt;
 mod bench;
 mod codegen;
+mod conformance;
 mod images;
 mod progress;
 mod suite;
@@ -43,6 +44,8 @@ enum Chore {
     Codegen,
     /// Measure: idle, start, pod, create
     Bench(bench::Bench),
+    /// Run upstream's conformance suite against a cluster (needs root)
+    Conformance(conformance::Conformance),
     /// Build upstream's commands into .cache/bin (kubectl and agnhost unless named)
     Tools {
         /// Programs to build, such as kube-apiserver, etcd, e2e.test
@@ -73,6 +76,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Tidy => tidy::run(&workspace),
         Chore::Codegen => generate(&workspace),
         Chore::Bench(bench) => bench::run(&workspace, &bench),
+        Chore::Conformance(conformance) => conformance::run(&workspace, &conformance),
         Chore::Tools { names } => build_tools(&workspace, &names),
         Chore::Images { names } => build_images(&workspace, &names),
     }

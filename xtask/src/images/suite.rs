@@ -45,14 +45,22 @@ pub fn recipe(workspace: &Workspace, name: &str) -> Result<Image> {
             Ok(image)
         }
         "suite-nonewprivs" => nonewprivs(workspace),
-        "suite-etcd" => program(workspace, "etcd", "registry.k8s.io/etcd:3.6.8-0", "usr/local/bin/etcd"),
+        "suite-etcd" => program(
+            workspace,
+            "etcd",
+            "registry.k8s.io/etcd:3.6.8-0",
+            "usr/local/bin/etcd",
+        ),
         "suite-sample-apiserver" => program(
             workspace,
             "sample-apiserver",
             "registry.k8s.io/e2e-test-images/sample-apiserver:1.29.2",
             "sample-apiserver",
         ),
-        _ => bail!("no image of upstream's suite is called {name}; known: {}", IMAGES.join(", ")),
+        _ => bail!(
+            "no image of upstream's suite is called {name}; known: {}",
+            IMAGES.join(", ")
+        ),
     }
 }
 
@@ -69,7 +77,10 @@ fn nginx() -> Result<Image> {
     let mut image = named(busybox()?, &["nginx:1.15-4", "nginx:1.27-0"])?;
     image.entries.insert(
         "usr/share/nginx/html/index.html".into(),
-        Entry::Text("<html><body><h1>It works!</h1></body></html>\n".into(), 0o644),
+        Entry::Text(
+            "<html><body><h1>It works!</h1></body></html>\n".into(),
+            0o644,
+        ),
     );
     image.config = json!({
         "Env": [path_variable()],
@@ -83,16 +94,23 @@ fn nginx() -> Result<Image> {
 fn pause(workspace: &Workspace) -> Result<Image> {
     let mut image = agnhost(workspace)?;
     image.names = vec!["registry.k8s.io/pause:3.10.2".into()];
-    image.entries.insert("pause".into(), Entry::Link("agnhost".into()));
+    image
+        .entries
+        .insert("pause".into(), Entry::Link("agnhost".into()));
     image.config = json!({ "Env": [path_variable()], "Entrypoint": ["/agnhost", "pause"] });
     Ok(image)
 }
 
 fn picture(workspace: &Workspace, name: &str, version: &str) -> Result<Image> {
     let mut image = named(agnhost(workspace)?, &[&format!("{name}:{version}")])?;
-    let html = kubernetes_source(workspace)?.join("test/images").join(name).join("html");
+    let html = kubernetes_source(workspace)?
+        .join("test/images")
+        .join(name)
+        .join("html");
     for file in [format!("{name}.jpg"), "data.json".to_owned()] {
-        image.entries.insert(file.clone(), Entry::File(html.join(file), 0o644));
+        image
+            .entries
+            .insert(file.clone(), Entry::File(html.join(file), 0o644));
     }
     image.config["Cmd"] = json!(["test-webserver"]);
     Ok(image)
@@ -123,7 +141,9 @@ fn program(workspace: &Workspace, name: &str, full_name: &str, path: &str) -> Re
     let mut image = busybox()?;
     let program: PathBuf = workspace.bin_dir().join(name);
     image.names = vec![full_name.to_owned()];
-    image.entries.insert(path.to_owned(), Entry::File(program, 0o755));
+    image
+        .entries
+        .insert(path.to_owned(), Entry::File(program, 0o755));
     image.config = json!({ "Env": [path_variable()], "Entrypoint": [format!("/{path}")] });
     Ok(image)
 }

@@ -175,6 +175,7 @@ fn memory(runtime: &tokio::runtime::Runtime) -> Result<(), Box<dyn std::error::E
             Ok(engine::Loaded {
                 identity: None,
                 revision: Revision(1),
+                notes: Vec::new(),
                 damage: Vec::new(),
             })
         }
@@ -186,9 +187,7 @@ fn memory(runtime: &tokio::runtime::Runtime) -> Result<(), Box<dyn std::error::E
         }
         fn rebuild(
             &mut self,
-            _: engine::Identity,
-            _: Revision,
-            _: &mut dyn Iterator<Item = &Arc<Entry>>,
+            _: &mut dyn Iterator<Item = Result<engine::Batch, engine::EngineError>>,
         ) -> Result<(), engine::EngineError> {
             Ok(())
         }

@@ -3,13 +3,14 @@
 
 use crate::clock::Clock;
 use crate::draft::Draft;
-use crate::engine::{Batch, Engine, EngineError, FORMAT, Identity, Logged, Write};
+use crate::engine::{Batch, Engine, EngineError, Identity, Logged, Write};
+use crate::entry::ByKey;
 use crate::queue::Pending;
 use crate::snapshot::State;
 use crate::store::Shared;
 use crate::window::{Channel, Retention};
 use crate::{
-    CommitError, Committed, Event, Health, Key, Precondition, Resource, Revision, Transaction,
+    CommitError, Committed, Event, Health, Key, Note, Precondition, Resource, Revision, Transaction,
 };
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 /// Deletions of expired objects that one step takes on.
 const EXPIRE_MAX: usize = 256;
+/// How many entries one batch has when the whole state is written.
+const WHOLE_ENTRIES: usize = 1000;
 /// Events that one step drops from the history.
 const SWEEP_MAX: usize = 4096;
 const PROBE_FIRST: Duration = Duration::from_secs(1);
@@ -72,15 +75,15 @@ enum Mode {
 /// How the log is brought to agree with the state again, which nobody was told more than.
 enum Repair {
     /// These keys may have been written.
-    Undo(HashSet<Key>),
+    Undo(HashSet<Key>, HashSet<Arc<str>>),
     /// What the disk holds is in doubt.
     Rebuild,
 }
 
 impl Repair {
-    fn after(error: &EngineError, undo: HashSet<Key>) -> Repair {
+    fn after(error: &EngineError, keys: HashSet<Key>, notes: HashSet<Arc<str>>) -> Repair {
         match error {
-            EngineError::NoSpace { .. } => Repair::Undo(undo),
+            EngineError::NoSpace { .. } => Repair::Undo(keys, notes),
             _ => Repair::Rebuild,
         }
     }
@@ -98,6 +101,7 @@ pub struct Core {
     expiring: BTreeSet<(u64, Key)>,
     window_bytes: isize,
     sweep_at: u64,
+    identity: Identity,
 }
 
 impl Core {
@@ -107,6 +111,7 @@ impl Core {
         clock: Arc<dyn Clock>,
         retention: Retention,
         limits: BatchLimits,
+        identity: Identity,
     ) -> Core {
         let state = shared.state.load();
         let mut expiring = BTreeSet::new();
@@ -131,6 +136,7 @@ impl Core {
             expiring,
             window_bytes: 0,
             sweep_at: 0,
+            identity,
         }
     }
 
@@ -238,7 +244,7 @@ impl Core {
         if !draft.transactions.is_empty() {
             let transactions = std::mem::take(&mut draft.transactions);
             let batch = Batch {
-                identity: None,
+                identity: self.lift(&transactions),
                 revision: draft.state.revision,
                 transactions,
             };
@@ -246,6 +252,7 @@ impl Core {
                 self.suspend(error, batch, answers);
                 return;
             }
+            self.identity = batch.identity.unwrap_or(self.identity);
             bells = self.publish(draft);
         }
         // Answered before the watchers are woken, of which there may be many.
@@ -253,6 +260,16 @@ impl Core {
             pending.answer(result);
         }
         self.ring(bells);
+    }
+
+    /// The store's identity with a newer format, if these transactions need one.
+    fn lift(&self, transactions: &[Logged]) -> Option<Identity> {
+        let needed = transactions.iter().map(Logged::format_needed).max();
+        let format = needed.filter(|format| *format > self.identity.format)?;
+        Some(Identity {
+            format,
+            ..self.identity
+        })
     }
 
     fn publish(&mut self, mut draft: Draft) -> Vec<Arc<Channel>> {
@@ -320,7 +337,10 @@ impl Core {
     ) {
         tracing::error!(%error, "the log cannot be written, the store is read-only");
         let writes = batch.transactions.iter().flat_map(|logged| &logged.writes);
-        let repair = Repair::after(&error, writes.map(|write| write.key().clone()).collect());
+        let keys = writes.map(|write| write.key().clone()).collect();
+        let notes = batch.transactions.iter().flat_map(|logged| &logged.notes);
+        let notes = notes.map(|note| note.name.clone()).collect();
+        let repair = Repair::after(&error, keys, notes);
         let probe_at = millis(self.clock.monotonic() + PROBE_FIRST);
         self.mode = Mode::Suspended {
             repair,
@@ -333,8 +353,8 @@ impl Core {
         let error = Arc::new(error);
         for (pending, result) in answers {
             let result = match result {
-                Err(CommitError::Invalid { key, reason }) => {
-                    Err(CommitError::Invalid { key, reason })
+                Err(error @ (CommitError::Invalid { .. } | CommitError::TooLarge { .. })) => {
+                    Err(error)
                 }
                 // A conflict may have been with what was not made durable.
                 Ok(_) | Err(_) => Err(CommitError::Storage(error.clone())),
@@ -359,20 +379,15 @@ impl Core {
         }
         let state = self.shared.state.load_full();
         let result = match repair {
-            Repair::Undo(keys) => {
-                let batch = undo(&state, keys);
+            Repair::Undo(keys, notes) => {
+                let batch = undo(&state, keys, notes);
                 self.engine
                     .reopen()
                     .and_then(|()| self.engine.append(&batch))
             }
             Repair::Rebuild => {
-                let entries = state.trees.values().flat_map(|tree| tree.entries.iter());
-                let identity = Identity {
-                    format: FORMAT,
-                    cluster_id: self.shared.cluster_id,
-                };
-                self.engine
-                    .rebuild(identity, state.revision, &mut entries.map(|entry| &entry.0))
+                let mut batches = whole(&state, self.identity);
+                self.engine.rebuild(&mut batches)
             }
         };
         match result {
@@ -382,8 +397,9 @@ impl Core {
                 self.shared.set_health(Health::Writable);
             }
             Err(error) => {
-                if let Repair::Undo(keys) = repair {
-                    *repair = Repair::after(&error, std::mem::take(keys));
+                if let Repair::Undo(keys, notes) = repair {
+                    let (keys, notes) = (std::mem::take(keys), std::mem::take(notes));
+                    *repair = Repair::after(&error, keys, notes);
                 }
                 *backoff = (*backoff * 2).min(PROBE_MAX);
                 *probe_at = millis(now + *backoff);
@@ -397,14 +413,16 @@ impl Core {
     fn sweep(&mut self) -> Again {
         let mono = millis(self.clock.monotonic());
         let mut left = SWEEP_MAX;
-        if mono >= self.sweep_at {
+        if mono >= self.sweep_at || self.shared.sweep_now.swap(false, Ordering::AcqRel) {
             let oldest = mono.saturating_sub(millis(self.retention.age));
             for channel in self.shared.channels() {
                 let (events, bytes) = channel.drop_before(oldest, left);
                 left = left.saturating_sub(events);
                 self.window_bytes -= bytes as isize;
             }
-            if left > 0 {
+            if left == 0 {
+                self.shared.sweep_now.store(true, Ordering::Release);
+            } else {
                 let period = (millis(self.retention.age) / 64).clamp(1, 5000);
                 self.sweep_at = mono + period;
             }
@@ -451,20 +469,64 @@ impl Drop for Core {
 }
 
 /// A batch that restores keys in the log to what the state says.
-fn undo(state: &State, keys: &HashSet<Key>) -> Batch {
+fn undo(state: &State, keys: &HashSet<Key>, notes: &HashSet<Arc<str>>) -> Batch {
     let restore = |key: &Key| match state.get(key) {
-        Some(entry) => Write::Put(entry.clone(), Revision::NONE),
+        Some(entry) => Write::Put(entry.clone(), Revision::NONE, entry.stored().clone()),
         None => Write::Delete(key.clone(), Revision::NONE),
     };
     let logged = Logged {
         revision: state.revision,
         writes: keys.iter().map(restore).collect(),
+        notes: notes
+            .iter()
+            .map(|name| Note {
+                name: name.clone(),
+                text: state.notes.get(name).cloned(),
+            })
+            .collect(),
     };
     Batch {
         identity: None,
         revision: state.revision,
         transactions: vec![logged],
     }
+}
+
+/// The whole state as batches of bounded size, the last with the store's identity.
+pub(crate) fn whole(
+    state: &State,
+    identity: Identity,
+) -> impl Iterator<Item = Result<Batch, EngineError>> {
+    let revision = state.revision;
+    let batch = move |writes, notes, identity| Batch {
+        identity,
+        revision,
+        transactions: vec![Logged {
+            revision,
+            writes,
+            notes,
+        }],
+    };
+    let mut entries = state.trees.values().flat_map(|tree| tree.entries.iter());
+    let mut is_last = false;
+    let notes = state.notes.iter();
+    let notes: Vec<Note> = notes
+        .map(|(name, text)| Note::set(name, text.clone()))
+        .collect();
+    std::iter::from_fn(move || {
+        if is_last {
+            return None;
+        }
+        let some = entries.by_ref().take(WHOLE_ENTRIES);
+        let put =
+            |entry: &ByKey| Write::Put(entry.0.clone(), Revision::NONE, entry.0.stored().clone());
+        let writes: Vec<Write> = some.map(put).collect();
+        is_last = writes.is_empty();
+        Some(Ok(match is_last {
+            true => batch(writes, notes.clone(), Some(identity)),
+            false => batch(writes, Vec::new(), None),
+        }))
+    })
 }
 
 /// One moment on both clocks, in milliseconds.

@@ -7,12 +7,14 @@ use crate::snapshot::State;
 use crate::store::Shared;
 use crate::transaction::FinishObject;
 use crate::{
-    CommitError, Committed, Conflict, Event, Expiry, Key, Op, Outcome, Precondition, Put, Revision,
-    Template, Transaction,
+    Bounds, CommitError, Committed, Conflict, Event, Expiry, Key, Op, Outcome, Precondition, Put,
+    Revision, StateSnapshot, Template, Transaction,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// How much of a key a refusal shows.
+const KEY_SHOWN: usize = 200;
 /// Up to this many steps, comparing every pair is cheaper than hashing.
 const PAIRS_MAX: usize = 8;
 
@@ -40,14 +42,25 @@ impl Draft {
 
     /// Adds a transaction to the batch, or leaves the draft as it was.
     pub(crate) fn apply(&mut self, transaction: Transaction) -> Result<Committed, CommitError> {
-        valid(&transaction.ops)?;
-        for (index, op) in transaction.ops.iter().enumerate() {
+        let Transaction {
+            mut ops,
+            mut notes,
+            plan,
+        } = transaction;
+        valid(&ops, &self.shared.limits, Asked::ByCaller)?;
+        if let Some(plan) = plan {
+            let planned = plan(&StateSnapshot(Arc::new(self.state.clone())));
+            ops.extend(planned.ops);
+            notes.extend(planned.notes);
+            valid(&ops, &self.shared.limits, Asked::ByPlan)?;
+        }
+        for (index, op) in ops.iter().enumerate() {
             self.check(index, op.key(), op.precondition())?;
         }
         let revision = self.state.revision.next();
-        let mut writes = Vec::with_capacity(transaction.ops.len());
-        let mut outcomes = Vec::with_capacity(transaction.ops.len());
-        for op in transaction.ops {
+        let mut writes = Vec::with_capacity(ops.len());
+        let mut outcomes = Vec::with_capacity(ops.len());
+        for op in ops {
             outcomes.push(match op {
                 Op::Put(put) => Outcome::Put(self.put(put, revision, &mut writes)),
                 Op::Delete(key, _) => match self.delete(&key, revision, &mut writes) {
@@ -57,9 +70,21 @@ impl Draft {
                 Op::Check(..) => Outcome::Unchanged,
             });
         }
+        for note in &notes {
+            match &note.text {
+                Some(text) => self.state.notes.insert(note.name.clone(), text.clone()),
+                None => self.state.notes.remove(&note.name),
+            };
+        }
         if !writes.is_empty() {
             self.state.revision = revision;
-            self.transactions.push(Logged { revision, writes });
+        }
+        if !writes.is_empty() || !notes.is_empty() {
+            self.transactions.push(Logged {
+                revision: self.state.revision,
+                writes,
+                notes,
+            });
         }
         Ok(Committed {
             revision: self.state.revision,
@@ -139,8 +164,9 @@ impl Draft {
             mod_revision: revision,
             version,
             expires_at,
+            lease: put.lease,
             header,
-            stored,
+            stored: stored.clone(),
         };
         let entry = Arc::new(Entry::new(parts, &self.shared.budget));
         if put.object.is_some() || !put.encodings.is_empty() {
@@ -149,6 +175,7 @@ impl Draft {
         writes.push(Write::Put(
             entry.clone(),
             mod_revision_of(previous.as_ref()),
+            stored,
         ));
         self.state.insert(entry.clone());
         self.event(revision, Some(entry.clone()), previous);
@@ -188,7 +215,45 @@ fn mod_revision_of(entry: Option<&Arc<Entry>>) -> Revision {
     entry.map_or(Revision::NONE, |entry| entry.mod_revision())
 }
 
-fn valid(ops: &[Op]) -> Result<(), CommitError> {
+#[derive(PartialEq)]
+enum Asked {
+    ByCaller,
+    ByPlan,
+}
+
+/// Refuses what is larger than the store takes.
+fn bounded(ops: &[Op], bounds: &Bounds, asked: Asked) -> Result<(), CommitError> {
+    let too_large = |key: &Key, what, size, max| {
+        let key = key.path().chars().take(KEY_SHOWN).collect();
+        Err(CommitError::TooLarge {
+            key,
+            what,
+            size,
+            max,
+        })
+    };
+    if asked == Asked::ByCaller && ops.len() > bounds.ops {
+        let what = "the number of its operations";
+        return too_large(ops[0].key(), what, ops.len(), bounds.ops);
+    }
+    for op in ops {
+        let key = op.key();
+        let len = key.len();
+        if len > bounds.key_bytes {
+            return too_large(key, "the length of its key in bytes", len, bounds.key_bytes);
+        }
+        if let Op::Put(put) = op
+            && put.stored.len() > bounds.value_bytes
+        {
+            let what = "the size of its value in bytes";
+            return too_large(key, what, put.stored.len(), bounds.value_bytes);
+        }
+    }
+    Ok(())
+}
+
+fn valid(ops: &[Op], bounds: &Bounds, asked: Asked) -> Result<(), CommitError> {
+    bounded(ops, bounds, asked)?;
     let invalid = |key: &Key, reason| {
         Err(CommitError::Invalid {
             key: key.clone(),

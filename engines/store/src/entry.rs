@@ -17,6 +17,8 @@ pub struct Entry {
     version: u64,
     /// Milliseconds since the Unix epoch; 0 is never.
     expires_at: u64,
+    /// The lease it is attached to; 0 is none.
+    lease: u64,
     header: Header,
     stored: Bytes,
     slots: Slots,
@@ -28,6 +30,7 @@ pub(crate) struct EntryParts {
     pub(crate) mod_revision: Revision,
     pub(crate) version: u64,
     pub(crate) expires_at: u64,
+    pub(crate) lease: u64,
     pub(crate) header: Header,
     pub(crate) stored: Bytes,
 }
@@ -40,6 +43,7 @@ impl Entry {
             mod_revision,
             version,
             expires_at,
+            lease,
             header,
             stored,
         } = parts;
@@ -49,6 +53,7 @@ impl Entry {
             mod_revision,
             version,
             expires_at,
+            lease,
             header,
             stored,
             slots: Slots::new(budget),
@@ -88,6 +93,11 @@ impl Entry {
     /// When the store deletes the object by itself, as time since the Unix epoch.
     pub fn expires_at(&self) -> Option<Duration> {
         (self.expires_at != 0).then(|| Duration::from_millis(self.expires_at))
+    }
+
+    /// The lease that the writer attached it to; 0 is none. The store only keeps the number.
+    pub fn lease(&self) -> u64 {
+        self.lease
     }
 
     pub(crate) fn expires_at_millis(&self) -> u64 {

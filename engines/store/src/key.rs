@@ -48,10 +48,25 @@ impl Resource {
         Resource(Arc::from(prefix.trim_matches('/')))
     }
 
+    /// What raw keys live under (see [`Key::raw`]).
+    pub fn raw() -> Resource {
+        Resource(Arc::from(""))
+    }
+
+    /// Whether it is [`Resource::raw`].
+    pub fn is_raw(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The storage prefix.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Any bytes as text of the same order: one character for each byte.
+pub(crate) fn raw_tail(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
 impl PartialEq for Resource {
@@ -109,6 +124,28 @@ impl Key {
         Key::new(resource, "", name)
     }
 
+    /// The key of a raw entry: any bytes, outside every resource. Raw keys order as their bytes do.
+    pub fn raw(bytes: &[u8]) -> Key {
+        Key {
+            resource: Resource::raw(),
+            tail: raw_tail(bytes).into(),
+            namespace_len: 0,
+        }
+    }
+
+    /// Whether it was made by [`Key::raw`].
+    pub fn is_raw(&self) -> bool {
+        self.resource.is_raw()
+    }
+
+    /// The bytes under which engines keep the entry: upstream's path, or a raw key's own bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        match self.is_raw() {
+            true => self.tail.chars().map(|char| char as u32 as u8).collect(),
+            false => self.path().into_bytes(),
+        }
+    }
+
     pub(crate) fn with_resource(self, resource: Resource) -> Key {
         Key { resource, ..self }
     }
@@ -139,6 +176,9 @@ impl Key {
 
     /// `/registry/<resource>/<namespace>/<name>`.
     pub fn path(&self) -> String {
+        if self.is_raw() {
+            return String::from_utf8_lossy(&self.bytes()).into_owned();
+        }
         let mut path =
             String::with_capacity(ROOT.len() + self.resource.0.len() + 1 + self.tail.len());
         path.push_str(ROOT);
@@ -148,7 +188,18 @@ impl Key {
         path
     }
 
+    /// The length of [`Key::bytes`].
+    pub(crate) fn len(&self) -> usize {
+        match self.is_raw() {
+            true => self.tail.chars().count(),
+            false => ROOT.len() + self.resource.0.len() + 1 + self.tail.len(),
+        }
+    }
+
     pub(crate) fn problem(&self) -> Option<&'static str> {
+        if self.is_raw() {
+            return self.tail.is_empty().then_some("its key is empty");
+        }
         if self.resource.0.is_empty() {
             Some("its resource is empty")
         } else if self.name().is_empty() {
@@ -196,6 +247,8 @@ pub enum Scope {
     Namespace(Arc<str>),
     /// One object; the namespace is empty for a cluster-scoped one.
     Object(Arc<str>, Arc<str>),
+    /// The keys from the first tail (inclusive) to the second (exclusive; none is no end).
+    Tails(Arc<str>, Option<Arc<str>>),
 }
 
 impl Scope {
@@ -206,6 +259,12 @@ impl Scope {
         } else {
             Scope::Namespace(Arc::from(namespace))
         }
+    }
+
+    /// The raw keys from `start` (inclusive) to `end` (exclusive; none is no end).
+    pub fn raw(start: &[u8], end: Option<&[u8]>) -> Scope {
+        let end = end.map(|end| raw_tail(end).into());
+        Scope::Tails(raw_tail(start).into(), end)
     }
 
     /// The scope of one object.
@@ -220,6 +279,9 @@ impl Scope {
             Scope::Namespace(namespace) => key.namespace() == &**namespace,
             Scope::Object(namespace, name) => {
                 key.namespace() == &**namespace && key.name() == &**name
+            }
+            Scope::Tails(start, end) => {
+                key.tail() >= &**start && end.as_ref().is_none_or(|end| key.tail() < &**end)
             }
         }
     }
@@ -240,6 +302,10 @@ impl Scope {
                     format!("{namespace}/{name}")
                 };
                 (tail.clone(), Bound::Included(tail))
+            }
+            Scope::Tails(start, end) => {
+                let end = end.as_ref().map(|end| Bound::Excluded(end.to_string()));
+                (start.to_string(), end.unwrap_or(Bound::Unbounded))
             }
         };
         let low = match start {
@@ -289,6 +355,26 @@ mod tests {
         );
         paths.sort();
         assert_eq!(paths, keys.iter().map(Key::path).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn raw_keys_are_any_bytes_in_their_order() {
+        let all: Vec<Vec<u8>> = (0..=255u8)
+            .flat_map(|byte| [vec![byte], vec![b'a', byte], vec![byte, 0]])
+            .collect();
+        let mut keys: Vec<Key> = all.iter().map(|bytes| Key::raw(bytes)).collect();
+        let mut sorted = all.clone();
+        sorted.sort();
+        keys.sort();
+        assert_eq!(keys.iter().map(Key::bytes).collect::<Vec<_>>(), sorted);
+        let scope = Scope::raw(b"a", Some(b"a\xff"));
+        let covered = keys.iter().filter(|key| scope.covers(key)).count();
+        assert_eq!(
+            covered,
+            1 + 255 + 1,
+            "a, a and any byte but the last, a with NUL"
+        );
+        assert!(Key::raw(b"").problem().is_some());
     }
 
     #[test]

@@ -49,8 +49,15 @@
 //! - A damaged record is reported with its key and the store opens read-only
 //!   (`failure::a_damaged_record_is_named`, `fjall::a_damaged_record_is_named`).
 //! - A torn end of the journal loses nothing before it (`fjall::a_torn_journal_keeps_what_came_before`).
+//! - Raw keys are any bytes; a planned transaction sees exactly the state that it changes
+//!   (`raw::a_planned_transaction_sees_the_state_it_changes`); notes are durable without a revision
+//!   (`raw::notes_take_no_revision`).
+//! - Compaction on demand forgets at once what is older (`raw::compaction_forgets_what_is_older`).
 //! - One directory, one store (`fjall::a_second_open_names_the_holder`); a newer format is refused
-//!   (`fjall::a_newer_format_is_refused`).
+//!   (`fjall::a_newer_format_is_refused`); the format is lifted by what needs it, and only then
+//!   (`format::a_store_is_lifted_by_what_needs_it`).
+//! - Keys, values and transactions that are too large are refused (`commit::what_is_too_large_is_refused`).
+//! - All engines hold the same (`differential::three_engines_agree`).
 //! - After a restart revisions go on and older watches are `Compacted` (`fjall::revisions_go_on_after_a_restart`).
 //!
 //! # Decisions
@@ -73,6 +80,7 @@ mod health;
 mod history;
 mod key;
 mod queue;
+pub mod raw;
 mod snapshot;
 mod store;
 mod transaction;
@@ -89,8 +97,8 @@ pub use key::{Key, ROOT, Resource, Revision, Scope};
 pub use snapshot::{Page, Snapshot, StateSnapshot};
 pub use store::{Describe, OpenError, Options, RevisionError, Stats, Store};
 pub use transaction::{
-    CommitError, Committed, Conflict, Expiry, FinishObject, Op, Outcome, Precondition, Put,
-    Template, Transaction,
+    Bounds, CommitError, Committed, Conflict, Expiry, FinishObject, Note, Op, Outcome, Plan,
+    Planned, Precondition, Put, Template, Transaction,
 };
 pub use watch::{Compacted, Watch, WatchEnd};
 pub use window::Retention;

@@ -54,6 +54,7 @@ impl Pending {
 struct Inside {
     pending: VecDeque<Pending>,
     closed: bool,
+    woken: bool,
 }
 
 #[derive(Default)]
@@ -97,6 +98,12 @@ impl Queue {
         self.arrived.notify_all();
     }
 
+    /// Wakes the writer although nothing was queued.
+    pub(crate) fn wake(&self) {
+        self.inside.lock().woken = true;
+        self.arrived.notify_all();
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.inside.lock().closed
     }
@@ -104,7 +111,7 @@ impl Queue {
     /// Waits until something is queued, the queue is closed, or the time is up.
     pub(crate) fn wait(&self, at_most: Option<Duration>) {
         let mut inside = self.inside.lock();
-        if !inside.pending.is_empty() || inside.closed {
+        if !inside.pending.is_empty() || inside.closed || std::mem::take(&mut inside.woken) {
             return;
         }
         match at_most {

@@ -1,7 +1,9 @@
 //! Immutable views. Invariant: a view holds every change up to its revision and none after it.
 
+use crate::engine::{Batch, EngineError, Identity};
 use crate::entry::ByKey;
 use crate::{Entry, Key, Resource, Revision, Scope};
+use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ pub(crate) struct Tree {
 pub(crate) struct State {
     pub(crate) revision: Revision,
     pub(crate) trees: OrdMap<Resource, Tree>,
+    pub(crate) notes: OrdMap<Arc<str>, Bytes>,
 }
 
 impl State {
@@ -24,6 +27,7 @@ impl State {
         State {
             revision,
             trees: OrdMap::new(),
+            notes: OrdMap::new(),
         }
     }
 
@@ -203,6 +207,31 @@ impl StateSnapshot {
     /// One object.
     pub fn get(&self, key: &Key) -> Option<&Arc<Entry>> {
         self.0.get(key)
+    }
+
+    /// Everything as batches of bounded size, the last with `identity`: what a new engine is filled with.
+    pub fn batches(
+        &self,
+        identity: Identity,
+    ) -> impl Iterator<Item = Result<Batch, EngineError>> + '_ {
+        crate::core::whole(&self.0, identity)
+    }
+
+    /// A note, if there is one of that name.
+    pub fn note(&self, name: &str) -> Option<&Bytes> {
+        self.0.notes.get(name)
+    }
+
+    /// The notes whose names start with `prefix`, by name.
+    pub fn notes<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Bytes)> {
+        let from: &str = prefix;
+        let range = self
+            .0
+            .notes
+            .range::<_, str>((Bound::Included(from), Bound::Unbounded));
+        range
+            .map(|(name, text)| (&**name, text))
+            .take_while(move |(name, _)| name.starts_with(prefix))
     }
 
     /// The number of objects of all resources.

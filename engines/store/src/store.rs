@@ -4,14 +4,14 @@ use crate::cache::Budget;
 use crate::clock::{Clock, SystemClock};
 use crate::core::{Again, BatchLimits, Core};
 use crate::engine::record::{self, Record};
-use crate::engine::{Batch, Damage, Engine, EngineError, FORMAT, Identity};
+use crate::engine::{Batch, Damage, Engine, EngineError, FORMAT, FORMAT_FIRST, Identity};
 use crate::entry::{Entry, EntryParts};
 use crate::history;
 use crate::queue::{Pending, Queue};
 use crate::snapshot::{Snapshot, State, StateSnapshot};
 use crate::watch::{Compacted, Watch};
 use crate::window::{Channel, Retention};
-use crate::{CommitError, Committed, Health, Key, Resource, Revision, Scope, Transaction};
+use crate::{Bounds, CommitError, Committed, Health, Key, Resource, Revision, Scope, Transaction};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -25,6 +25,12 @@ use tokio::sync::{Semaphore, oneshot, watch};
 pub trait Describe: Send + Sync {
     /// The header of an object, or why its bytes cannot be read.
     fn describe(&self, key: &Key, stored: &Bytes) -> Result<crate::Header, String>;
+
+    /// The key under which an object found at `path` is kept, when the record tells of none (it was written by
+    /// path alone) or tells of one and this store keeps everything by path.
+    fn locate(&self, found: Key, _stored: &Bytes) -> Result<Key, String> {
+        Ok(found)
+    }
 }
 
 impl<F: Fn(&Key, &Bytes) -> Result<crate::Header, String> + Send + Sync> Describe for F {
@@ -45,6 +51,8 @@ pub struct Options {
     pub retention: Retention,
     /// What bounds one batch.
     pub limits: BatchLimits,
+    /// What bounds one transaction.
+    pub bounds: Bounds,
     /// The bytes that typed objects, encodings and event frames may take in memory together.
     pub cache_bytes: usize,
     /// The most transactions that wait for the writer; further commits wait for their turn to queue.
@@ -55,13 +63,22 @@ pub struct Options {
 
 impl Options {
     /// The usual options.
-    pub fn new(engine: impl Engine + 'static, describe: impl Describe + 'static) -> Options {
+    pub fn new(
+        engine: impl Engine + 'static,
+        describe: impl Fn(&Key, &Bytes) -> Result<crate::Header, String> + Send + Sync + 'static,
+    ) -> Options {
+        Options::described(engine, describe)
+    }
+
+    /// The usual options with a [`Describe`] that is more than a function.
+    pub fn described(engine: impl Engine + 'static, describe: impl Describe + 'static) -> Options {
         Options {
             engine: Box::new(engine),
             clock: Arc::new(SystemClock::new()),
             describe: Arc::new(describe),
             retention: Retention::default(),
             limits: BatchLimits::default(),
+            bounds: Bounds::default(),
             cache_bytes: 256 << 20,
             queue_max: 4096,
             cluster_id: None,
@@ -151,7 +168,12 @@ pub(crate) struct Shared {
     channels: RwLock<HashMap<Resource, Arc<Channel>>>,
     /// History starts here.
     opened_at: Revision,
+    /// What [`Store::compact`] has forgotten: up to this revision.
+    compacted: AtomicU64,
+    /// The history is to be swept before its time.
+    pub(crate) sweep_now: AtomicBool,
     pub(crate) cluster_id: u64,
+    pub(crate) limits: Bounds,
 }
 
 impl Shared {
@@ -166,7 +188,10 @@ impl Shared {
         let mut channels = self.channels.write();
         channels
             .entry(resource.clone())
-            .or_insert_with(|| Arc::new(Channel::starting_at(self.opened_at)))
+            .or_insert_with(|| {
+                let compacted = Revision(self.compacted.load(Ordering::Acquire));
+                Arc::new(Channel::starting_at(self.opened_at.max(compacted)))
+            })
             .clone()
     }
 
@@ -247,6 +272,7 @@ impl Store {
             describe,
             retention,
             limits,
+            bounds,
             cache_bytes,
             queue_max,
             cluster_id,
@@ -274,9 +300,13 @@ impl Store {
             counters: Counters::default(),
             channels: RwLock::default(),
             opened_at: revision,
-            cluster_id: found.cluster_id,
+            compacted: AtomicU64::new(0),
+            sweep_now: AtomicBool::new(false),
+            cluster_id: found.identity.cluster_id,
+            limits: bounds,
         });
-        let core = Core::new(shared.clone(), engine, clock, retention, limits);
+        let identity = found.identity;
+        let core = Core::new(shared.clone(), engine, clock, retention, limits, identity);
         let writer = Arc::new(Writer {
             shared: shared.clone(),
             thread: Mutex::new(None),
@@ -339,6 +369,29 @@ impl Store {
         }
         let channel = self.shared.channel(resource);
         Ok(history::at(&current, &channel, resource, revision)?)
+    }
+
+    /// Forgets the history before a revision: snapshots at it, and watches that begin with its events, stay
+    /// possible; older ones are `Compacted` from now on. The objects themselves are not touched, and the memory is
+    /// given back little by little.
+    pub fn compact(&self, revision: Revision) -> Result<(), RevisionError> {
+        let current = self.revision();
+        if revision > current {
+            return Err(RevisionError::Future {
+                requested: revision,
+                current,
+            });
+        }
+        let through = Revision(revision.0.saturating_sub(1));
+        self.shared
+            .compacted
+            .fetch_max(through.0, Ordering::Release);
+        for channel in self.shared.channels() {
+            channel.raise_floor(through);
+        }
+        self.shared.sweep_now.store(true, Ordering::Release);
+        self.shared.queue.wake();
+        Ok(())
     }
 
     /// Every resource as it is now, at one revision.
@@ -417,7 +470,7 @@ fn drive(mut core: Core) {
 
 struct Found {
     state: State,
-    cluster_id: u64,
+    identity: Identity,
     damage: Vec<Damage>,
 }
 
@@ -443,6 +496,11 @@ fn load(
         }),
     })?;
     state.revision = state.revision.max(loaded.revision);
+    for note in loaded.notes {
+        if let Some(text) = note.text {
+            state.notes.insert(note.name, text);
+        }
+    }
     let mut damage = loaded.damage;
     damage.append(&mut unreadable);
     let identity = match loaded.identity {
@@ -459,7 +517,7 @@ fn load(
                 None => getrandom::u64().map_err(|error| OpenError::Random(error.to_string()))?,
             };
             let identity = Identity {
-                format: FORMAT,
+                format: FORMAT_FIRST,
                 cluster_id,
             };
             engine.append(&Batch {
@@ -472,7 +530,7 @@ fn load(
     };
     Ok(Found {
         state,
-        cluster_id: identity.cluster_id,
+        identity,
         damage,
     })
 }
@@ -484,19 +542,20 @@ fn revive(
     state: &State,
 ) -> Result<Entry, Damage> {
     let stored = Bytes::copy_from_slice(record.stored);
-    let header = describe
-        .describe(&record.key, &stored)
-        .map_err(|reason| Damage {
-            key: record.key.path(),
-            reason: format!("its object cannot be read: {reason}"),
-        })?;
+    let path = record.key.path();
+    let unreadable = |reason| Damage {
+        key: path.clone(),
+        reason: format!("its object cannot be read: {reason}"),
+    };
+    let key = describe.locate(record.key, &stored).map_err(unreadable)?;
+    let header = describe.describe(&key, &stored).map_err(unreadable)?;
     let resource = state
         .trees
-        .get_key_value(record.key.resource())
+        .get_key_value(key.resource())
         .map(|(resource, _)| resource.clone());
     let key = match resource {
-        Some(resource) => record.key.with_resource(resource),
-        None => record.key,
+        Some(resource) => key.with_resource(resource),
+        None => key,
     };
     let parts = EntryParts {
         key,
@@ -504,6 +563,7 @@ fn revive(
         mod_revision: record.mod_revision,
         version: record.version,
         expires_at: record.expires_at,
+        lease: record.lease,
         header,
         stored,
     };

@@ -2,7 +2,7 @@
 
 use crate::cache::AnyObject;
 use crate::engine::EngineError;
-use crate::{Encoding, Entry, Header, Key, Revision};
+use crate::{Encoding, Entry, Header, Key, Revision, StateSnapshot};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +91,8 @@ pub struct Put {
     pub header: Header,
     /// How long the object lives.
     pub expiry: Expiry,
+    /// The lease to attach it to, for whoever keeps leases; 0 is none.
+    pub lease: u64,
     /// The typed object, so that nobody has to decode it, and its approximate size in bytes.
     pub object: Option<(FinishObject, usize)>,
     /// Encodings that the writer had to make anyway.
@@ -106,6 +108,7 @@ impl Put {
             stored,
             header,
             expiry: Expiry::Never,
+            lease: 0,
             object: None,
             encodings: Vec::new(),
         }
@@ -122,6 +125,11 @@ impl Put {
     /// Sets how long the object lives.
     pub fn expiring(self, expiry: Expiry) -> Put {
         Put { expiry, ..self }
+    }
+
+    /// Attaches it to a lease, which is a number that the store keeps and nothing more.
+    pub fn leased(self, lease: u64) -> Put {
+        Put { lease, ..self }
     }
 
     /// Gives the typed object; `finish` sets its resourceVersion, `size` is about what it takes in memory.
@@ -186,20 +194,76 @@ impl Op {
 pub struct Transaction {
     /// The steps.
     pub ops: Vec<Op>,
+    /// Changes beside the revisions, durable with the steps.
+    pub notes: Vec<Note>,
+    /// Adds steps when the transaction's turn comes.
+    pub plan: Option<Plan>,
+}
+
+/// Decides what a transaction does when its turn comes, on the state that it will change. Runs on the writer's
+/// thread, so it must neither block nor take long.
+pub type Plan = Box<dyn FnOnce(&StateSnapshot) -> Planned + Send>;
+
+/// What a [`Plan`] decided.
+#[derive(Default)]
+pub struct Planned {
+    /// Steps after those of the transaction.
+    pub ops: Vec<Op>,
+    /// Changes beside the revisions.
+    pub notes: Vec<Note>,
+}
+
+/// A named text beside the objects: durable, outside of revisions, history and watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its text; none removes it.
+    pub text: Option<Bytes>,
+}
+
+impl Note {
+    /// Writes a note.
+    pub fn set(name: &str, text: impl Into<Bytes>) -> Note {
+        Note {
+            name: name.into(),
+            text: Some(text.into()),
+        }
+    }
+
+    /// Removes a note.
+    pub fn remove(name: &str) -> Note {
+        Note {
+            name: name.into(),
+            text: None,
+        }
+    }
 }
 
 impl Transaction {
     /// A transaction that writes one object.
     pub fn put(put: Put) -> Transaction {
-        Transaction {
-            ops: vec![Op::Put(put)],
-        }
+        Transaction::of(vec![Op::Put(put)])
     }
 
     /// A transaction that deletes one object.
     pub fn delete(key: Key, precondition: Precondition) -> Transaction {
+        Transaction::of(vec![Op::Delete(key, precondition)])
+    }
+
+    /// A transaction of these steps.
+    pub fn of(ops: Vec<Op>) -> Transaction {
         Transaction {
-            ops: vec![Op::Delete(key, precondition)],
+            ops,
+            ..Transaction::default()
+        }
+    }
+
+    /// A transaction whose steps are decided when its turn comes.
+    pub fn planned(plan: impl FnOnce(&StateSnapshot) -> Planned + Send + 'static) -> Transaction {
+        Transaction {
+            plan: Some(Box::new(plan)),
+            ..Transaction::default()
         }
     }
 
@@ -213,6 +277,27 @@ impl Transaction {
 impl From<Put> for Transaction {
     fn from(put: Put) -> Transaction {
         Transaction::put(put)
+    }
+}
+
+/// What bounds one transaction; what is beyond is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The longest key, in bytes of its path.
+    pub key_bytes: usize,
+    /// The largest value, in bytes.
+    pub value_bytes: usize,
+    /// The most steps that a caller may ask for; a plan may decide on more.
+    pub ops: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            key_bytes: 4 << 10,
+            value_bytes: 3 << 20,
+            ops: 128,
+        }
     }
 }
 
@@ -281,6 +366,18 @@ pub enum CommitError {
         key: Key,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// The transaction is larger than the store takes; nothing changed.
+    #[error("commit of {key}: {what} is {size}, at most {max} is stored")]
+    TooLarge {
+        /// The key at fault, shortened.
+        key: String,
+        /// What is too large, and in which unit.
+        what: &'static str,
+        /// How large it is.
+        size: usize,
+        /// How large it may be.
+        max: usize,
     },
     /// The store accepts no writes now; nothing changed. [`crate::Store::health`] tells when it does again.
     #[error("the store is read-only: {0}")]

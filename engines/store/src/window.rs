@@ -26,7 +26,7 @@ impl Default for Retention {
     fn default() -> Retention {
         Retention {
             age: std::time::Duration::from_secs(300),
-            events: 65_536,
+            events: 10_000_000,
             bytes: 256 << 20,
         }
     }
@@ -36,7 +36,7 @@ pub(crate) struct Window {
     /// The number of the first retained event; numbers never repeat.
     pub(crate) first: u64,
     pub(crate) events: VecDeque<Arc<Event>>,
-    /// Events at or before this revision are gone.
+    /// Events at or before this revision are gone, or will be soon.
     pub(crate) floor: Revision,
     pub(crate) bytes: usize,
     /// The resource as it was at some revisions from the floor on, oldest first: one every [`STRIDE`] events.
@@ -58,8 +58,8 @@ impl Window {
                 .partition_point(|event| event.revision() <= revision) as u64
     }
 
-    /// Drops whole revisions from the front while `gone` says so, at most `limit` events (and the rest of the
-    /// last one's revision); the events are answered so that they are freed after the lock.
+    /// Drops from the front what is at or before the floor and what `gone` says, at most `limit` events; they are
+    /// answered so that they are freed after the lock.
     fn drop_front(
         &mut self,
         limit: usize,
@@ -68,10 +68,10 @@ impl Window {
         let mut dropped = Vec::new();
         while let Some(front) = self.events.front() {
             let started = front.revision() <= self.floor;
-            if !started && (dropped.len() >= limit || !gone(self, front)) {
+            if dropped.len() >= limit || (!started && !gone(self, front)) {
                 break;
             }
-            self.floor = front.revision();
+            self.floor = self.floor.max(front.revision());
             self.bytes -= front.cost();
             self.first += 1;
             dropped.extend(self.events.pop_front());
@@ -140,16 +140,23 @@ impl Channel {
 
     /// Drops at most `limit` events that happened before `oldest` (milliseconds); answers (events, bytes).
     pub(crate) fn drop_before(&self, oldest: u64, limit: usize) -> (usize, usize) {
-        let due = self
-            .window
-            .read()
+        let window = self.window.read();
+        let floor = window.floor;
+        let due = window
             .events
             .front()
-            .is_some_and(|event| event.at < oldest);
+            .is_some_and(|event| event.at < oldest || event.revision() <= floor);
+        drop(window);
         if !due {
             return (0, 0);
         }
         self.shrink(limit, |_, event| event.at < oldest)
+    }
+
+    /// Forgets what happened at or before a revision; [`Channel::drop_before`] frees it.
+    pub(crate) fn raise_floor(&self, to: Revision) {
+        let mut window = self.window.write();
+        window.floor = window.floor.max(to);
     }
 
     /// Drops from the older half, at most `limit` events; answers (events, bytes).

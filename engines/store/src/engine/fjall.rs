@@ -3,11 +3,10 @@
 //! down while fjall's worker lags behind by several memtables.
 
 use super::lock::DirectoryLock;
-use super::{Batch, Damage, Engine, EngineError, Identity, Loaded, Logged, Write, record};
-use crate::{Entry, Revision};
+use super::{Batch, Damage, Engine, EngineError, Identity, Loaded, Write, place, record};
+use crate::{Note, Revision};
 use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The database, below the data directory.
 const DATABASE: &str = "db";
@@ -15,8 +14,6 @@ const DATABASE: &str = "db";
 const NEXT: &str = "db-next";
 /// A database that was written anew and takes the place of the other.
 const READY: &str = "db-ready";
-/// How many entries are written anew in one step.
-const REBUILD_ENTRIES: usize = 1000;
 /// fjall writes this file last when it makes a database.
 const MADE: &str = "version";
 const MEMTABLE_BYTES: u64 = 8 << 20;
@@ -28,6 +25,8 @@ const DAMAGE_MAX: usize = 16;
 const FORMAT: &[u8] = b"format";
 const CLUSTER_ID: &[u8] = b"cluster";
 const REVISION: &[u8] = b"revision";
+/// What the names of notes begin with.
+const NOTE: &[u8] = b"note/";
 
 /// A store in a directory of the local disk.
 pub struct FjallEngine {
@@ -47,13 +46,7 @@ struct Open {
 impl FjallEngine {
     /// Opens the store in a directory, which is made if it does not exist.
     pub fn open(directory: &Path) -> Result<FjallEngine, EngineError> {
-        std::fs::create_dir_all(directory).map_err(|source| {
-            EngineError::io(
-                &format!("making the data directory {}", directory.display()),
-                source,
-            )
-        })?;
-        let lock = DirectoryLock::acquire(directory)?;
+        let lock = place::take(directory)?;
         settle(directory)?;
         let open = Open::at(&directory.join(DATABASE))?;
         Ok(FjallEngine {
@@ -74,7 +67,7 @@ impl Open {
         let attempt = format!("opening the database {}", path.display());
         if path.exists() && !path.join(MADE).exists() {
             // Its making was interrupted, so nothing was ever acknowledged from it.
-            remove(path)?;
+            place::remove(path)?;
         }
         let failed = |error| engine_error(&attempt, error);
         let database = Database::builder(path)
@@ -103,15 +96,26 @@ impl Open {
             .iter()
             .flat_map(|transaction| &transaction.writes)
         {
-            let path = write.key().path();
+            let path = write.key().bytes();
             written += path.len();
             match write {
-                Write::Put(entry, _) => {
-                    let record = record::encode(&path, entry);
+                Write::Put(entry, _, stored) => {
+                    let record = record::encode(&path, entry, stored);
                     written += record.len();
                     log.insert(&self.data, path, record);
                 }
                 Write::Delete(..) => log.remove(&self.data, path),
+            }
+        }
+        for note in batch.transactions.iter().flat_map(|logged| &logged.notes) {
+            let name = [NOTE, note.name.as_bytes()].concat();
+            match &note.text {
+                Some(text) => {
+                    written += name.len() + text.len();
+                    let text = record::encode_note(&name, text);
+                    log.insert(&self.meta, name, text);
+                }
+                None => log.remove(&self.meta, name),
             }
         }
         if let Some(identity) = batch.identity {
@@ -149,36 +153,33 @@ impl Open {
         }
         Ok(fact.map(|(value, _)| u64::from_le_bytes(*value)))
     }
+
+    fn notes(&self, damage: &mut Vec<Damage>) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for item in self.meta.prefix(NOTE) {
+            let read = item.into_inner().map_err(|error| Damage {
+                key: "(store) note".to_owned(),
+                reason: error.to_string(),
+            });
+            match read.and_then(|(name, text)| record::decode_note(&name, NOTE.len(), &text)) {
+                Ok(note) => notes.push(note),
+                Err(reason) => damage.push(reason),
+            }
+        }
+        notes
+    }
 }
 
 /// Finishes or forgets what an interrupted rebuilding left behind.
 fn settle(directory: &Path) -> Result<(), EngineError> {
-    remove(&directory.join(NEXT))?;
+    place::remove(&directory.join(NEXT))?;
     let ready = directory.join(READY);
     if ready.exists() {
         let database = directory.join(DATABASE);
-        remove(&database)?;
-        rename(&ready, &database)?;
+        place::remove(&database)?;
+        place::rename(&ready, &database)?;
     }
     Ok(())
-}
-
-fn remove(path: &Path) -> Result<(), EngineError> {
-    match std::fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::io(
-            &format!("removing {}", path.display()),
-            source,
-        )),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Renames within a directory, durably.
-fn rename(from: &Path, to: &Path) -> Result<(), EngineError> {
-    let directory = to.parent().unwrap_or(to);
-    std::fs::rename(from, to)
-        .and_then(|()| std::fs::File::open(directory)?.sync_all())
-        .map_err(|source| EngineError::io(&format!("renaming {}", from.display()), source))
 }
 
 fn fact_sum(name: &[u8], value: &[u8]) -> [u8; 4] {
@@ -197,6 +198,7 @@ impl Engine for FjallEngine {
         let format = open.fact(FORMAT, &mut damage)?;
         let cluster_id = open.fact(CLUSTER_ID, &mut damage)?;
         let revision = open.fact(REVISION, &mut damage)?;
+        let notes = open.notes(&mut damage);
         let mut last = String::new();
         for item in open.data.iter() {
             match item.into_inner() {
@@ -223,6 +225,7 @@ impl Engine for FjallEngine {
         Ok(Loaded {
             identity,
             revision: Revision(revision.unwrap_or(0)),
+            notes,
             damage,
         })
     }
@@ -246,44 +249,23 @@ impl Engine for FjallEngine {
 
     fn rebuild(
         &mut self,
-        identity: Identity,
-        revision: Revision,
-        entries: &mut dyn Iterator<Item = &Arc<Entry>>,
+        batches: &mut dyn Iterator<Item = Result<Batch, EngineError>>,
     ) -> Result<(), EngineError> {
         self.open = None;
         let next = self.directory.join(NEXT);
-        remove(&next)?;
+        place::remove(&next)?;
         let open = Open::at(&next)?;
         let mut written = 0;
-        loop {
-            let some = (&mut *entries).take(REBUILD_ENTRIES);
-            let writes: Vec<Write> = some
-                .map(|entry| Write::Put(entry.clone(), Revision::NONE))
-                .collect();
-            // Sealed parts of the journal are synced by fjall, and this syncs the last one.
-            let last = writes.is_empty();
-            let transactions = vec![Logged { revision, writes }];
-            let identity = last.then_some(identity);
-            let mode = if last {
-                PersistMode::SyncAll
-            } else {
-                PersistMode::Buffer
-            };
-            written += open.append(
-                &Batch {
-                    identity,
-                    revision,
-                    transactions,
-                },
-                mode,
-            )?;
-            if last {
-                break;
-            }
+        for batch in batches {
+            written += open.append(&batch?, PersistMode::Buffer)?;
         }
+        // Sealed parts of the journal are synced by fjall, and this syncs the last one.
+        open.database
+            .persist(PersistMode::SyncAll)
+            .map_err(|error| engine_error("writing the log anew", error))?;
         drop(open);
         self.written += written;
-        rename(&next, &self.directory.join(READY))?;
+        place::rename(&next, &self.directory.join(READY))?;
         self.reopen()
     }
 

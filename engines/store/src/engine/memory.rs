@@ -2,7 +2,8 @@
 //! command. The "disk" outlives the engine, so that a store can be opened again on what survived.
 
 use super::{Batch, Engine, EngineError, Identity, Loaded, Write, record};
-use crate::{Entry, Revision};
+use crate::{Note, Revision};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ pub enum Unsynced {
 struct Contents {
     identity: Option<Identity>,
     revision: Revision,
-    records: BTreeMap<String, Vec<u8>>,
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
+    notes: BTreeMap<Arc<str>, Bytes>,
 }
 
 #[derive(Default)]
@@ -82,7 +84,7 @@ impl MemoryDisk {
     /// Flips a bit of a stored record; answers whether there is one under this path.
     pub fn corrupt(&self, path: &str) -> bool {
         let mut disk = self.0.lock();
-        let record = disk.synced.records.get_mut(path);
+        let record = disk.synced.records.get_mut(path.as_bytes());
         record
             .and_then(|record| record.last_mut())
             .map(|byte| *byte ^= 1)
@@ -99,12 +101,19 @@ impl Contents {
             .iter()
             .flat_map(|transaction| &transaction.writes)
         {
-            let path = write.key().path();
+            let path = write.key().bytes();
             match write {
-                Write::Put(entry, _) => self
-                    .records
-                    .insert(path.clone(), record::encode(&path, entry)),
+                Write::Put(entry, _, stored) => {
+                    let record = record::encode(&path, entry, stored);
+                    self.records.insert(path, record)
+                }
                 Write::Delete(..) => self.records.remove(&path),
+            };
+        }
+        for note in batch.transactions.iter().flat_map(|logged| &logged.notes) {
+            match &note.text {
+                Some(text) => self.notes.insert(note.name.clone(), text.clone()),
+                None => self.notes.remove(&note.name),
             };
         }
     }
@@ -130,11 +139,14 @@ impl Engine for MemoryEngine {
     fn load(&mut self, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<Loaded, EngineError> {
         let disk = self.disk.0.lock();
         for (path, record) in &disk.synced.records {
-            each(path.as_bytes(), record);
+            each(path, record);
         }
+        let notes = disk.synced.notes.iter();
+        let notes = notes.map(|(name, text)| Note::set(name, text.clone()));
         Ok(Loaded {
             identity: disk.synced.identity,
             revision: disk.synced.revision,
+            notes: notes.collect(),
             damage: Vec::new(),
         })
     }
@@ -185,23 +197,16 @@ impl Engine for MemoryEngine {
 
     fn rebuild(
         &mut self,
-        identity: Identity,
-        revision: Revision,
-        entries: &mut dyn Iterator<Item = &Arc<Entry>>,
+        batches: &mut dyn Iterator<Item = Result<Batch, EngineError>>,
     ) -> Result<(), EngineError> {
         self.reopen()?;
-        let records = entries.map(|entry| {
-            let path = entry.key().path();
-            let record = record::encode(&path, entry);
-            (path, record)
-        });
+        let mut anew = Contents::default();
+        for batch in batches {
+            anew.apply(&batch?);
+        }
         let mut disk = self.disk.0.lock();
         disk.unsynced.clear();
-        disk.synced = Contents {
-            identity: Some(identity),
-            revision,
-            records: records.collect(),
-        };
+        disk.synced = anew;
         Ok(())
     }
 

@@ -1,17 +1,24 @@
-//! What makes the log durable, behind a trait. An engine keeps the current entries and three facts (format,
-//! cluster id, revision); history, watches and conflicts are not its business.
+//! What makes the log durable, behind a trait. An engine keeps the current entries, notes and three facts
+//! (format, cluster id, revision); history, watches and conflicts are not its business.
 
 pub mod fjall;
 mod lock;
 pub mod memory;
+mod place;
 pub mod record;
+pub mod redb;
 
-use crate::{Entry, Key, Revision};
+use crate::{Entry, Key, Note, Revision};
+use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The version of the stored format that this program writes.
-pub const FORMAT: u32 = 1;
+/// The newest version of the stored format that this program knows. A store is made in the oldest version and is
+/// lifted by the first write that needs a newer one, so that a program one step older can still read it until then.
+/// Version 2 brought leases, notes and encryption at rest.
+pub const FORMAT: u32 = 2;
+/// The version in which stores are made.
+pub const FORMAT_FIRST: u32 = 1;
 
 /// Facts about a store that its engine keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +32,9 @@ pub struct Identity {
 /// One change of one key.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// The entry to keep, and the revision of the one it replaces (0: none).
-    Put(Arc<Entry>, Revision),
+    /// The entry to keep, the revision of the one it replaces (0: none), and its bytes as they are to be kept,
+    /// which are not the entry's own when they are encrypted at rest.
+    Put(Arc<Entry>, Revision, Bytes),
     /// The key to forget, and the revision of its entry.
     Delete(Key, Revision),
 }
@@ -35,7 +43,7 @@ impl Write {
     /// The key it concerns.
     pub fn key(&self) -> &Key {
         match self {
-            Write::Put(entry, _) => entry.key(),
+            Write::Put(entry, ..) => entry.key(),
             Write::Delete(key, _) => key,
         }
     }
@@ -48,6 +56,24 @@ pub struct Logged {
     pub revision: Revision,
     /// Its changes.
     pub writes: Vec<Write>,
+    /// Its changes beside the revisions.
+    pub notes: Vec<Note>,
+}
+
+impl Logged {
+    /// The oldest format that can hold it.
+    pub fn format_needed(&self) -> u32 {
+        let is_newer = |write: &Write| match write {
+            Write::Put(entry, _, stored) => {
+                entry.lease() != 0 || stored.as_ptr() != entry.stored().as_ptr()
+            }
+            Write::Delete(..) => false,
+        };
+        match self.notes.is_empty() && !self.writes.iter().any(is_newer) {
+            true => FORMAT_FIRST,
+            false => FORMAT,
+        }
+    }
 }
 
 /// Transactions that become durable together.
@@ -67,6 +93,8 @@ pub struct Loaded {
     pub identity: Option<Identity>,
     /// The last durable revision.
     pub revision: Revision,
+    /// The notes, in any order.
+    pub notes: Vec<Note>,
     /// What could not be read.
     pub damage: Vec<Damage>,
 }
@@ -92,17 +120,52 @@ pub trait Engine: Send {
     /// Tries to get back to work after an error that left no doubt about what the disk holds.
     fn reopen(&mut self) -> Result<(), EngineError>;
 
-    /// Tries to get back to work after any other error: writes everything anew in a place of its own and, once
-    /// that is durable, uses it instead. (After a failed sync the kernel may show bytes that the disk lacks.)
+    /// Tries to get back to work after any other error: writes these batches in a new place and, once that is
+    /// durable, uses it instead of the old. (After a failed sync the kernel may show bytes that the disk lacks.)
     fn rebuild(
         &mut self,
-        identity: Identity,
-        revision: Revision,
-        entries: &mut dyn Iterator<Item = &Arc<Entry>>,
+        batches: &mut dyn Iterator<Item = Result<Batch, EngineError>>,
     ) -> Result<(), EngineError>;
 
     /// The bytes handed to the log since the engine was opened.
     fn bytes_written(&self) -> u64;
+}
+
+/// Takes a store one format back, so that a program of format 1 can read it. Refused, and nothing changed, while
+/// anything in it needs the newer format.
+pub fn lower(engine: &mut dyn Engine) -> Result<(), EngineError> {
+    let mut newer = None;
+    let loaded = engine.load(&mut |path, record| {
+        if newer.is_none() && !record::is_of_format_one(record) {
+            newer = Some(String::from_utf8_lossy(path).into_owned());
+        }
+    })?;
+    let damaged = |reason| EngineError::Damaged {
+        attempt: "lowering the format".to_owned(),
+        reason,
+    };
+    let needs = match (newer, loaded.notes.first(), loaded.damage.first()) {
+        (Some(key), ..) => format!("{key} has a lease or is encrypted"),
+        (_, Some(note), _) => format!("the note {:?} is kept", note.name),
+        (.., Some(damage)) => return Err(damaged(format!("{}: {}", damage.key, damage.reason))),
+        (None, None, None) => String::new(),
+    };
+    if !needs.is_empty() {
+        return Err(damaged(format!(
+            "{needs}, which format {FORMAT_FIRST} does not know"
+        )));
+    }
+    let Some(identity) = loaded.identity else {
+        return Ok(());
+    };
+    engine.append(&Batch {
+        identity: Some(Identity {
+            format: FORMAT_FIRST,
+            ..identity
+        }),
+        revision: loaded.revision,
+        transactions: Vec::new(),
+    })
 }
 
 /// Why an engine could not do something.
@@ -115,6 +178,31 @@ pub enum EngineError {
         path: PathBuf,
         /// Who holds it; 0 if it cannot be told.
         pid: u32,
+    },
+    /// The directory belongs to another user.
+    #[error(
+        "the data directory {} belongs to user {owner}, this process runs as user {user}; run it as that user or \
+         choose another directory",
+        path.display()
+    )]
+    Foreign {
+        /// The data directory.
+        path: PathBuf,
+        /// The numeric id of its owner.
+        owner: u32,
+        /// The numeric id of this process's user.
+        user: u32,
+    },
+    /// The directory is not on a local disk.
+    #[error(
+        "the data directory {} is on {kind}, where locks and syncs cannot be relied upon; use a local disk",
+        path.display()
+    )]
+    Remote {
+        /// The data directory.
+        path: PathBuf,
+        /// The kind of file system.
+        kind: &'static str,
     },
     /// The disk is full or the quota used up.
     #[error("{attempt}: no space left on the device")]

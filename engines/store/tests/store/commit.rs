@@ -250,3 +250,43 @@ async fn the_threaded_store_commits_from_many_tasks() {
         Err(CommitError::Closed)
     ));
 }
+
+#[test]
+fn what_is_too_large_is_refused() {
+    let mut rig = Rig::new();
+    let pods = Resource::new("pods");
+    let fits = "n".repeat(4096 - "/registry/pods/n/".len());
+    rig.put(&Key::new(&pods, "n", &fits), "u|");
+    let refused = |rig: &mut Rig, transaction: Transaction| {
+        let error = rig.commit(transaction).unwrap_err();
+        assert!(matches!(error, CommitError::TooLarge { .. }), "{error}");
+        error.to_string()
+    };
+    let long = Key::new(&pods, "n", &format!("{fits}n"));
+    let text = refused(&mut rig, put(&long, "u|").into());
+    assert!(
+        text.ends_with("the length of its key in bytes is 4097, at most 4096 is stored"),
+        "{text}"
+    );
+    assert!(text.len() < 400, "a refusal does not repeat a long key");
+    let long = Key::raw(&[0xff; 4097]);
+    refused(&mut rig, put(&long, "u|").into());
+    rig.put(&Key::raw(&[0xff; 4096]), "u|");
+    let key = Key::new(&pods, "n", "a");
+    let large = format!("u|{}", "x".repeat(3 << 20));
+    let text = refused(&mut rig, put(&key, &large).into());
+    assert_eq!(
+        text,
+        "commit of /registry/pods/n/a: the size of its value in bytes is 3145730, at most 3145728 is stored"
+    );
+    let many = |count: usize| {
+        let ops = (0..count).map(|n| Op::Put(put(&Key::new(&pods, "n", &n.to_string()), "u|")));
+        Transaction::of(ops.collect())
+    };
+    let text = refused(&mut rig, many(129));
+    assert!(
+        text.ends_with("the number of its operations is 129, at most 128 is stored"),
+        "{text}"
+    );
+    rig.commit(many(128)).unwrap();
+}

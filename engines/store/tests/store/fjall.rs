@@ -126,7 +126,7 @@ fn a_newer_format_is_refused() {
     let error = Store::open_manual(options).err().unwrap();
     assert_eq!(
         error.to_string(),
-        "the store has format 99, this program knows formats up to 1; use the program that wrote it"
+        "the store has format 99, this program knows formats up to 2; use the program that wrote it"
     );
 }
 
@@ -253,16 +253,15 @@ fn a_rebuilt_store_is_the_same() {
         rig.store.snapshot(key("").resource()),
         rig.store.cluster_id(),
     );
+    let whole = rig.store.snapshot_all();
     drop(rig);
 
     let mut engine = FjallEngine::open(directory.path()).unwrap();
     let identity = Identity {
-        format: 1,
+        format: corten_store::engine::FORMAT,
         cluster_id,
     };
-    engine
-        .rebuild(identity, before.revision(), &mut before.iter())
-        .unwrap();
+    engine.rebuild(&mut whole.batches(identity)).unwrap();
     drop(engine);
     let same = || {
         let rig = open(directory.path());

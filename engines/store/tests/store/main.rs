@@ -4,11 +4,14 @@
 
 mod commit;
 mod crash;
+mod differential;
 mod expiry;
 mod failure;
 mod fjall;
+mod format;
 mod history;
 mod model;
+mod raw;
 mod rig;
 mod snapshot;
 mod watch;

@@ -175,12 +175,9 @@ impl Model {
                 }
             }
             expected.push(self.apply(&ops));
-            transactions.push(Transaction {
-                ops: ops
-                    .into_iter()
-                    .map(|(change, key, when)| op(change, key, when))
-                    .collect(),
-            });
+            let ops = ops.into_iter();
+            let ops = ops.map(|(change, key, when)| op(change, key, when));
+            transactions.push(Transaction::of(ops.collect()));
         }
         for (answer, expected) in self.rig.batch(transactions).into_iter().zip(expected) {
             match (answer, expected) {

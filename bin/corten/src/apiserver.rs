@@ -15,6 +15,7 @@ pub async fn run(flags: Apiserver) -> Result<()> {
     let mut config = Config::new(data.join("pki"), Disk::Directory(data.join("store")));
     config.listen = SocketAddr::new(flags.bind_address, flags.api_port);
     config.ranges.services = vec![parse_cidr(&flags.service_cidr)?];
+    flags.admission.apply(&mut config)?;
     let server = start(config).await?;
     write_kubeconfig(&server, data, flags.write_kubeconfig.as_deref())?;
     println!("serving on {}", server.url());

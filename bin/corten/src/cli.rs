@@ -1,5 +1,6 @@
 //! The command line: every subcommand and flag, with the texts that `--help` prints. Flags stay once released.
 
+use crate::admission::AdmissionFlags;
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -78,6 +79,8 @@ pub struct Up {
     /// Import this image archive before the node is registered; may be given several times.
     #[arg(long, value_name = "FILE")]
     pub image: Vec<PathBuf>,
+    #[command(flatten)]
+    pub admission: AdmissionFlags,
 }
 
 /// Flags of `corten reset`.
@@ -107,6 +110,8 @@ pub struct Apiserver {
     /// The addresses that services get.
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
     pub service_cidr: String,
+    #[command(flatten)]
+    pub admission: AdmissionFlags,
 }
 
 /// `corten image …`.

@@ -90,6 +90,7 @@ fn config(
     config.cluster_domain = node::DOMAIN.to_owned();
     config.ranges.services = vec![apiserver::parse_cidr(&flags.service_cidr)?];
     config.connector = connector;
+    flags.admission.apply(&mut config)?;
     Ok(config)
 }
 

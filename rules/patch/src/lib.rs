@@ -2,6 +2,7 @@
 //! Invariant: pure functions of their arguments on the dynamic tree; results and error texts are upstream's.
 //! Leaves out decoding of patches, defaults and validation of results, and HTTP: those are the API server's.
 
+mod configuration;
 mod error;
 mod fields;
 mod go_text;
@@ -12,6 +13,7 @@ mod schema;
 mod strategic;
 mod typed;
 
+pub use configuration::merge_configuration;
 pub use error::{Conflict, PatchError};
 pub use fields::fields_text;
 pub use json::json;

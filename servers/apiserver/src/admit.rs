@@ -1,19 +1,23 @@
-//! Calls the admission rules with what they may see, and words their refusals.
+//! Admission of one run of a ladder: the built-in rules with what they may see, then what users configured, in
+//! upstream's order; and the wording of refusals.
 
 use corten_access::UserInfo;
-use corten_access::admission::{self, Denial, Operation, Outcome, Review};
-use corten_api::Object;
-use corten_client::{Cause, Status, Target};
-use corten_core::Time;
+use corten_access::admission::{self, Denial, Operation, Review};
+use corten_api::{Gvk, Object};
+use corten_client::{Cause, Details, Status, Target};
+use corten_core::{Str, Time, Value};
 use corten_kinds::Context;
 use corten_meta::{GroupVersionKind, GroupVersionResource};
 
+use crate::admission::{Asked, Notes, Round, Subject};
+use crate::options::WriteOptions;
 use crate::server::Server;
 use crate::typed::View;
 use crate::write::Aim;
 
-/// Everything one run of the ladder shows to rules.
+/// Everything one run of the ladder shows to admission.
 pub(crate) struct Admission<'a> {
+    server: &'a Server,
     view: &'a View,
     user: &'a UserInfo,
     aim: &'a Aim<'a>,
@@ -24,11 +28,16 @@ pub(crate) struct Admission<'a> {
     random: u64,
     kind: GroupVersionKind,
     resource: GroupVersionResource,
+    /// The name that the client gave; empty when it is generated.
+    given_name: &'a str,
+    options: Value,
+    /// The kind of the request, when it is not the resource's own.
+    own_kind: Option<GroupVersionKind>,
 }
 
 impl<'a> Admission<'a> {
     pub(crate) fn new(
-        server: &Server,
+        server: &'a Server,
         view: &'a View,
         user: &'a UserInfo,
         aim: &'a Aim<'a>,
@@ -38,6 +47,7 @@ impl<'a> Admission<'a> {
     ) -> Admission<'a> {
         let served = aim.served;
         Admission {
+            server,
             view,
             user,
             aim,
@@ -48,7 +58,29 @@ impl<'a> Admission<'a> {
             random: server.random(),
             kind: served.storage_kind(),
             resource: served.group_version_resource(),
+            given_name: aim.name,
+            options: Value::Null,
+            own_kind: None,
         }
+    }
+
+    /// With the options that the client gave (CreateOptions and so on).
+    pub(crate) fn with_options(mut self, options: Value) -> Admission<'a> {
+        self.options = options;
+        self
+    }
+
+    /// With the name that the client gave, before one was generated.
+    pub(crate) fn named(mut self, given: &'a str) -> Admission<'a> {
+        self.given_name = given;
+        self
+    }
+
+    /// For objects of a subresource's own kind, which admission sees as they are.
+    pub(crate) fn of_kind(mut self, kind: GroupVersionKind) -> Admission<'a> {
+        self.kind = kind.clone();
+        self.own_kind = Some(kind);
+        self
     }
 
     /// What strategies may look at.
@@ -61,10 +93,11 @@ impl<'a> Admission<'a> {
         }
     }
 
-    fn review(&self) -> Review<'_> {
+    fn review_on<'v>(&'v self, view: &'v View) -> Review<'v> {
         Review {
-            snapshot: &self.view.snapshot,
-            rules: &self.view.rules,
+            snapshot: &view.snapshot,
+            rules: &view.rules,
+            enabled: &self.server.config.plugins,
             now: &self.now,
             random: self.random,
             user: self.user,
@@ -79,45 +112,169 @@ impl<'a> Admission<'a> {
         }
     }
 
+    /// The request as webhooks and policies see it.
+    fn asked(&self, name: &str) -> Asked<'_> {
+        let served = self.aim.served;
+        let namespaces = served.group.is_empty() && served.plural == "namespaces";
+        let namespace = match namespaces {
+            true => self.aim.name,
+            false => self.aim.namespace,
+        };
+        let (kind, subject) = match &self.own_kind {
+            Some(kind) => (kind.clone(), Subject::Own),
+            None => (served.group_version_kind(), Subject::Resource),
+        };
+        Asked {
+            server: self.server,
+            view: self.view,
+            user: self.user,
+            served,
+            subject,
+            operation: self.operation,
+            kind,
+            resource: self.resource.clone(),
+            subresource: self.aim.subresource,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            dry_run: self.dry_run,
+            options: self.options.clone(),
+            old: self.old,
+        }
+    }
+
     fn refuse(&self, denial: Denial) -> Status {
         let target: Target<'_> = self.aim.target();
-        if denial.code == 403 {
-            let mut status = Status::forbidden(target, &denial.message);
-            if denial.message.ends_with("because it is being terminated")
-                && let Some(details) = &mut status.details
-            {
-                details.causes.push(Cause {
-                    reason: "NamespaceTerminating".into(),
-                    message: format!("namespace {} is being terminated", self.aim.namespace),
-                    field: "metadata.namespace".into(),
-                });
-            }
-            return status;
-        }
-        let mut status = Status::new(denial.code, denial.reason, denial.message);
-        status.details = match denial.code {
-            // What admission does not find is the namespace.
-            404 => {
-                Status::not_found(Target {
-                    group: "",
-                    resource: "namespaces",
-                    name: self.aim.namespace,
-                })
-                .details
-            }
-            409 => Status::not_found(target).details,
-            _ => None,
+        let mut status = match denial.code {
+            403 => Status::forbidden(target, &denial.message),
+            _ => Status::new(denial.code, denial.reason, denial.message),
         };
+        if denial.code == 409 {
+            status.details = Status::not_found(target).details;
+        }
+        if let Some(about) = denial.about {
+            let details = status.details.get_or_insert_default();
+            **details = Details {
+                name: about.name,
+                group: about.group,
+                kind: about.resource,
+                ..Details::default()
+            };
+        }
+        if !denial.causes.is_empty() {
+            let details = status.details.get_or_insert_default();
+            details
+                .causes
+                .extend(denial.causes.into_iter().map(|c| Cause {
+                    reason: c.reason.to_owned(),
+                    message: c.message,
+                    field: c.field,
+                }));
+        }
         status
     }
 }
 
-/// Lets admission change the object; answers warnings.
-pub(crate) fn mutate(a: &Admission<'_>, object: &mut Object) -> Result<Vec<String>, Status> {
-    admission::mutate(&a.review(), object).map_err(|denial| a.refuse(denial))
+/// Lets admission change the object; answers warnings. What changed the object may be asked a second time.
+pub(crate) async fn mutate(a: &Admission<'_>, object: &mut Object) -> Result<Vec<String>, Status> {
+    let review = a.review_on(a.view);
+    let mut warnings = admission::mutate(&review, object).map_err(|denial| a.refuse(denial))?;
+    if !a.server.configurations.mutate(a.view) {
+        return Ok(warnings);
+    }
+    let asked = a.asked(a.given_name);
+    let assigned = Assigned::take(a, object);
+    let mut notes = Notes::default();
+    let mut round = Round::default();
+    crate::admission::mutate(&asked, Some(&mut *object), &mut round, &mut notes).await?;
+    if round.again {
+        round.number += 1;
+        admission::mutate(&review, object).map_err(|denial| a.refuse(denial))?;
+        crate::admission::mutate(&asked, Some(&mut *object), &mut round, &mut notes).await?;
+    }
+    if let Some(assigned) = assigned {
+        assigned.give(object);
+    }
+    warnings.extend(notes.warnings);
+    Ok(warnings)
 }
 
-/// Asks admission whether the finished object (or the deletion) may be.
-pub(crate) fn validate(a: &Admission<'_>, object: Option<&Object>) -> Result<Outcome, Status> {
-    admission::validate(&a.review(), object).map_err(|denial| a.refuse(denial))
+/// What the server has given a new object already, though mutating admission comes first.
+struct Assigned {
+    uid: Str,
+    name: Str,
+    created: Time,
+}
+
+impl Assigned {
+    /// Takes it from a new object of the resource.
+    fn take(a: &Admission<'_>, object: &mut Object) -> Option<Assigned> {
+        if a.operation != Operation::Create || a.own_kind.is_some() {
+            return None;
+        }
+        let meta = object.meta_mut();
+        let uid = std::mem::take(&mut meta.uid);
+        let name = std::mem::replace(&mut meta.name, a.given_name.into());
+        let created = std::mem::take(&mut meta.creation_timestamp);
+        Some(Assigned { uid, name, created })
+    }
+
+    /// Gives it back, but for a name that admission chose.
+    fn give(self, object: &mut Object) {
+        let meta = object.meta_mut();
+        meta.uid = self.uid;
+        meta.creation_timestamp = self.created;
+        if meta.name.is_empty() {
+            meta.name = self.name;
+        }
+    }
+}
+
+/// All of admission for an object that is not of the resource itself: an eviction, a token request, the options of a
+/// stream. Answers warnings.
+pub(crate) async fn admit_own(
+    a: Admission<'_>,
+    kind: Gvk<'_>,
+    object: &mut Object,
+) -> Result<Vec<String>, Status> {
+    let a = a.of_kind(GroupVersionKind::new(kind.group, kind.version, kind.kind));
+    let mut warnings = mutate(&a, object).await?;
+    warnings.extend(validate(&a, Some(object)).await?);
+    Ok(warnings)
+}
+
+/// The same for one that a client creates.
+pub(crate) async fn admit_created(
+    server: &Server,
+    user: &UserInfo,
+    aim: &Aim<'_>,
+    kind: Gvk<'_>,
+    object: &mut Object,
+    options: &WriteOptions,
+) -> Result<Vec<String>, Status> {
+    let view = server.typed.fresh(server);
+    let dry_run = options.dry_run;
+    let admission = Admission::new(server, &view, user, aim, Operation::Create, None, dry_run);
+    let admission = admission.with_options(options.shown("CreateOptions"));
+    admit_own(admission, kind, object).await
+}
+
+/// Asks admission whether the finished object (or the deletion) may be; answers warnings.
+pub(crate) async fn validate(
+    a: &Admission<'_>,
+    object: Option<&Object>,
+) -> Result<Vec<String>, Status> {
+    let review = a.review_on(a.view);
+    let mut warnings = admission::validate(&review, object).map_err(|denial| a.refuse(denial))?;
+    if a.server.configurations.validate(a.view) {
+        let mut notes = Notes::default();
+        crate::admission::validate(&a.asked(a.aim.name), object, &mut notes).await?;
+        warnings.extend(notes.warnings);
+    }
+    Ok(warnings)
+}
+
+/// The quotas as they are after the request, on what is stored now: the last step before the commit.
+pub(crate) fn charge(a: &Admission<'_>, object: Option<&Object>) -> Result<Vec<Object>, Status> {
+    let view = a.server.typed.view();
+    admission::charge(&a.review_on(&view), object).map_err(|denial| a.refuse(denial))
 }

@@ -96,7 +96,7 @@ pub(crate) struct Catalog {
 
 /// Groups whose objects would be kept but not acted on: a webhook or policy that nobody calls must not look as if it
 /// guarded anything. Clients see them as absent.
-const UNSERVED: [&str; 2] = ["admissionregistration.k8s.io", "apiregistration.k8s.io"];
+const UNSERVED: [&str; 1] = ["apiregistration.k8s.io"];
 
 impl Catalog {
     /// The built-in resources of stable versions.
@@ -109,7 +109,7 @@ impl Catalog {
         corten_api::resources()
             .iter()
             .filter(|r| r.default_on() && r.plural != "componentstatuses")
-            .filter(|r| !UNSERVED.contains(&r.group))
+            .filter(|r| !UNSERVED.contains(&r.group) && !r.kind.contains("AdmissionPolicy"))
             .filter_map(built_in)
             .collect()
     }

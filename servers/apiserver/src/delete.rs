@@ -78,8 +78,9 @@ async fn delete_once(
         Operation::Delete,
         Some(&object),
         options.dry_run,
-    );
-    let mut warnings = admit::validate(&admission, None)?.warnings;
+    )
+    .with_options(options.shown());
+    let mut warnings = admit::validate(&admission, None).await?;
     namespaces::refuse_deletion(aim)?;
     let verdict = decide(server, aim, &object, options);
     warnings.sort();

@@ -16,12 +16,12 @@ use corten_meta::Selector;
 use crate::body::Answer;
 use crate::catalog::Served;
 use crate::http::{self, Call};
-use crate::options::{DeleteOptions, FieldValidation};
+use crate::options::{DeleteOptions, FieldValidation, WriteOptions};
 use crate::pods::{created, rewrite};
 use crate::resource::body_media;
 use crate::server::Server;
 use crate::write::Aim;
-use crate::{decode, delete, read, typed};
+use crate::{admit, decode, delete, read, typed};
 
 /// Evictions that a budget may wait to see confirmed.
 const DISRUPTED_MAX: usize = 2000;
@@ -42,7 +42,10 @@ pub(crate) async fn evict(
         version: "v1",
         kind: "Eviction",
     };
-    let (object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
+    let (mut object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
+    let aim = crate::resource::aim(served, &call);
+    let sent = WriteOptions::parse(&call.query, call.agent())?;
+    admit::admit_created(server, &call.user, &aim, gvk, &mut object, &sent).await?;
     let eviction = object
         .downcast_ref::<Eviction>()
         .cloned()

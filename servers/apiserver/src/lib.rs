@@ -5,6 +5,7 @@
 //! Left out: controllers, scheduling, and anything that decides; that is in the rules.
 
 mod accounts;
+mod admission;
 mod admit;
 mod allocate;
 mod authentication;
@@ -31,6 +32,7 @@ mod namespaces;
 mod negotiate;
 mod openapi;
 mod options;
+mod outbound;
 mod patching;
 mod paths;
 mod pods;
@@ -52,6 +54,7 @@ mod write;
 pub use allocate::Ranges;
 pub use connect::{Encryption, Io, NoNodes, NodeConnector, Place};
 pub use corten_access::UserInfo;
+pub use corten_access::admission::PluginSet;
 pub use error::Error;
 pub use local::Local;
 pub use paths::VERSION;

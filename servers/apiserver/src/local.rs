@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use corten_access::UserInfo;
-use corten_api::Object;
 use corten_api::authentication::v1::TokenRequest;
 use corten_api::core::v1::Binding;
 use corten_api::policy::v1::Eviction;
+use corten_api::{Gvk, Object};
 use corten_client::{
     Body, Error, ListAnswer, Options, PatchKind as WirePatch, Propagation as WirePropagation,
     Request, Status, Transport, Verb, WatchEvent, WatchRequest, WatchStream,
 };
+use corten_core::Value;
 use corten_meta::{GroupVersionResource, Revision};
 
 use crate::catalog::Served;
@@ -24,7 +25,8 @@ use crate::server::Server;
 use crate::watching::Shown;
 use crate::write::{Aim, Change};
 use crate::{
-    authorization, delete, evict, patching, pods, read, reviews, tokens, typed, watching, write,
+    admit, authorization, delete, evict, patching, pods, read, reviews, tokens, typed, watching,
+    write,
 };
 
 /// Requests in process under one identity.
@@ -181,10 +183,17 @@ impl Local {
             } else {
                 name
             };
-            pods::assign(server, namespace, name, binding, options.dry_run).await?;
+            let options = write_options(options);
+            let binding = binding.clone();
+            pods::assign(server, &self.user, (namespace, name), binding, &options).await?;
             return Ok(object.clone());
         }
         if let Some(eviction) = object.downcast_ref::<Eviction>() {
+            let mut eviction = Object::from(eviction.clone());
+            self.admit(aim, &mut eviction, options).await?;
+            let eviction = eviction
+                .downcast_ref::<Eviction>()
+                .ok_or_else(|| Status::internal("admission made something else of an eviction"))?;
             let asked = eviction.delete_options.as_deref();
             let deletion = DeleteOptions {
                 dry_run: options.dry_run,
@@ -203,7 +212,12 @@ impl Local {
             return Ok(object.clone());
         }
         if let Some(request) = object.downcast_ref::<TokenRequest>() {
-            return tokens::sign(server, aim.served, namespace, name, request.clone())
+            let mut request = Object::from(request.clone());
+            self.admit(aim, &mut request, options).await?;
+            let request = request
+                .downcast::<TokenRequest>()
+                .map_err(|_| Status::internal("admission made something else of a request"))?;
+            return tokens::sign(server, aim.served, namespace, name, *request)
                 .await
                 .map(Arc::new);
         }
@@ -235,6 +249,31 @@ impl Local {
             .map_or(written.object, Arc::new))
     }
 
+    /// Admission of an object of a subresource's own kind.
+    async fn admit(
+        &self,
+        aim: &Aim<'_>,
+        object: &mut Object,
+        options: &Options,
+    ) -> Result<(), Status> {
+        let (group, version, kind) = {
+            let gvk = object.gvk();
+            (
+                gvk.group.to_owned(),
+                gvk.version.to_owned(),
+                gvk.kind.to_owned(),
+            )
+        };
+        let gvk = Gvk {
+            group: &group,
+            version: &version,
+            kind: &kind,
+        };
+        let options = write_options(options);
+        admit::admit_created(&self.server, &self.user, aim, gvk, object, &options).await?;
+        Ok(())
+    }
+
     fn selection(request: &WatchRequest) -> ListOptions {
         ListOptions {
             label_selector: request.label_selector.clone(),
@@ -249,7 +288,12 @@ impl Local {
 }
 
 fn write_options(options: &Options) -> WriteOptions {
+    let mut given = Value::Null;
+    if !options.field_manager.is_empty() {
+        given.set(&["fieldManager"], options.field_manager.as_str());
+    }
     WriteOptions {
+        given,
         dry_run: options.dry_run,
         manager: options.field_manager.clone(),
         force: options.force,

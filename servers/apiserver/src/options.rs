@@ -1,6 +1,7 @@
 //! The options of reads and writes as the ladders take them, read from query parameters.
 
 use corten_client::{Cause, Status, Target};
+use corten_core::Value;
 
 use crate::info::Query;
 
@@ -27,6 +28,8 @@ pub(crate) struct WriteOptions {
     pub force: bool,
     /// About unknown and duplicate fields.
     pub validation: FieldValidation,
+    /// What the client gave, as admission shows it: `fieldManager`, `fieldValidation`, `dryRun`. Null for nothing.
+    pub given: Value,
 }
 
 impl WriteOptions {
@@ -52,13 +55,36 @@ impl WriteOptions {
             .get("fieldManager")
             .filter(|m| !m.is_empty())
             .unwrap_or(if agent.is_empty() { "unknown" } else { agent });
+        let mut given = Value::Null;
+        for name in ["fieldManager", "fieldValidation"] {
+            if let Some(value) = query.get(name).filter(|v| !v.is_empty()) {
+                given.set(&[name], value);
+            }
+        }
         Ok(WriteOptions {
+            given,
             dry_run: dry_run(query.all("dryRun"))?,
             manager: manager.chars().take(128).collect(),
             force: query.truthy("force"),
             validation,
         })
     }
+}
+
+impl WriteOptions {
+    /// The options as admission shows them: `CreateOptions` or `UpdateOptions`.
+    pub(crate) fn shown(&self, kind: &str) -> Value {
+        shown_options(self.given.clone(), kind, self.dry_run)
+    }
+}
+
+fn shown_options(mut given: Value, kind: &str, dry_run: bool) -> Value {
+    given.set(&["kind"], kind);
+    given.set(&["apiVersion"], "meta.k8s.io/v1");
+    if dry_run {
+        given.set(&["dryRun"], Value::List(vec![Value::from("All")]));
+    }
+    given
 }
 
 /// Whether `dryRun=All` is asked for.
@@ -282,6 +308,26 @@ impl DeleteOptions {
             });
         }
         Ok(options)
+    }
+}
+
+impl DeleteOptions {
+    /// The options as admission shows them.
+    pub(crate) fn shown(&self) -> Value {
+        let mut given = Value::map();
+        if let Some(seconds) = self.grace_seconds {
+            given.set(&["gracePeriodSeconds"], seconds);
+        }
+        if let Some(uid) = &self.uid {
+            given.set(&["preconditions", "uid"], uid.as_str());
+        }
+        if let Some(version) = &self.resource_version {
+            given.set(&["preconditions", "resourceVersion"], version.as_str());
+        }
+        if let Some(propagation) = self.propagation {
+            given.set(&["propagationPolicy"], format!("{propagation:?}").as_str());
+        }
+        shown_options(given, "DeleteOptions", self.dry_run)
     }
 }
 

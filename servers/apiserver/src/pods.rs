@@ -6,11 +6,15 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
+use corten_access::UserInfo;
+use corten_access::admission::Operation;
 use corten_api::core::v1::{Binding, Node, Pod, PodCondition};
 use corten_api::{Gvk, Object};
 use corten_client::{Status, Target};
+use corten_core::Value;
 use corten_store::{Precondition, Transaction};
 
+use crate::admit::{self, Admission};
 use crate::body::Answer;
 use crate::catalog::Served;
 use crate::commit::{self, Committing};
@@ -102,10 +106,10 @@ pub(crate) async fn bind(
     };
     assign(
         server,
-        &call.info.namespace,
-        &name,
-        &binding,
-        options.dry_run,
+        &call.user,
+        (&call.info.namespace, &name),
+        binding,
+        &options,
     )
     .await?;
     Ok(created(&call))
@@ -114,12 +118,13 @@ pub(crate) async fn bind(
 /// Assigns a pod to a node.
 pub(crate) async fn assign(
     server: &Server,
-    namespace: &str,
-    name: &str,
-    binding: &Binding,
-    dry_run: bool,
+    user: &UserInfo,
+    (namespace, name): (&str, &str),
+    binding: Binding,
+    options: &WriteOptions,
 ) -> Result<(), Status> {
     let served = pods_of(server)?;
+    let dry_run = options.dry_run;
     let aim = Aim {
         served: &served,
         namespace,
@@ -134,6 +139,16 @@ pub(crate) async fn assign(
     if !matches!(binding.target.kind.as_str(), "" | "Node") || binding.target.name.is_empty() {
         return Err(Status::new(500, "", "target.name: Required value"));
     }
+    let kind = Gvk {
+        group: "",
+        version: "v1",
+        kind: "Binding",
+    };
+    let mut admitted = Object::from(binding);
+    admit::admit_created(server, user, &aim, kind, &mut admitted, options).await?;
+    let binding: &Binding = admitted
+        .downcast_ref()
+        .ok_or_else(|| Status::internal("admission made something else of a binding"))?;
     let now = server.now();
     let change = |object: &mut Object| -> Result<(), Status> {
         let pod = object
@@ -202,6 +217,9 @@ pub(crate) async fn stream(
     if call.info.subresource == "proxy" {
         return proxy(server, served, call, request).await;
     }
+    if call.info.subresource != "log" {
+        admit_connection(server, served, &call, &call.info.name).await?;
+    }
     let info = &call.info;
     let entry = read::get(server, served, &info.namespace, &info.name, "").await?;
     let object = typed::object(&entry)?;
@@ -231,6 +249,64 @@ pub(crate) async fn stream(
     })?;
     let path = kubelet_path(pod, &call)?;
     connect::forward(&server.connector, &place, &path, request).await
+}
+
+/// Admission of a stream or a proxied request: the options are the object.
+async fn admit_connection(
+    server: &Server,
+    served: &Arc<Served>,
+    call: &Call,
+    name: &str,
+) -> Result<(), Status> {
+    let info = &call.info;
+    let Some(sub) = served.subresource(&info.subresource) else {
+        return Ok(());
+    };
+    let query = &call.query;
+    let mut options = Value::map();
+    options.set(&["apiVersion"], "v1");
+    options.set(&["kind"], sub.kind.as_str());
+    if sub.name == "proxy" {
+        options.set(&["path"], info.rest.as_str());
+    }
+    for flag in ["stdin", "stdout", "stderr", "tty"] {
+        if query.truthy(flag) {
+            options.set(&[flag], true);
+        }
+    }
+    if let Some(container) = query.get("container") {
+        options.set(&["container"], container);
+    }
+    let commands: Vec<Value> = query.all("command").map(Value::from).collect();
+    if !commands.is_empty() {
+        options.set(&["command"], Value::List(commands));
+    }
+    let ports = query.all("ports").filter_map(|p| p.parse().ok());
+    let ports: Vec<Value> = ports.map(Value::Int).collect();
+    if !ports.is_empty() {
+        options.set(&["ports"], Value::List(ports));
+    }
+    let mut options = Object::from_value(&options).map_err(Status::internal)?;
+    let aim = Aim {
+        served,
+        namespace: if served.namespaced {
+            &info.namespace
+        } else {
+            ""
+        },
+        name,
+        subresource: &info.subresource,
+    };
+    let view = server.typed.fresh(server);
+    let user = &call.user;
+    let admission = Admission::new(server, &view, user, &aim, Operation::Connect, None, false);
+    let kind = Gvk {
+        group: &sub.group,
+        version: &sub.version,
+        kind: &sub.kind,
+    };
+    admit::admit_own(admission, kind, &mut options).await?;
+    Ok(())
 }
 
 /// Where a node's kubelet listens.
@@ -390,6 +466,7 @@ async fn proxy(
     call: Call,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
+    admit_connection(server, served, &call, &call.info.name).await?;
     let (scheme, name, port) = split_proxy_name(&call.info.name);
     let query = request
         .uri()

@@ -21,10 +21,10 @@ use crate::catalog::Served;
 use crate::encode::{self, Form};
 use crate::http::{self, Call};
 use crate::negotiate::{self, Transforms};
-use crate::options::FieldValidation;
+use crate::options::{FieldValidation, WriteOptions};
 use crate::resource::body_media;
 use crate::server::Server;
-use crate::{authentication, decode};
+use crate::{admit, authentication, decode};
 
 pub(crate) async fn serve(
     server: &Arc<Server>,
@@ -36,7 +36,11 @@ pub(crate) async fn serve(
         .map_err(|()| Status::not_acceptable(&["application/json"]))?;
     let media = body_media(request.headers())?;
     let body = http::read_body(request).await?;
-    let (object, _) = decode::object(served, media, &body, FieldValidation::Ignore)?;
+    let (mut object, _) = decode::object(served, media, &body, FieldValidation::Ignore)?;
+    let aim = crate::resource::aim(served, &call);
+    let sent = WriteOptions::parse(&call.query, call.agent())?;
+    let kind = served.group_version_kind_ref();
+    admit::admit_created(server, &call.user, &aim, kind, &mut object, &sent).await?;
     let answer = review(server, &call.user, &call.info.namespace, object)?;
     let form = Form::new(served, accepted, server.now());
     let body = encode::any_object(&form, &answer)?;

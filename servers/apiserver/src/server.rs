@@ -8,17 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use corten_access::admission::PluginSet;
 use corten_access::{Attributes, Decision, UserInfo};
 use corten_core::Time;
 use corten_store::{Health, Resource, Store};
 use tokio::sync::watch;
 
+use crate::admission::Configurations;
 use crate::allocate::Ranges;
 use crate::catalog::Catalog;
 use crate::connect::NodeConnector;
 use crate::custom;
 use crate::jwt::TokenKeys;
 use crate::metrics::Metrics;
+use crate::outbound::Outbound;
 use crate::typed::Typed;
 
 /// What a running server was told.
@@ -37,13 +40,19 @@ pub(crate) struct Settings {
     pub external_url: String,
     /// Service addresses and node ports.
     pub ranges: Ranges,
+    /// The admission plugins that run.
+    pub plugins: PluginSet,
 }
 
 /// The state behind every request.
 pub(crate) struct Server {
     pub store: Store,
     pub config: Settings,
-    pub typed: Typed,
+    pub typed: Arc<Typed>,
+    /// The server as a client of webhooks and other servers.
+    pub outbound: Outbound,
+    /// Webhooks and policies, ready to be asked.
+    pub configurations: Configurations,
     pub token_keys: TokenKeys,
     pub metrics: Metrics,
     pub connector: Arc<dyn NodeConnector>,
@@ -64,10 +73,12 @@ impl Server {
         connector: Arc<dyn NodeConnector>,
     ) -> Server {
         let catalog = Arc::new(Catalog::built_in());
-        let typed = Typed::new(&store, &catalog);
+        let typed = Arc::new(Typed::new(&store, &catalog));
         Server {
             store,
             config,
+            outbound: Outbound::new(typed.clone()),
+            configurations: Configurations::default(),
             typed,
             token_keys,
             metrics: Metrics::default(),

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use corten_access::UserInfo;
+use corten_access::admission::PluginSet;
 use corten_meta::GroupVersionResource;
 use corten_pki::{Identity, KubeconfigUser, Pki};
 use corten_store::engine::fjall::FjallEngine;
@@ -52,6 +53,8 @@ pub struct Config {
     pub ranges: Ranges,
     /// Bearer tokens with a fixed user.
     pub static_tokens: HashMap<String, UserInfo>,
+    /// The admission plugins that run.
+    pub plugins: PluginSet,
     /// Connections to kubelets.
     pub connector: Arc<dyn NodeConnector>,
 }
@@ -71,6 +74,7 @@ impl Config {
                 node_ports: 30_000..=32_767,
             },
             static_tokens: HashMap::new(),
+            plugins: PluginSet::default(),
             connector: Arc::new(NoNodes),
         }
     }
@@ -127,6 +131,7 @@ impl ApiServer {
             advertise,
             external_url: format!("https://{advertise}"),
             ranges: config.ranges,
+            plugins: config.plugins,
         };
         let server = Arc::new(Server::new(store, settings, token_keys, config.connector));
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;

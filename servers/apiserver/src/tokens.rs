@@ -18,10 +18,10 @@ use crate::encode::{self, Form};
 use crate::http::{self, Call};
 use crate::jwt::{Audience, Bound, Claims, Reference};
 use crate::negotiate::{self, Transforms};
-use crate::options::FieldValidation;
+use crate::options::{FieldValidation, WriteOptions};
 use crate::resource::body_media;
 use crate::server::Server;
-use crate::{decode, read, typed};
+use crate::{admit, decode, read, typed};
 
 const EXPIRATION_MIN: i64 = 600;
 const EXPIRATION_MAX: i64 = 1 << 32;
@@ -45,7 +45,11 @@ pub(crate) async fn request(
         version: "v1",
         kind: "TokenRequest",
     };
-    let (object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
+    let (mut object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
+    // Before the audiences are defaulted: admission tells a token for the API from one for others.
+    let aim = crate::resource::aim(served, &call);
+    let sent = WriteOptions::parse(&call.query, call.agent())?;
+    admit::admit_created(server, &call.user, &aim, gvk, &mut object, &sent).await?;
     let wanted = object
         .downcast_ref::<TokenRequest>()
         .cloned()

@@ -21,6 +21,8 @@ pub(crate) struct View {
     pub rules: Arc<Rules>,
     /// Counts changes of CustomResourceDefinitions.
     pub definitions: u64,
+    /// Counts changes of webhook configurations and admission policies.
+    pub admission: u64,
     revision: Revision,
 }
 
@@ -42,6 +44,7 @@ pub(crate) struct Typed {
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
 const DEFINITIONS: &str = "customresourcedefinitions";
 
 impl Typed {
@@ -62,6 +65,7 @@ impl Typed {
                 snapshot,
                 rules,
                 definitions,
+                admission: 0,
                 revision,
             }),
             tails: Mutex::new(Tails {
@@ -89,6 +93,7 @@ impl Typed {
             snapshot,
             rules: view.rules.clone(),
             definitions: view.definitions,
+            admission: view.admission,
             revision: view.revision,
         };
         self.view.store(Arc::new(next));
@@ -110,11 +115,13 @@ impl Typed {
         let mut snapshot = view.snapshot.clone();
         let mut rbac = false;
         let mut definitions = view.definitions;
+        let mut admission = view.admission;
         let Tails { tails, events } = &mut *tails;
         for tail in tails.iter_mut() {
             let changed = drain(&self.store, tail, events, &mut snapshot);
             rbac |= changed && tail.served.group == RBAC;
             definitions += u64::from(changed && tail.served.plural == DEFINITIONS);
+            admission += u64::from(changed && tail.served.group == ADMISSION);
         }
         snapshot.set_revision(corten_meta::Revision(revision.0));
         let rules = if rbac {
@@ -126,6 +133,7 @@ impl Typed {
             snapshot,
             rules,
             definitions,
+            admission,
             revision,
         });
         self.view.store(next.clone());

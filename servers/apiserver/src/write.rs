@@ -103,6 +103,10 @@ async fn create_once(
     let served = aim.served;
     served.default(&mut object);
     let mut object = served.to_storage(object)?;
+    let given = match aim.name {
+        "" => object.meta().name.clone(),
+        name => name.into(),
+    };
     metadata::fill(server, &mut object, aim)?;
     // Before admission and allocation: what those add is not the client's.
     tracking::update(served, None, &mut object, options, "", server.now());
@@ -121,8 +125,10 @@ async fn create_once(
         Operation::Create,
         None,
         options.dry_run,
-    );
-    let mut warnings = admit::mutate(&admission, &mut object)?;
+    )
+    .named(&given)
+    .with_options(options.shown("CreateOptions"));
+    let mut warnings = admit::mutate(&admission, &mut object).await?;
     served.default_storage(&mut object);
     let allocation = allocate::for_create(server, served, &mut object, options.dry_run).await?;
     let cx = admission.context();
@@ -130,9 +136,9 @@ async fn create_once(
     custom::establish(server, &mut object);
     metadata::check_create(served, &aim, &object, served.validate_create(&cx, &object))?;
     warnings.extend(served.warnings(&cx, &object, None));
-    let outcome = admit::validate(&admission, Some(&object))?;
-    warnings.extend(outcome.warnings);
+    warnings.extend(admit::validate(&admission, Some(&object)).await?);
     if options.dry_run {
+        admit::charge(&admission, Some(&object))?;
         if server.store.get(&aim.key()).is_some() {
             return Err(Status::already_exists(aim.target()));
         }
@@ -143,12 +149,43 @@ async fn create_once(
             warnings,
         }));
     }
-    let put = commit::put(served, aim.key(), object)?.when(Precondition::MustNotExist);
-    let transaction = transaction(server, put, outcome.charges, allocation.ops)?;
-    match commit::commit(server, transaction).await? {
-        Committing::Done(committed) => written(&committed, warnings, true).map(Some),
-        Committing::Lost(conflict) if conflict.op == 0 => Err(exists(&aim, &conflict)),
-        Committing::Lost(_) => Ok(None),
+    match commit_charged(server, &admission, &aim, object, None, allocation.ops).await? {
+        Some(Committing::Done(committed)) => written(&committed, warnings, true).map(Some),
+        Some(Committing::Lost(conflict)) if conflict.op == 0 => Err(exists(&aim, &conflict)),
+        Some(Committing::Lost(_)) | None => Ok(None),
+    }
+}
+
+/// Commits an object together with what it adds to quotas and what goes with it; `None` when it is stored already as it
+/// is. A quota that changed at the same time is charged again here; it says nothing against the object.
+async fn commit_charged(
+    server: &Server,
+    admission: &Admission<'_>,
+    aim: &Aim<'_>,
+    mut object: Object,
+    current: Option<&Entry>,
+    ops: Vec<Op>,
+) -> Result<Option<Committing>, Status> {
+    let precondition = current.map_or(Precondition::MustNotExist, |entry| {
+        Precondition::ModRevision(entry.mod_revision())
+    });
+    let mut ops = Some(ops);
+    loop {
+        let charges = admit::charge(admission, Some(&object))?;
+        let others = ops.take().unwrap_or_default();
+        let again = others.is_empty() && !charges.is_empty();
+        let kept = again.then(|| object.clone());
+        let put = commit::put(aim.served, aim.key(), object)?;
+        if others.is_empty() && current.is_some_and(|entry| put.stored == *entry.stored()) {
+            return Ok(None);
+        }
+        let put = put.when(precondition.clone());
+        let transaction = transaction(server, put, charges, others)?;
+        match (commit::commit(server, transaction).await?, kept) {
+            // Every round that is lost here is one that another request has won.
+            (Committing::Lost(conflict), Some(kept)) if conflict.op != 0 => object = kept,
+            (outcome, _) => return Ok(Some(outcome)),
+        }
     }
 }
 
@@ -246,8 +283,9 @@ async fn update_once(
         Operation::Update,
         Some(&old),
         options.dry_run,
-    );
-    let mut warnings = admit::mutate(&admission, &mut object)?;
+    )
+    .with_options(options.shown("UpdateOptions"));
+    let mut warnings = admit::mutate(&admission, &mut object).await?;
     served.default_storage(&mut object);
     let mut allocation =
         allocate::for_update(server, served, aim, &mut object, &old, options.dry_run).await?;
@@ -257,9 +295,9 @@ async fn update_once(
     let found = served.validate_update(&cx, aim.subresource, &object, &old);
     metadata::check_update(served, aim, &object, &old, found)?;
     warnings.extend(served.warnings(&cx, &object, Some(&old)));
-    let outcome = admit::validate(&admission, Some(&object))?;
-    warnings.extend(outcome.warnings.iter().cloned());
+    warnings.extend(admit::validate(&admission, Some(&object)).await?);
     if options.dry_run {
+        admit::charge(&admission, Some(&object))?;
         return Ok(Some(Written {
             object: Arc::new(object),
             entry: None,
@@ -267,12 +305,22 @@ async fn update_once(
             warnings,
         }));
     }
-    let (charges, ops) = (outcome.charges, std::mem::take(&mut allocation.ops));
-    let stored = store_update(server, aim, (current, old), object, charges, ops, warnings);
-    match stored.await? {
-        None if !again => Err(Status::modified(aim.target())),
-        answer => Ok(answer),
+    let ops = std::mem::take(&mut allocation.ops);
+    let before = (current.clone(), old.clone());
+    match store_update(server, &admission, aim, before, object, ops, warnings).await? {
+        Stored::Written(written) => Ok(Some(written)),
+        Stored::Changed if !again => Err(Status::modified(aim.target())),
+        Stored::Changed | Stored::Beside => Ok(None),
     }
+}
+
+/// What came of committing an update.
+enum Stored {
+    Written(Written),
+    /// The object is no longer the one that the update was made from.
+    Changed,
+    /// Something that goes with it was written at the same time.
+    Beside,
 }
 
 /// What the client makes of the stored object, with its fields tracked, and whether a lost race may be run again.
@@ -302,34 +350,34 @@ fn changed(
     Ok((object, again))
 }
 
-/// Commits an update over the version it was made from; `None` when the race was lost.
+/// Commits an update over the version it was made from.
 async fn store_update(
     server: &Server,
+    admission: &Admission<'_>,
     aim: &Aim<'_>,
     (current, old): (Arc<Entry>, Arc<Object>),
     object: Object,
-    charges: Vec<Object>,
     ops: Vec<Op>,
     warnings: Vec<String>,
-) -> Result<Option<Written>, Status> {
-    let gone = metadata::is_finished(&object, &old);
-    let put = commit::put(aim.served, aim.key(), object)?;
-    if put.stored == *current.stored() {
-        return Ok(Some(Written {
+) -> Result<Stored, Status> {
+    if metadata::is_finished(&object, &old) {
+        let put = commit::put(aim.served, aim.key(), object)?;
+        let put = put.when(Precondition::ModRevision(current.mod_revision()));
+        let finished = finish(server, aim, put, warnings).await?;
+        return Ok(finished.map_or(Stored::Changed, Stored::Written));
+    }
+    match commit_charged(server, admission, aim, object, Some(&current), ops).await? {
+        None => Ok(Stored::Written(Written {
             object: old,
             entry: Some(current),
             created: false,
             warnings,
-        }));
-    }
-    let put = put.when(Precondition::ModRevision(current.mod_revision()));
-    if gone {
-        return finish(server, aim, put, warnings).await;
-    }
-    let transaction = transaction(server, put, charges, ops)?;
-    match commit::commit(server, transaction).await? {
-        Committing::Done(committed) => written(&committed, warnings, false).map(Some),
-        Committing::Lost(_) => Ok(None),
+        })),
+        Some(Committing::Done(committed)) => {
+            written(&committed, warnings, false).map(Stored::Written)
+        }
+        Some(Committing::Lost(conflict)) if conflict.op == 0 => Ok(Stored::Changed),
+        Some(Committing::Lost(_)) => Ok(Stored::Beside),
     }
 }
 

@@ -11,6 +11,7 @@ mod mountable_secrets;
 mod namespace;
 mod node_objects;
 mod node_restriction;
+mod plugins;
 mod pod_resources;
 mod pod_security;
 mod priority;
@@ -20,6 +21,7 @@ mod tolerations;
 mod topology;
 mod volumes;
 
+pub use plugins::{PLUGINS, Plugin, PluginSet};
 pub use quota::quota_usage;
 
 use crate::attributes::{Attributes, UserInfo};
@@ -60,6 +62,8 @@ pub struct Review<'a> {
     pub snapshot: &'a Snapshot,
     /// Compiled RBAC.
     pub rules: &'a Rules,
+    /// The plugins that run.
+    pub enabled: &'a PluginSet,
     /// The moment of the request.
     pub now: &'a Time,
     /// A random number, for names.
@@ -184,41 +188,79 @@ impl Denial {
     }
 }
 
-/// What validating admission found beside refusals.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcome {
-    /// Texts for Warning headers.
-    pub warnings: Vec<String>,
-    /// ResourceQuota objects with the usage that this request adds.
-    pub charges: Vec<Object>,
-}
-
 /// Fills in what built-in admission fills in, and refuses what must not be written. Returns warnings.
 pub fn mutate(review: &Review, object: &mut Object) -> Result<Vec<String>, Denial> {
-    namespace::check(review)?;
-    limit_ranger::mutate(review, object);
-    service_account::mutate(review, object)?;
-    priority::mutate(review, object)?;
+    let on = |plugin| review.enabled.has(plugin);
+    if on(Plugin::NamespaceLifecycle) {
+        namespace::check(review)?;
+    }
+    if on(Plugin::LimitRanger) {
+        limit_ranger::mutate(review, object);
+    }
+    if on(Plugin::ServiceAccount) {
+        service_account::mutate(review, object)?;
+    }
+    if on(Plugin::Priority) {
+        priority::mutate(review, object)?;
+    }
     tolerations::mutate(review, object);
-    classes::default_storage_class(review, object);
-    volumes::protect(review, object);
-    classes::apply_runtime_class(review, object)?;
-    classes::default_ingress_class(review, object);
-    topology::mutate(review, object);
+    if on(Plugin::DefaultStorageClass) {
+        classes::default_storage_class(review, object);
+    }
+    if on(Plugin::StorageObjectInUseProtection) {
+        volumes::protect(review, object);
+    }
+    if on(Plugin::RuntimeClass) {
+        classes::apply_runtime_class(review, object)?;
+    }
+    if on(Plugin::DefaultIngressClass) {
+        classes::default_ingress_class(review, object);
+    }
+    if on(Plugin::PodTopologyLabels) {
+        topology::mutate(review, object);
+    }
     Ok(Vec::new())
 }
 
-/// Refuses what must not be written in its final form; `object` is missing for deletions.
-pub fn validate(review: &Review, object: Option<&Object>) -> Result<Outcome, Denial> {
-    namespace::check(review)?;
-    limit_ranger::validate(review, object)?;
-    mountable_secrets::validate(review, object)?;
-    node_restriction::validate(review, object)?;
+/// Refuses what must not be written in its final form; `object` is missing for deletions. Returns warnings.
+pub fn validate(review: &Review, object: Option<&Object>) -> Result<Vec<String>, Denial> {
+    let on = |plugin| review.enabled.has(plugin);
+    if on(Plugin::NamespaceLifecycle) {
+        namespace::check(review)?;
+    }
+    if on(Plugin::LimitRanger) {
+        limit_ranger::validate(review, object)?;
+    }
+    if on(Plugin::ServiceAccount) {
+        mountable_secrets::validate(review, object)?;
+    }
+    if on(Plugin::NodeRestriction) {
+        node_restriction::validate(review, object)?;
+    }
     escalation::validate(review, object)?;
-    let warnings = pod_security::validate(review, object)?;
-    volumes::check_resize(review, object)?;
-    classes::check_overhead(review, object)?;
+    let mut warnings = Vec::new();
+    if on(Plugin::PodSecurity) {
+        warnings = pod_security::validate(review, object)?;
+    }
+    if on(Plugin::PersistentVolumeClaimResize) {
+        volumes::check_resize(review, object)?;
+    }
+    if on(Plugin::RuntimeClass) {
+        classes::check_overhead(review, object)?;
+    }
     certificates::validate(review, object)?;
-    let charges = quota::charge(review, object)?;
-    Ok(Outcome { warnings, charges })
+    if on(Plugin::AlwaysDeny) {
+        return Err(Denial::forbidden(
+            "admission control is denying all modifications",
+        ));
+    }
+    Ok(warnings)
+}
+
+/// The last step, after everything else has let the request pass: ResourceQuota objects with the usage that it adds.
+pub fn charge(review: &Review, object: Option<&Object>) -> Result<Vec<Object>, Denial> {
+    match review.enabled.has(Plugin::ResourceQuota) {
+        true => quota::charge(review, object),
+        false => Ok(Vec::new()),
+    }
 }

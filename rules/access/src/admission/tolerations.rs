@@ -1,7 +1,7 @@
 //! DefaultTolerationSeconds and TaintNodesByCondition: pods stay five minutes on a node that is lost, and a new node
 //! takes none until it is ready.
 
-use super::{Operation, Review};
+use super::{Operation, Plugin, Review};
 use corten_api::Object;
 use corten_api::core::v1::{Node, Pod, Taint, Toleration};
 
@@ -11,11 +11,15 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
 pub(super) fn mutate(review: &Review, object: &mut Object) {
+    let on = |plugin| review.enabled.has(plugin);
     if review.is("", "nodes") && review.operation == Operation::Create {
-        if let Some(node) = object.downcast_mut::<Node>() {
+        if on(Plugin::TaintNodesByCondition)
+            && let Some(node) = object.downcast_mut::<Node>()
+        {
             taint(node);
         }
     } else if review.is("", "pods")
+        && on(Plugin::DefaultTolerationSeconds)
         && matches!(review.operation, Operation::Create | Operation::Update)
         && let Some(pod) = object.downcast_mut::<Pod>()
     {

@@ -1,7 +1,7 @@
 //! ResourceQuota: usage, scopes, refusals and charges.
 
-use crate::world::{World, admin, object, refusal};
-use corten_access::admission::{Denial, Operation, Outcome};
+use crate::world::{Outcome, World, admin, object, refusal};
+use corten_access::admission::{Denial, Operation};
 use corten_api::Object;
 use corten_api::core::v1::ResourceQuota;
 

@@ -1,6 +1,6 @@
 //! A cluster from YAML, and questions to ask it.
 
-use corten_access::admission::{self, Denial, Operation, Outcome, Review};
+use corten_access::admission::{self, Denial, Operation, PluginSet, Review};
 use corten_access::{Attributes, Decision, Rules, UserInfo};
 use corten_api::Object;
 use corten_core::Time;
@@ -113,6 +113,22 @@ impl World {
     }
 }
 
+/// What validating admission found beside refusals.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Texts for Warning headers.
+    pub warnings: Vec<String>,
+    /// ResourceQuota objects with the usage that the request adds.
+    pub charges: Vec<Object>,
+}
+
+fn validated(review: &Review, object: Option<&Object>) -> Result<Outcome, Denial> {
+    Ok(Outcome {
+        warnings: admission::validate(review, object)?,
+        charges: admission::charge(review, object)?,
+    })
+}
+
 /// One request to admission.
 pub struct Request<'a> {
     pub world: &'a World,
@@ -139,6 +155,7 @@ impl Request<'_> {
         run(&Review {
             snapshot: &self.world.snapshot,
             rules: &self.world.rules,
+            enabled: &PluginSet::default(),
             now: &now,
             random: 7,
             user: self.user,
@@ -154,13 +171,11 @@ impl Request<'_> {
     }
 
     pub fn validate(&self, object: &Object, old: Option<&Object>) -> Result<Outcome, Denial> {
-        self.with(object, old, |review| {
-            admission::validate(review, Some(object))
-        })
+        self.with(object, old, |review| validated(review, Some(object)))
     }
 
     pub fn delete(&self, old: &Object) -> Result<Outcome, Denial> {
-        self.with(old, Some(old), |review| admission::validate(review, None))
+        self.with(old, Some(old), |review| validated(review, None))
     }
 
     pub fn mutate(&self, object: &mut Object) -> Result<Vec<String>, Denial> {

@@ -1,11 +1,18 @@
 //! Webhook configurations, admission policies and their bindings.
 
 mod binding;
+pub(crate) mod client_config;
 mod columns;
+mod conditions;
 mod matching;
 mod policy;
+mod policy_validation;
+mod webhook_validation;
 mod webhooks;
 
 pub use binding::{MutatingAdmissionPolicyBindings, ValidatingAdmissionPolicyBindings};
 pub use policy::{MutatingAdmissionPolicies, ValidatingAdmissionPolicies};
 pub use webhooks::{MutatingWebhookConfigurations, ValidatingWebhookConfigurations};
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
-//! ValidatingAdmissionPolicies and MutatingAdmissionPolicies: defaults, generation, status, table.
+//! ValidatingAdmissionPolicies and MutatingAdmissionPolicies: defaults, generation, status, validation, table.
 
+use super::policy_validation::{validate_mutating, validate_status, validate_validating};
 use super::{columns, matching};
 use crate::metadata::reset_for_status;
 use crate::rules::{Generation, Rules, with_status};
-use crate::{Column, Context, cells};
+use crate::{Column, Context, FieldError, cells};
 use corten_api::admissionregistration::v1::{
     MutatingAdmissionPolicy, ParamKind, ValidatingAdmissionPolicy,
 };
@@ -41,6 +42,29 @@ impl Rules for ValidatingAdmissionPolicies {
             reset_for_status(&mut new.metadata, &old.metadata);
         }
     }
+    fn validate_create(&self, _cx: &Context, new: &ValidatingAdmissionPolicy) -> Vec<FieldError> {
+        validate_validating(&new.metadata.name, &new.spec, None)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &ValidatingAdmissionPolicy,
+        old: &ValidatingAdmissionPolicy,
+    ) -> Vec<FieldError> {
+        match part {
+            "status" => validate_status(&new.status),
+            _ => validate_validating(&new.metadata.name, &new.spec, Some(&old.spec)),
+        }
+    }
+    fn warnings(
+        &self,
+        _cx: &Context,
+        new: &ValidatingAdmissionPolicy,
+        _old: Option<&ValidatingAdmissionPolicy>,
+    ) -> Vec<String> {
+        matching::static_name_warnings(&new.metadata.name)
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::VALIDATING_ADMISSION_POLICY
     }
@@ -66,6 +90,26 @@ impl Rules for MutatingAdmissionPolicies {
         if let Some(constraints) = &mut obj.spec.match_constraints {
             matching::default_match(constraints);
         }
+    }
+    fn validate_create(&self, _cx: &Context, new: &MutatingAdmissionPolicy) -> Vec<FieldError> {
+        validate_mutating(&new.spec, None)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &MutatingAdmissionPolicy,
+        old: &MutatingAdmissionPolicy,
+    ) -> Vec<FieldError> {
+        validate_mutating(&new.spec, Some(&old.spec))
+    }
+    fn warnings(
+        &self,
+        _cx: &Context,
+        new: &MutatingAdmissionPolicy,
+        _old: Option<&MutatingAdmissionPolicy>,
+    ) -> Vec<String> {
+        matching::static_name_warnings(&new.metadata.name)
     }
     fn columns(&self) -> &'static [Column] {
         &columns::MUTATING_ADMISSION_POLICY

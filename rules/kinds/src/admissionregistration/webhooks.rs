@@ -1,8 +1,9 @@
-//! ValidatingWebhookConfigurations and MutatingWebhookConfigurations: defaults, generation, table.
+//! ValidatingWebhookConfigurations and MutatingWebhookConfigurations: defaults, generation, validation, table.
 
+use super::webhook_validation::{Hook, validate_hooks};
 use super::{columns, matching};
 use crate::rules::{Generation, Rules};
-use crate::{Column, cells};
+use crate::{Column, Context, FieldError, cells};
 use corten_api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
@@ -12,6 +13,13 @@ use corten_core::{Time, Value};
 pub struct ValidatingWebhookConfigurations;
 /// The strategy of MutatingWebhookConfigurations.
 pub struct MutatingWebhookConfigurations;
+
+fn hooks<'a, W>(webhooks: &'a [W]) -> Vec<Hook<'a>>
+where
+    Hook<'a>: From<&'a W>,
+{
+    webhooks.iter().map(Hook::from).collect()
+}
 
 /// The defaults that both sorts of webhook share.
 macro_rules! default_webhook {
@@ -42,6 +50,30 @@ impl Rules for ValidatingWebhookConfigurations {
             default_webhook!(webhook);
         }
     }
+    fn validate_create(
+        &self,
+        _cx: &Context,
+        new: &ValidatingWebhookConfiguration,
+    ) -> Vec<FieldError> {
+        validate_hooks(&hooks(&new.webhooks), None)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &ValidatingWebhookConfiguration,
+        old: &ValidatingWebhookConfiguration,
+    ) -> Vec<FieldError> {
+        validate_hooks(&hooks(&new.webhooks), Some(&hooks(&old.webhooks)))
+    }
+    fn warnings(
+        &self,
+        _cx: &Context,
+        new: &ValidatingWebhookConfiguration,
+        _old: Option<&ValidatingWebhookConfiguration>,
+    ) -> Vec<String> {
+        matching::static_name_warnings(&new.metadata.name)
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::VALIDATING_WEBHOOK_CONFIGURATION
     }
@@ -68,6 +100,30 @@ impl Rules for MutatingWebhookConfigurations {
                 .get_or_insert_with(|| "Never".into());
             default_webhook!(webhook);
         }
+    }
+    fn validate_create(
+        &self,
+        _cx: &Context,
+        new: &MutatingWebhookConfiguration,
+    ) -> Vec<FieldError> {
+        validate_hooks(&hooks(&new.webhooks), None)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &MutatingWebhookConfiguration,
+        old: &MutatingWebhookConfiguration,
+    ) -> Vec<FieldError> {
+        validate_hooks(&hooks(&new.webhooks), Some(&hooks(&old.webhooks)))
+    }
+    fn warnings(
+        &self,
+        _cx: &Context,
+        new: &MutatingWebhookConfiguration,
+        _old: Option<&MutatingWebhookConfiguration>,
+    ) -> Vec<String> {
+        matching::static_name_warnings(&new.metadata.name)
     }
     fn columns(&self) -> &'static [Column] {
         &columns::MUTATING_WEBHOOK_CONFIGURATION

@@ -1,0 +1,102 @@
+//! Admission that users configure: webhooks and policies around the built-in rules, in upstream's order.
+//!
+//! Invariant: a request sees one set of configurations from beginning to end, the newest that was committed when it
+//! began; a server without configurations spends nothing on them. Left out: the built-in rules (`corten_access`).
+
+#[allow(dead_code)]
+mod asked;
+mod call;
+mod conditions;
+mod configured;
+#[allow(dead_code)]
+mod matching;
+mod mutating;
+mod review;
+mod validating;
+
+pub(crate) use asked::{Asked, Subject};
+pub(crate) use configured::Configurations;
+pub(crate) use mutating::Round;
+
+use corten_access::admission::Plugin;
+use corten_api::Object;
+use corten_client::Status;
+
+/// What admission has to say beside yes and no.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Notes {
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
+    /// Keys and values for the audit event.
+    pub annotations: Vec<(String, String)>,
+}
+
+impl Notes {
+    /// Adds a warning, once.
+    pub(crate) fn warn(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
+        }
+    }
+
+    /// Adds an annotation for the audit event; the first value of a key stays.
+    pub(crate) fn annotate(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        let key = key.into();
+        if !self.annotations.iter().any(|(k, _)| *k == key) {
+            self.annotations.push((key, value.into()));
+        }
+    }
+}
+
+/// Lets what is configured change an object: one round.
+pub(crate) async fn mutate(
+    asked: &Asked<'_>,
+    object: Option<&mut Object>,
+    round: &mut Round,
+    notes: &mut Notes,
+) -> Result<(), Status> {
+    if is_exempt(asked) {
+        return Ok(());
+    }
+    let on = |plugin| asked.server.config.plugins.has(plugin);
+    if on(Plugin::MutatingAdmissionWebhook) {
+        mutating::mutate_by_webhooks(asked, object, round, notes).await?;
+    }
+    Ok(())
+}
+
+/// Asks what is configured whether a finished object, or a deletion, may be.
+pub(crate) async fn validate(
+    asked: &Asked<'_>,
+    object: Option<&Object>,
+    notes: &mut Notes,
+) -> Result<(), Status> {
+    if is_exempt(asked) {
+        return Ok(());
+    }
+    let on = |plugin| asked.server.config.plugins.has(plugin);
+    if on(Plugin::ValidatingAdmissionWebhook) {
+        validating::validate_by_webhooks(asked, object, notes).await?;
+    }
+    Ok(())
+}
+
+/// Whether configurations are not asked about a kind: those that configure admission itself.
+fn is_exempt(asked: &Asked<'_>) -> bool {
+    asked.kind.group == "admissionregistration.k8s.io"
+        && matches!(
+            asked.kind.kind.as_str(),
+            "ValidatingWebhookConfiguration"
+                | "MutatingWebhookConfiguration"
+                | "ValidatingAdmissionPolicy"
+                | "ValidatingAdmissionPolicyBinding"
+                | "MutatingAdmissionPolicy"
+                | "MutatingAdmissionPolicyBinding"
+        )
+}
+
+/// A refusal in upstream's words for one that is nobody's fault but the server's.
+fn internal(text: impl std::fmt::Display) -> Status {
+    Status::internal(text)
+}

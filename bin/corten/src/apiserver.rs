@@ -16,6 +16,7 @@ pub async fn run(flags: Apiserver) -> Result<()> {
     config.listen = SocketAddr::new(flags.bind_address, flags.api_port);
     config.ranges.services = vec![parse_cidr(&flags.service_cidr)?];
     flags.admission.apply(&mut config)?;
+    config.access = flags.access.settings();
     let server = start(config).await?;
     write_kubeconfig(&server, data, flags.write_kubeconfig.as_deref())?;
     println!("serving on {}", server.url());

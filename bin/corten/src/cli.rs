@@ -1,5 +1,6 @@
 //! The command line: every subcommand and flag, with the texts that `--help` prints. Flags stay once released.
 
+use crate::access::AccessFlags;
 use crate::admission::AdmissionFlags;
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
@@ -81,6 +82,8 @@ pub struct Up {
     pub image: Vec<PathBuf>,
     #[command(flatten)]
     pub admission: AdmissionFlags,
+    #[command(flatten)]
+    pub access: AccessFlags,
 }
 
 /// Flags of `corten reset`.
@@ -112,6 +115,8 @@ pub struct Apiserver {
     pub service_cidr: String,
     #[command(flatten)]
     pub admission: AdmissionFlags,
+    #[command(flatten)]
+    pub access: AccessFlags,
 }
 
 /// `corten image …`.

@@ -1,6 +1,7 @@
 //! The one binary: subcommands, flags and wiring. Everything that decides or acts is elsewhere; here are only names,
 //! ports, paths and the order in which things are started and stopped.
 
+mod access;
 mod admission;
 mod apiserver;
 mod cli;

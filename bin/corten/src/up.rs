@@ -89,6 +89,7 @@ fn config(
     config.names = vec![settings.name.clone(), "localhost".to_owned()];
     config.cluster_domain = node::DOMAIN.to_owned();
     config.ranges.services = vec![apiserver::parse_cidr(&flags.service_cidr)?];
+    config.access = flags.access.clone().settings();
     config.connector = connector;
     flags.admission.apply(&mut config)?;
     Ok(config)

@@ -5,6 +5,7 @@
 
 pub mod admission;
 mod attributes;
+pub mod audit;
 mod bootstrap;
 mod generated;
 mod node;
@@ -14,13 +15,14 @@ mod rules_cover;
 
 pub use attributes::{Attributes, Decision, UserInfo};
 pub use bootstrap::{bootstrap_objects, reconcile};
+pub use node::decide as decide_node;
 pub use rbac::Rules;
-pub use review::{SubjectRules, rules_for};
+pub use review::{SubjectRules, all_rules, node_rules, rbac_rules};
 
 use corten_meta::Snapshot;
 
 /// The group whose members may do everything, whatever the rules say.
-const MASTERS: &str = "system:masters";
+pub const MASTERS: &str = "system:masters";
 
 /// Decides one request: members of `system:masters`, then the node authorizer, then RBAC.
 pub fn authorize(rules: &Rules, snapshot: &Snapshot, attributes: &Attributes) -> Decision {

@@ -6,7 +6,7 @@
 use crate::attributes::{Attributes, Decision};
 use crate::bootstrap::RuleFacts;
 use crate::generated::policy::ROLES;
-use corten_api::core::v1::{PersistentVolume, Pod, Volume};
+use corten_api::core::v1::{PersistentVolume, Pod, SecretReference, Volume};
 use corten_api::resource::v1::ResourceSlice;
 use corten_api::storage::v1::VolumeAttachment;
 use corten_meta::{FieldSelector, Snapshot};
@@ -31,8 +31,13 @@ fn allow() -> Decision {
     Decision::Allow(String::new())
 }
 
+/// Whether a user is a node, even one whose name cannot be told.
+pub(crate) fn is_node(user: &crate::UserInfo) -> bool {
+    node_name(user).is_some()
+}
+
 /// Decides a node's request; no opinion on anybody else's.
-pub(crate) fn decide(snapshot: &Snapshot, a: &Attributes) -> Decision {
+pub fn decide(snapshot: &Snapshot, a: &Attributes) -> Decision {
     let Some(node) = node_name(a.user) else {
         return Decision::NoOpinion(String::new());
     };
@@ -55,6 +60,10 @@ pub(crate) fn decide(snapshot: &Snapshot, a: &Attributes) -> Decision {
             ("resource.k8s.io", "resourceslices") => return scope.resource_slice(),
             ("", "nodes") => return scope.node_object(),
             ("", "pods") => return scope.pod(),
+            // Nodes get to see them only where PodCertificateRequest is switched on, which it is not.
+            ("certificates.k8s.io", "podcertificaterequests") => {
+                return Decision::NoOpinion(String::new());
+            }
             _ => {}
         }
     }
@@ -319,25 +328,78 @@ impl Scope<'_> {
     /// Whether a volume behind a claim of one of the node's pods needs the secret, whose namespace may be any.
     fn claims_secret(&self) -> bool {
         let (namespace, name) = (self.a.namespace, self.a.name);
-        let needs = |volume: &PersistentVolume| {
-            let Some(csi) = volume.spec.persistent_volume_source.csi.as_deref() else {
-                return false;
-            };
-            [
-                &csi.node_publish_secret_ref,
-                &csi.node_stage_secret_ref,
-                &csi.node_expand_secret_ref,
-            ]
-            .into_iter()
-            .flatten()
-            .any(|secret| secret.name == name && secret.namespace == namespace)
-        };
+        let needs = |volume: &PersistentVolume| volume_needs_secret(volume, namespace, name);
         let volumes = self.snapshot.list::<PersistentVolume>();
         volumes.filter(|v| needs(v)).any(|volume| {
             let claim = volume.spec.claim_ref.as_deref();
             claim.is_some_and(|c| self.any_pod(&c.namespace, |pod| uses_claim(pod, &c.name)))
         })
     }
+}
+
+/// Whether nodes need the secret to use the volume. Where a source names no namespace, its claim's is meant.
+fn volume_needs_secret(volume: &PersistentVolume, namespace: &str, name: &str) -> bool {
+    let source = &volume.spec.persistent_volume_source;
+    let claim = volume.spec.claim_ref.as_deref();
+    let claim_namespace = claim.map_or("", |c| c.namespace.as_str());
+    let is_meant = |r: &SecretReference| r.name == name && r.namespace == namespace;
+    let may_default = |r: &SecretReference| {
+        let given = match r.namespace.is_empty() {
+            true => claim_namespace,
+            false => r.namespace.as_str(),
+        };
+        r.name == name && given == namespace
+    };
+    if name.is_empty() {
+        return false;
+    }
+    if let Some(azure) = source.azure_file.as_deref() {
+        let given = azure.secret_namespace.as_deref().unwrap_or_default();
+        let given = if given.is_empty() {
+            claim_namespace
+        } else {
+            given
+        };
+        return azure.secret_name == name && given == namespace;
+    }
+    let defaulting = [
+        source
+            .ceph_fs
+            .as_deref()
+            .and_then(|s| s.secret_ref.as_deref()),
+        source
+            .flex_volume
+            .as_deref()
+            .and_then(|s| s.secret_ref.as_deref()),
+        source.rbd.as_deref().and_then(|s| s.secret_ref.as_deref()),
+        source
+            .scale_io
+            .as_deref()
+            .and_then(|s| s.secret_ref.as_deref()),
+        source
+            .iscsi
+            .as_deref()
+            .and_then(|s| s.secret_ref.as_deref()),
+    ];
+    let cinder = source
+        .cinder
+        .as_deref()
+        .and_then(|s| s.secret_ref.as_deref());
+    let storage_os = source
+        .storage_os
+        .as_deref()
+        .and_then(|s| s.secret_ref.as_deref());
+    let csi = source.csi.as_deref().map(|csi| {
+        [
+            csi.node_publish_secret_ref.as_deref(),
+            csi.node_stage_secret_ref.as_deref(),
+            csi.node_expand_secret_ref.as_deref(),
+        ]
+    });
+    defaulting.into_iter().flatten().any(may_default)
+        || cinder.is_some_and(is_meant)
+        || storage_os.is_some_and(|r| r.name == name && r.namespace == namespace)
+        || csi.into_iter().flatten().flatten().any(is_meant)
 }
 
 /// Whether the pod refers to any secret.
@@ -406,15 +468,44 @@ fn uses_secret(pod: &Pod, meant: Meant) -> bool {
 fn volume_uses_secret(volume: &Volume, meant: Meant) -> bool {
     let source = &volume.volume_source;
     let projected = source.projected.iter().flat_map(|p| p.sources.iter());
-    source
-        .secret
-        .as_deref()
-        .is_some_and(|s| meant(&s.secret_name))
-        || source
+    let local = [
+        source
+            .ceph_fs
+            .as_deref()
+            .and_then(|s| s.secret_ref.as_deref()),
+        source
+            .cinder
+            .as_deref()
+            .and_then(|s| s.secret_ref.as_deref()),
+        source
+            .flex_volume
+            .as_deref()
+            .and_then(|s| s.secret_ref.as_deref()),
+        source.rbd.as_deref().and_then(|s| s.secret_ref.as_deref()),
+        source
+            .scale_io
+            .as_deref()
+            .and_then(|s| s.secret_ref.as_deref()),
+        source
+            .iscsi
+            .as_deref()
+            .and_then(|s| s.secret_ref.as_deref()),
+        source
+            .storage_os
+            .as_deref()
+            .and_then(|s| s.secret_ref.as_deref()),
+        source
             .csi
             .as_deref()
-            .and_then(|c| c.node_publish_secret_ref.as_deref())
-            .is_some_and(|s| meant(&s.name))
+            .and_then(|c| c.node_publish_secret_ref.as_deref()),
+    ];
+    let secret = source.secret.as_deref();
+    secret.is_some_and(|s| meant(&s.secret_name))
+        || source
+            .azure_file
+            .as_deref()
+            .is_some_and(|s| meant(&s.secret_name))
+        || local.into_iter().flatten().any(|s| meant(&s.name))
         || projected
             .filter_map(|p| p.secret.as_deref())
             .any(|s| meant(&s.local_object_reference.name))
@@ -451,7 +542,9 @@ fn uses_resource_claim(pod: &Pod, name: &str) -> bool {
         .iter()
         .any(|c| c.resource_claim_name.as_ref().is_some_and(|n| n == name));
     let made = pod.status.resource_claim_statuses.iter();
+    let extended = pod.status.extended_resource_claim_status.as_deref();
     named
+        || extended.is_some_and(|c| c.resource_claim_name == name)
         || made
             .filter_map(|c| c.resource_claim_name.as_ref())
             .any(|n| n == name)

@@ -31,7 +31,8 @@ struct Binding {
     name: Str,
     role: RoleRef,
     subjects: Vec<Subject>,
-    rules: Arc<[PolicyRule]>,
+    /// Nothing when the role does not exist.
+    rules: Option<Arc<[PolicyRule]>>,
 }
 
 /// A rule that applies to a user, with the binding that gives it.
@@ -58,10 +59,9 @@ impl Rules {
                 )
             })
             .collect();
-        let none: Arc<[PolicyRule]> = Arc::new([]);
         let mut rules = Rules::default();
         for binding in snapshot.list::<ClusterRoleBinding>() {
-            let granted = cluster_roles.get(&binding.role_ref.name).unwrap_or(&none);
+            let granted = cluster_roles.get(&binding.role_ref.name);
             rules.cluster.add(
                 &binding.metadata.name,
                 &binding.role_ref,
@@ -77,7 +77,6 @@ impl Rules {
                 _ => roles.get(&(namespace, &binding.role_ref.name)),
             };
             let scope = rules.namespaced.entry(namespace.clone()).or_default();
-            let granted = granted.unwrap_or(&none);
             scope.add(
                 &binding.metadata.name,
                 &binding.role_ref,
@@ -90,14 +89,44 @@ impl Rules {
     }
 
     /// Decides one request.
-    pub(crate) fn decide(&self, attributes: &Attributes) -> Decision {
+    pub fn decide(&self, attributes: &Attributes) -> Decision {
         let fits = |applied: &Applied| allows(applied.rule, attributes);
         match self
             .applying(attributes.user, attributes.namespace)
             .find(fits)
         {
             Some(applied) => Decision::Allow(applied.reason()),
-            None => Decision::NoOpinion(String::new()),
+            None => {
+                let missing = self.missing_roles(attributes.user, attributes.namespace);
+                Decision::NoOpinion(match missing.is_empty() {
+                    true => String::new(),
+                    false => format!("RBAC: {missing}"),
+                })
+            }
+        }
+    }
+
+    /// What bindings of `user` refer to in vain, as upstream words it; empty when every role exists.
+    pub(crate) fn missing_roles(&self, user: &UserInfo, namespace: &str) -> String {
+        let scoped = self.namespaced.get(namespace);
+        let scopes = [Some((&self.cluster, "")), scoped.map(|b| (b, namespace))];
+        let mut errors: Vec<String> = Vec::new();
+        for (bindings, namespace) in scopes.into_iter().flatten() {
+            for (index, _) in bindings.found(user, namespace) {
+                let binding = &bindings.all[index];
+                let error = format!(
+                    "{}.rbac.authorization.k8s.io {:?} not found",
+                    binding.role.kind.to_ascii_lowercase(),
+                    binding.role.name.as_str()
+                );
+                if binding.rules.is_none() && !errors.contains(&error) {
+                    errors.push(error);
+                }
+            }
+        }
+        match errors.len() {
+            0 | 1 => errors.pop().unwrap_or_default(),
+            _ => format!("[{}]", errors.join(", ")),
         }
     }
 
@@ -144,7 +173,7 @@ impl Bindings {
         name: &Str,
         role: &RoleRef,
         subjects: &[Subject],
-        rules: &Arc<[PolicyRule]>,
+        rules: Option<&Arc<[PolicyRule]>>,
         namespace: &str,
     ) {
         let index = self.all.len() as u32;
@@ -158,15 +187,12 @@ impl Bindings {
             name: name.clone(),
             role: role.clone(),
             subjects: subjects.to_vec(),
-            rules: rules.clone(),
+            rules: rules.cloned(),
         });
     }
 
-    fn applying<'a>(
-        &'a self,
-        user: &UserInfo,
-        namespace: &'a str,
-    ) -> impl Iterator<Item = Applied<'a>> + 'a {
+    /// The bindings of a user, by index, each with the first of its subjects that is the user.
+    fn found(&self, user: &UserInfo, namespace: &str) -> Vec<(usize, usize)> {
         let groups = user.groups.iter().map(|g| format!("g/{g}"));
         let keys: Vec<String> = std::iter::once(format!("u/{}", user.name))
             .chain(groups)
@@ -179,19 +205,29 @@ impl Bindings {
             .collect();
         found.sort_unstable();
         found.dedup();
-        found.into_iter().flat_map(move |index| {
-            let binding = &self.all[index as usize];
-            let is_key =
-                |s: &&Subject| subject_key(s, namespace).is_some_and(|k| keys.contains(&k));
-            let subject = binding.subjects.iter().find(is_key);
-            let rules = binding.rules.iter().filter(move |_| subject.is_some());
-            rules.filter_map(move |rule| {
-                subject.map(|subject| Applied {
-                    rule,
-                    binding,
-                    subject,
-                    namespace,
-                })
+        let is_key = |s: &Subject| subject_key(s, namespace).is_some_and(|k| keys.contains(&k));
+        let with_subject = |index: u32| {
+            let index = index as usize;
+            let subject = self.all[index].subjects.iter().position(is_key)?;
+            Some((index, subject))
+        };
+        found.into_iter().filter_map(with_subject).collect()
+    }
+
+    fn applying<'a>(
+        &'a self,
+        user: &UserInfo,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = Applied<'a>> + 'a {
+        let found = self.found(user, namespace);
+        found.into_iter().flat_map(move |(index, subject)| {
+            let binding = &self.all[index];
+            let rules = binding.rules.as_deref().unwrap_or_default();
+            rules.iter().map(move |rule| Applied {
+                rule,
+                binding,
+                subject: &binding.subjects[subject],
+                namespace,
             })
         })
     }

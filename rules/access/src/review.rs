@@ -3,6 +3,7 @@
 use crate::attributes::UserInfo;
 use crate::rbac::Rules;
 use corten_api::authorization::v1::{NonResourceRule, ResourceRule};
+use corten_core::List;
 
 /// What a user may do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,9 +18,12 @@ pub struct SubjectRules {
     pub error: String,
 }
 
-/// The rules that apply to `user` in `namespace`.
-pub fn rules_for(rules: &Rules, user: &UserInfo, namespace: &str) -> SubjectRules {
-    let mut found = SubjectRules::default();
+/// The rules that RBAC gives `user` in `namespace`; `error` names roles that bindings refer to in vain.
+pub fn rbac_rules(rules: &Rules, user: &UserInfo, namespace: &str) -> SubjectRules {
+    let mut found = SubjectRules {
+        error: rules.missing_roles(user, namespace),
+        ..SubjectRules::default()
+    };
     for applied in rules.applying(user, namespace) {
         let rule = applied.rule;
         if !rule.resources.is_empty() {
@@ -37,9 +41,36 @@ pub fn rules_for(rules: &Rules, user: &UserInfo, namespace: &str) -> SubjectRule
             });
         }
     }
-    if crate::node::node_name(user).is_some() {
-        found.incomplete = true;
-        found.error = "node authorizer does not support user rule resolution".to_owned();
-    }
     found
+}
+
+/// What the node authorizer can say about `user`: nothing for others than nodes.
+pub fn node_rules(user: &UserInfo) -> SubjectRules {
+    let node = crate::node::is_node(user);
+    SubjectRules {
+        incomplete: node,
+        error: match node {
+            true => "node authorizer does not support user rule resolution".to_owned(),
+            false => String::new(),
+        },
+        ..SubjectRules::default()
+    }
+}
+
+/// What members of `system:masters` may, or everybody where every request is allowed.
+pub fn all_rules() -> SubjectRules {
+    let all = || List::from_iter(["*"]);
+    SubjectRules {
+        resource: vec![ResourceRule {
+            verbs: all(),
+            api_groups: all(),
+            resources: all(),
+            ..Default::default()
+        }],
+        non_resource: vec![NonResourceRule {
+            verbs: all(),
+            non_resource_urls: all(),
+        }],
+        ..SubjectRules::default()
+    }
 }

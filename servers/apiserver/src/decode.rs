@@ -6,8 +6,9 @@ use corten_api::{Gvk, Object};
 use corten_client::{Cause, Status, Target};
 use corten_codec::json::{self, JsonError, Report};
 use corten_codec::{protobuf, yaml};
-use corten_core::Value;
+use corten_core::{MsgRef, Value};
 
+use crate::audit;
 use crate::catalog::Served;
 use crate::custom::{self, Custom};
 use crate::negotiate::Media;
@@ -21,12 +22,23 @@ pub(crate) fn object(
     body: &Bytes,
     validation: FieldValidation,
 ) -> Result<(Object, Vec<String>), Status> {
+    let (object, problems) = read(served, media, body, validation)?;
+    audit::sent(served, &object);
+    Ok((object, problems))
+}
+
+fn read(
+    served: &Served,
+    media: Media,
+    body: &Bytes,
+    validation: FieldValidation,
+) -> Result<(Object, Vec<String>), Status> {
     let expected = served.group_version_kind_ref();
     let Some(custom) = &served.custom else {
-        return object_of(expected, false, media, body, validation);
+        return read_of(expected, false, media, body, validation);
     };
     // What the schema does not know is pruned, which counts as a problem like an unknown field.
-    let (mut object, mut problems) = object_of(expected, true, media, body, FieldValidation::Warn)?;
+    let (mut object, mut problems) = read_of(expected, true, media, body, FieldValidation::Warn)?;
     let dropped = prune(&mut object, custom);
     problems.extend(dropped.iter().map(|path| format!("unknown field {path:?}")));
     if validation == FieldValidation::Strict && !problems.is_empty() {
@@ -49,6 +61,18 @@ fn prune(object: &mut Object, custom: &Custom) -> Vec<String> {
 
 /// The same for a kind that is not a resource of its own (scale, eviction, reviews).
 pub(crate) fn object_of(
+    expected: Gvk<'_>,
+    custom: bool,
+    media: Media,
+    body: &Bytes,
+    validation: FieldValidation,
+) -> Result<(Object, Vec<String>), Status> {
+    let (object, problems) = read_of(expected, custom, media, body, validation)?;
+    audit::sent_plain(&object);
+    Ok((object, problems))
+}
+
+fn read_of(
     expected: Gvk<'_>,
     custom: bool,
     media: Media,
@@ -299,6 +323,7 @@ fn bad_patch(patched: &[u8], why: &str) -> Status {
 
 /// A patch's document.
 pub(crate) fn patch(kind: PatchKind, body: &Bytes) -> Result<Value, Status> {
+    audit::sent_text(body);
     match kind {
         PatchKind::Apply => yaml::decode_value(body)
             .map_err(|e| Status::bad_request(format!("error decoding YAML: {e}"))),
@@ -336,6 +361,7 @@ pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions
             corten_core::from_value(&value).map_err(|e| unhandled(gvk, &e.to_string()))?
         }
     };
+    audit::sent_text(&json::encode_message(MsgRef::new(&parsed)));
     let propagation = match (&parsed.propagation_policy, parsed.orphan_dependents) {
         (Some(_), Some(_)) => {
             return Err(Status::bad_request(

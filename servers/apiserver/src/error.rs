@@ -18,6 +18,15 @@ pub enum Error {
     /// The listening socket.
     #[error("listen: {0}; choose another address or free the port")]
     Listen(std::io::Error),
+    /// A file that settings name.
+    #[error("use {path}: {why}")]
+    Settings {
+        path: std::path::PathBuf,
+        why: String,
+    },
+    /// A flag's value.
+    #[error("{0}")]
+    Flag(String),
     /// The first objects.
     #[error("write the cluster's first objects: {0}")]
     Bootstrap(corten_client::Status),

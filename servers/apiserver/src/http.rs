@@ -1,10 +1,12 @@
 //! From an HTTP request to an answer: identity, authorization, routing to a path handler or to a ladder, and the
 //! wording of refusals. Invariant: nothing is served before it is authorized, health checks included.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::{self, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -13,13 +15,13 @@ use hyper::{Request, Response, StatusCode};
 use corten_access::UserInfo;
 use corten_client::Status;
 
+use crate::authentication::Peer;
 use crate::body::Answer;
 use crate::info::{Query, RequestInfo};
 use crate::metrics::Sample;
 use crate::negotiate::{self, Media, Transforms};
-use crate::serve::Peer;
 use crate::server::Server;
-use crate::{authentication, authorization, encode, paths, resource};
+use crate::{audit, authentication, authorization, encode, paths, resource};
 
 /// The largest body that is read, as upstream.
 const BODY_MAX: usize = 3 * 1024 * 1024;
@@ -65,10 +67,29 @@ pub(crate) async fn handle(
     let media = accept.map_or(Media::Json, |a| a.media);
     server.metrics.inflight(kind, 1);
     let identified = info.clone();
-    let mut answer = match answer(&server, &peer, info, query, request).await {
-        Ok(answer) => answer,
-        Err(status) => refuse(&status, media),
+    let id = request_id(&server, request.headers());
+    let uri = request
+        .uri()
+        .path_and_query()
+        .map_or("", |uri| uri.as_str());
+    let beginning = audit::Beginning {
+        id: &id,
+        uri,
+        peer: &peer,
+        headers: request.headers(),
+        info: &info,
     };
+    let trail = audit::begin(server.access.audit.as_ref(), &beginning);
+    let running = AssertUnwindSafe(answer(&server, &peer, info, query, request)).catch_unwind();
+    let answer = match audit::follow(trail.clone(), running).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(status)) => {
+            audit::answered(trail.as_ref(), &status);
+            refuse(&status, media)
+        }
+        Err(panic) => failed(trail.clone(), said(panic)).await,
+    };
+    let mut answer = audit::finish(trail, &identified, answer).await;
     server.metrics.inflight(kind, -1);
     let scope = match (identified.name.is_empty(), identified.namespace.is_empty()) {
         (false, _) => "resource",
@@ -86,11 +107,38 @@ pub(crate) async fn handle(
         took: started.elapsed(),
     });
     let headers = answer.headers_mut();
-    headers.insert("audit-id", header_value(&server.uid()));
+    headers.insert("audit-id", header_value(&id));
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-cache, private"));
     answer
+}
+
+/// The id that the client gave the request, or a new one.
+fn request_id(server: &Server, headers: &http::HeaderMap) -> String {
+    let given = headers.get("audit-id").and_then(|v| v.to_str().ok());
+    given
+        .filter(|id| !id.is_empty())
+        .map_or_else(|| server.uid(), str::to_owned)
+}
+
+/// What a panic said.
+fn said(panic: Box<dyn std::any::Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(other) => other
+            .downcast_ref::<&str>()
+            .map_or_else(String::new, |text| (*text).to_owned()),
+    }
+}
+
+/// The answer when the server failed at a request.
+async fn failed(trail: Option<Arc<audit::Trail>>, why: String) -> Response<Answer> {
+    tracing::error!(why, "a request made the server fail");
+    audit::panicked(trail, &why).await;
+    let text = "This request caused apiserver to panic. Look in the logs for details.\n";
+    let code = StatusCode::INTERNAL_SERVER_ERROR;
+    respond(code, "text/plain; charset=utf-8", text.to_owned().into())
 }
 
 async fn answer(
@@ -98,20 +146,22 @@ async fn answer(
     peer: &Peer,
     info: RequestInfo,
     query: Query,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
-    let user = authentication::authenticate(server, peer, request.headers())?;
-    let user = authentication::impersonate(server, user, &info, request.headers())?;
+    let headers = request.headers_mut();
+    let identified = authentication::authenticate(server, peer, &info.path, headers).await?;
+    audit::received(&identified.user, &info).await?;
+    let user = authentication::impersonate(server, identified.user, &info, headers).await?;
     let field_selector = query.get("fieldSelector").unwrap_or_default();
     let label_selector = query.get("labelSelector").unwrap_or_default();
-    authorization::authorize(server, &user, &info, field_selector, label_selector)?;
+    authorization::authorize(server, &user, &info, field_selector, label_selector).await?;
     let headers = request.headers().clone();
     let call = Call {
         user,
         info,
         query,
         headers,
-        warnings: Vec::new(),
+        warnings: identified.warnings,
     };
     if call.info.is_resource {
         resource::serve(server, call, request).await

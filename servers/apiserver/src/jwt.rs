@@ -1,18 +1,15 @@
-//! Service account tokens: signing (ES256) and verifying (ES256, RS256) compact JWTs with the cluster's keys.
-//! Only the signature and the syntax are judged here; claims are checked by `authentication`.
+//! Service account tokens: signing and verifying compact JWTs with the cluster's keys, which may be replaced while the
+//! server runs. Only the signature and the syntax are judged here; claims are checked by `authentication`.
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
-    RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
-};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::keys::{PublicKey, Signer};
 
 /// The claims of a service account token.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -116,61 +113,58 @@ struct Header {
     kid: String,
 }
 
-struct PublicKey {
-    id: String,
-    der: Vec<u8>,
-    pem: String,
-}
-
-/// Signs with one key and verifies with it and any older ones.
-pub(crate) struct TokenKeys {
-    signer: EcdsaKeyPair,
+struct Keys {
+    signer: Signer,
     signer_id: String,
     public: Vec<PublicKey>,
-    random: SystemRandom,
+}
+
+/// Signs with one key and verifies with it and any others.
+pub(crate) struct TokenKeys(ArcSwap<Keys>);
+
+impl Keys {
+    fn parse(private: &str, public: &[String]) -> Result<Keys, Error> {
+        let fail = |e: String| Error::Tls(format!("read the service account keys: {e}"));
+        let signer = Signer::parse(private).map_err(fail)?;
+        let own = signer.public().map_err(fail)?;
+        let signer_id = own.id.clone();
+        let mut all = vec![own];
+        for pem in public {
+            for key in PublicKey::parse_all(pem).map_err(fail)? {
+                if all.iter().all(|k| k.id != key.id) {
+                    all.push(key);
+                }
+            }
+        }
+        Ok(Keys {
+            signer,
+            signer_id,
+            public: all,
+        })
+    }
 }
 
 impl TokenKeys {
-    /// From PEM: the private key to sign with and every public key to accept.
+    /// From PEM: the private key to sign with, and files of public keys to accept besides its own.
     pub(crate) fn new(private: &str, public: &[String]) -> Result<TokenKeys, Error> {
-        let fail =
-            |what: &str, e: String| Error::Tls(format!("{what} of the service account keys: {e}"));
-        let der = PrivateKeyDer::from_pem_slice(private.as_bytes())
-            .map_err(|e| fail("parse the private key", e.to_string()))?;
-        let signer = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_der())
-            .map_err(|e| {
-            fail(
-                "use the private key (ECDSA P-256 in PKCS#8 is expected)",
-                e.to_string(),
-            )
-        })?;
-        let mut keys = Vec::new();
-        for pem in public {
-            let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
-                .map_err(|e| fail("parse a public key", e.to_string()))?;
-            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
-            let id = URL_SAFE_NO_PAD.encode(digest.as_ref());
-            keys.push(PublicKey {
-                id,
-                der: der.to_vec(),
-                pem: pem.clone(),
-            });
-        }
-        let signer_id = keys.first().map(|k| k.id.clone()).unwrap_or_default();
-        Ok(TokenKeys {
-            signer,
-            signer_id,
-            public: keys,
-            random: SystemRandom::new(),
-        })
+        Ok(TokenKeys(ArcSwap::from_pointee(Keys::parse(
+            private, public,
+        )?)))
+    }
+
+    /// Other keys from now on.
+    pub(crate) fn replace(&self, private: &str, public: &[String]) -> Result<(), Error> {
+        self.0.store(Arc::new(Keys::parse(private, public)?));
+        Ok(())
     }
 
     /// The signed compact form of claims.
     pub(crate) fn sign(&self, claims: &Claims) -> Result<String, Error> {
         let fail = |e: String| Error::Tls(format!("sign a service account token: {e}"));
+        let keys = self.0.load();
         let header = Header {
-            alg: "ES256".into(),
-            kid: self.signer_id.clone(),
+            alg: keys.signer.algorithm().into(),
+            kid: keys.signer_id.clone(),
         };
         let header = serde_json::to_vec(&header).map_err(|e| fail(e.to_string()))?;
         let body = serde_json::to_vec(claims).map_err(|e| fail(e.to_string()))?;
@@ -179,62 +173,63 @@ impl TokenKeys {
             URL_SAFE_NO_PAD.encode(header),
             URL_SAFE_NO_PAD.encode(body)
         );
-        let signature = self
-            .signer
-            .sign(&self.random, token.as_bytes())
-            .map_err(|e| fail(e.to_string()))?;
+        let signature = keys.signer.sign(token.as_bytes()).map_err(fail)?;
         token.push('.');
         token.push_str(&URL_SAFE_NO_PAD.encode(signature));
         Ok(token)
     }
 
-    /// The claims of a token whose signature one of the keys made; `None` for anything else.
-    pub(crate) fn verify(&self, token: &str) -> Option<Claims> {
-        let (signed, signature) = token.rsplit_once('.')?;
-        let (header, body) = signed.split_once('.')?;
-        let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        let valid = self
-            .public
-            .iter()
-            .filter(|k| header.kid.is_empty() || k.id == header.kid)
-            .any(|k| {
-                let verified = match header.alg.as_str() {
-                    "ES256" => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &k.der)
-                        .verify(signed.as_bytes(), &signature),
-                    "RS256" => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &k.der)
-                        .verify(signed.as_bytes(), &signature),
-                    _ => return false,
-                };
-                verified.is_ok()
-            });
-        if !valid {
-            return None;
+    /// The claims of a token whose signature one of the keys made.
+    pub(crate) fn verify(&self, token: &str) -> Result<Claims, String> {
+        let parts = Parts::of(token).ok_or("the token is no compact JWT")?;
+        let keys = self.0.load();
+        let candidates = keys.public.iter();
+        let mut candidates =
+            candidates.filter(|k| parts.header.kid.is_empty() || k.id == parts.header.kid);
+        if !candidates.any(|k| k.verifies(&parts.header.alg, parts.signed, &parts.signature)) {
+            return Err("invalid signature".to_owned());
         }
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()
+        serde_json::from_slice(&parts.body).map_err(|e| format!("the token's claims: {e}"))
     }
 
     /// The issuer a token names, without verifying it.
     pub(crate) fn unverified_issuer(token: &str) -> Option<String> {
-        let body = token.split('.').nth(1)?;
-        let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()?;
+        #[derive(Deserialize)]
+        struct Issuer {
+            #[serde(default)]
+            iss: String,
+        }
+        let parts = Parts::of(token)?;
+        let claims: Issuer = serde_json::from_slice(&parts.body).ok()?;
         Some(claims.iss)
     }
 
-    /// The JSON Web Key Set of the public keys (EC keys only), as `/openid/v1/jwks` serves it.
+    /// The JSON Web Key Set of the public keys, as `/openid/v1/jwks` serves it.
     pub(crate) fn key_set(&self) -> serde_json::Value {
-        let keys: Vec<_> = self
-            .public
-            .iter()
-            .filter(|k| k.pem.contains("PUBLIC KEY") && k.der.len() >= 65)
-            .map(|k| {
-                let point = &k.der[k.der.len() - 64..];
-                serde_json::json!({
-                    "use": "sig", "kty": "EC", "kid": k.id, "crv": "P-256", "alg": "ES256",
-                    "x": URL_SAFE_NO_PAD.encode(&point[..32]), "y": URL_SAFE_NO_PAD.encode(&point[32..]),
-                })
-            })
-            .collect();
+        let keys = self.0.load();
+        let keys: Vec<_> = keys.public.iter().filter_map(PublicKey::as_jwk).collect();
         serde_json::json!({ "keys": keys })
+    }
+}
+
+/// A compact JWT taken apart.
+struct Parts<'a> {
+    header: Header,
+    body: Vec<u8>,
+    /// What the signature is over.
+    signed: &'a [u8],
+    signature: Vec<u8>,
+}
+
+impl Parts<'_> {
+    fn of(token: &str) -> Option<Parts<'_>> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, body) = signed.split_once('.')?;
+        Some(Parts {
+            header: serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?,
+            body: URL_SAFE_NO_PAD.decode(body).ok()?,
+            signed: signed.as_bytes(),
+            signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
+        })
     }
 }

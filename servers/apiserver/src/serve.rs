@@ -14,21 +14,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use corten_access::UserInfo;
-
+use crate::authentication::Peer;
+use crate::http;
 use crate::server::Server;
-use crate::{http, tls};
 
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const HEADER_MAX: Duration = Duration::from_secs(30);
 const DRAIN_MAX: Duration = Duration::from_secs(10);
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Peer {
-    /// The user of the client certificate, if one was shown.
-    pub certificate: Option<Arc<UserInfo>>,
-}
 
 /// Serves until `stop` turns true, then lets running requests finish for a while.
 pub(crate) async fn serve(
@@ -90,14 +82,7 @@ async fn connection(
         }
         Err(_) => return,
     };
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.first())
-        .and_then(tls::certificate_user)
-        .map(Arc::new);
-    let peer = Peer { certificate };
+    let peer = Peer::new(address, stream.get_ref().1.peer_certificates());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(http::handle(server, peer, request).await) }

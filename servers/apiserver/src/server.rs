@@ -1,7 +1,6 @@
 //! One API server: its store, catalog, typed snapshot, keys and settings. Everything a request needs hangs off here,
 //! so a process can hold many of them.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use corten_access::admission::PluginSet;
-use corten_access::{Attributes, Decision, UserInfo};
+use corten_access::{Attributes, Decision};
 use corten_core::Time;
 use corten_store::{Health, Resource, Store};
 use tokio::sync::watch;
 
+use crate::access::Access;
 use crate::admission::Configurations;
 use crate::allocate::Ranges;
 use crate::catalog::Catalog;
@@ -28,12 +28,14 @@ use crate::typed::Typed;
 pub(crate) struct Settings {
     /// Issuer of service account tokens.
     pub issuer: String,
+    /// Every issuer whose tokens are accepted, the one that signs first.
+    pub issuers: Vec<String>,
+    /// The longest lifetime of a service account token in seconds; 0 for no bound.
+    pub token_seconds_max: i64,
+    /// Whether kubelets' tokens live on for clients that do not read them again.
+    pub extends_tokens: bool,
     /// Audiences that the API itself accepts.
     pub audiences: Vec<String>,
-    /// Tokens given in a file.
-    pub static_tokens: HashMap<String, UserInfo>,
-    /// Whether requests without credentials are `system:anonymous`.
-    pub anonymous: bool,
     /// Where clients reach the server.
     pub advertise: SocketAddr,
     /// `https://host:port`.
@@ -54,7 +56,8 @@ pub(crate) struct Server {
     /// Webhooks and policies, ready to be asked.
     pub configurations: Configurations,
     pub token_keys: TokenKeys,
-    pub metrics: Metrics,
+    pub access: Access,
+    pub metrics: Arc<Metrics>,
     pub connector: Arc<dyn NodeConnector>,
     /// Held while service addresses and ports are chosen and committed.
     pub allocation: tokio::sync::Mutex<()>,
@@ -70,6 +73,8 @@ impl Server {
         store: Store,
         config: Settings,
         token_keys: TokenKeys,
+        access: Access,
+        metrics: Arc<Metrics>,
         connector: Arc<dyn NodeConnector>,
     ) -> Server {
         let catalog = Arc::new(Catalog::built_in());
@@ -81,7 +86,8 @@ impl Server {
             configurations: Configurations::default(),
             typed,
             token_keys,
-            metrics: Metrics::default(),
+            access,
+            metrics,
             connector,
             allocation: tokio::sync::Mutex::new(()),
             // Definitions found in the store are looked at on first use.
@@ -113,10 +119,12 @@ impl Server {
         catalog
     }
 
-    /// Decides one request on the newest rules.
+    /// Decides one request where nothing can be awaited. What is decided elsewhere is waited for all the same.
     pub(crate) fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
-        let view = self.typed.view();
-        corten_access::authorize(&view.rules, &view.snapshot, attributes)
+        self.access
+            .authorization
+            .rule_now(self, attributes)
+            .decision
     }
 
     /// The storage prefix as the store names it.

@@ -18,12 +18,14 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::access::{self, Access};
 use crate::allocate::Ranges;
 use crate::catalog::Catalog;
 use crate::connect::{NoNodes, NodeConnector};
-use crate::jwt::TokenKeys;
 use crate::local::Local;
+use crate::metrics::Metrics;
 use crate::server::{Server, Settings};
+use crate::settings::AccessSettings;
 use crate::{Error, bootstrap, commit, serve, tls};
 
 /// Where the cluster's state is kept.
@@ -51,6 +53,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// Service addresses and node ports.
     pub ranges: Ranges,
+    /// Who may come in and what they may do.
+    pub access: AccessSettings,
     /// Bearer tokens with a fixed user.
     pub static_tokens: HashMap<String, UserInfo>,
     /// The admission plugins that run.
@@ -73,6 +77,7 @@ impl Config {
                 services: vec![([10, 96, 0, 0].into(), 16)],
                 node_ports: 30_000..=32_767,
             },
+            access: AccessSettings::default(),
             static_tokens: HashMap::new(),
             plugins: PluginSet::default(),
             connector: Arc::new(NoNodes),
@@ -115,25 +120,53 @@ impl ApiServer {
                 }),
         );
         let pair = pki.api_server(&config.names, &ips, &config.cluster_domain, now)?;
-        let tls = tls::server_config(&pair.certificate, &pair.key, pki.ca.certificate())?;
-        let keys = &pki.service_account;
-        let token_keys = TokenKeys::new(&keys.private, std::slice::from_ref(&keys.public))?;
+        let access_settings = config.access;
+        let token_keys = access::token_keys(&access_settings.authentication, &pki.service_account)?;
+        let metrics = Arc::new(Metrics::default());
+        let own = access::Own {
+            ca: pki.ca.certificate(),
+            front_proxy_ca: pki.front_proxy_ca.certificate(),
+            static_tokens: config.static_tokens,
+        };
+        let access = Access::new(&access_settings, own, &metrics)?;
+        let authorities = access.authentication.client_authorities.load();
+        let tls = tls::server_config(&pair.certificate, &pair.key, &authorities.pem)?;
+        drop(authorities);
         let disk = config.disk.clone();
         let store = tokio::task::spawn_blocking(move || open_store(disk))
             .await
             .map_err(|e| Error::Engine(e.to_string()))??;
-        let issuer = format!("https://kubernetes.default.svc.{}", config.cluster_domain);
+        let accounts = &access_settings.authentication.service_account;
+        let mut issuers = accounts.issuers.clone();
+        if issuers.is_empty() {
+            issuers = vec![format!(
+                "https://kubernetes.default.svc.{}",
+                config.cluster_domain
+            )];
+        }
+        let mut audiences = access_settings.authentication.api_audiences.clone();
+        if audiences.is_empty() {
+            audiences = issuers.clone();
+        }
         let settings = Settings {
-            audiences: vec![issuer.clone()],
-            issuer,
-            static_tokens: config.static_tokens,
-            anonymous: true,
+            audiences,
+            issuer: issuers[0].clone(),
+            issuers,
+            token_seconds_max: accounts.max_token_expiration,
+            extends_tokens: accounts.extend_token_expiration,
             advertise,
             external_url: format!("https://{advertise}"),
             ranges: config.ranges,
             plugins: config.plugins,
         };
-        let server = Arc::new(Server::new(store, settings, token_keys, config.connector));
+        let server = Arc::new(Server::new(
+            store,
+            settings,
+            token_keys,
+            access,
+            metrics,
+            config.connector,
+        ));
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
         let task = tokio::spawn(serve::serve(
             server.clone(),
@@ -198,6 +231,9 @@ impl ApiServer {
         let mut task = self.task.lock().await;
         let Some(running) = task.take() else { return };
         let _ = running.await;
+        if let Some(audit) = &self.server.access.audit {
+            audit.flush().await;
+        }
         let store = self.server.store.clone();
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }

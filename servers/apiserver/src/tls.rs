@@ -1,17 +1,66 @@
-//! TLS: the serving certificate, optional client certificates, and who a client certificate speaks for.
+//! TLS: the serving certificate, and client certificates as far as the handshake goes.
 
 use std::sync::Arc;
 
-use rustls::RootCertStore;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-
-use corten_access::UserInfo;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 
 use crate::Error;
 
-/// A TLS server configuration: h2 and http/1.1, client certificates of `client_ca` accepted but not required.
+/// Asks for a client certificate and checks only that the peer holds its key: whose it is, and whether that counts, is
+/// judged for each request, so that a certificate of nobody's is a 401.
+#[derive(Debug)]
+struct Possession {
+    hints: Vec<DistinguishedName>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for Possession {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// A TLS server configuration: h2 and http/1.1, client certificates asked for but not required.
 pub(crate) fn server_config(
     certificate: &str,
     key: &str,
@@ -25,10 +74,10 @@ pub(crate) fn server_config(
             .add(ca)
             .map_err(|e| Error::Tls(format!("trust the client CA: {e}")))?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|e| Error::Tls(format!("set up client certificates: {e}")))?;
+    let verifier = Arc::new(Possession {
+        hints: roots.subjects(),
+        algorithms: provider.signature_verification_algorithms,
+    });
     let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| Error::Tls(format!("parse the serving certificate: {e}")))?;
@@ -42,31 +91,4 @@ pub(crate) fn server_config(
         .map_err(|e| Error::Tls(format!("use the serving pair: {e}")))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// The user a verified client certificate stands for: common name and organizations.
-pub(crate) fn certificate_user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let subject = parsed.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    if name.is_empty() {
-        return None;
-    }
-    let groups = subject
-        .iter_organization()
-        .filter_map(|o| o.as_str().ok())
-        .map(str::to_owned)
-        .collect();
-    let mut user = UserInfo {
-        name,
-        groups,
-        ..UserInfo::default()
-    };
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
-    let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-    user.extra.insert(
-        "authentication.kubernetes.io/credential-id".into(),
-        vec![format!("X509SHA256={hex}")],
-    );
-    Some(user)
 }

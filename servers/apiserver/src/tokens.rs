@@ -21,7 +21,7 @@ use crate::negotiate::{self, Transforms};
 use crate::options::{FieldValidation, WriteOptions};
 use crate::resource::body_media;
 use crate::server::Server;
-use crate::{admit, decode, read, typed};
+use crate::{admit, audit, decode, read, typed};
 
 const EXPIRATION_MIN: i64 = 600;
 const EXPIRATION_MAX: i64 = 1 << 32;
@@ -54,38 +54,33 @@ pub(crate) async fn request(
         .downcast_ref::<TokenRequest>()
         .cloned()
         .unwrap_or_default();
-    let answer = sign(
-        server,
-        served,
-        &call.info.namespace,
-        &call.info.name,
-        wanted,
-    )
-    .await?;
+    let info = &call.info;
+    let (answer, warnings) = sign(server, served, &info.namespace, &info.name, wanted).await?;
     let form = Form::new(served, accepted, server.now());
     let body = encode::any_object(&form, &answer)?;
-    Ok(http::respond(
-        StatusCode::CREATED,
-        form.media.content_type(),
-        body,
-    ))
+    let media = form.media.content_type();
+    let mut response = http::respond(StatusCode::CREATED, media, body);
+    http::warn(&mut response, &call.warnings);
+    http::warn(&mut response, &warnings);
+    Ok(response)
 }
 
-/// The token request with its status filled in.
+/// The token request with its status filled in, and warnings.
 pub(crate) async fn sign(
     server: &Server,
     served: &Served,
     namespace: &str,
     name: &str,
     mut request: TokenRequest,
-) -> Result<Object, Status> {
+) -> Result<(Object, Vec<String>), Status> {
+    check_place(&request, namespace, name)?;
     let entry = read::get(server, served, namespace, name, "").await?;
     let object = typed::object(&entry)?;
     let account = object
         .downcast_ref::<ServiceAccount>()
         .ok_or_else(|| Status::internal("the stored account is none"))?;
-    let default_audience = request.spec.audiences.is_empty();
-    if default_audience {
+    check_uid(&request, account)?;
+    if request.spec.audiences.is_empty() {
         request.spec.audiences = server.config.audiences.iter().map(String::as_str).collect();
     }
     let seconds = request
@@ -95,12 +90,22 @@ pub(crate) async fn sign(
     check_expiration(seconds)?;
     let reference = bound_object(server, namespace, account, &request)?;
     let now = server.unix_seconds();
+    let (seconds, warnings) = shortened(server, seconds);
+    let own = &server.config.audiences;
+    let for_the_api = request
+        .spec
+        .audiences
+        .iter()
+        .all(|a| own.iter().any(|o| a == o));
     let mut lifetime = seconds;
     let mut warn_after = None;
     let pod_bound = reference.pod.is_some();
-    if default_audience && seconds == EXTENDABLE && pod_bound {
+    if server.config.extends_tokens && for_the_api && seconds == EXTENDABLE && pod_bound {
         warn_after = Some(now + seconds);
-        lifetime = EXTENDED;
+        lifetime = match server.config.token_seconds_max {
+            0 => EXTENDED,
+            max => max.min(EXTENDED),
+        };
     }
     let claims = Claims {
         aud: Audience(
@@ -131,11 +136,78 @@ pub(crate) async fn sign(
     let token = server.token_keys.sign(&claims).map_err(Status::internal)?;
     request.metadata.name = account.metadata.name.clone();
     request.metadata.namespace = account.metadata.namespace.clone();
+    request.metadata.uid = account.metadata.uid.clone();
     request.metadata.creation_timestamp = server.now();
+    let credential = format!("JTI={}", claims.jti);
+    audit::annotate(
+        "authentication.kubernetes.io/issued-credential-id",
+        &credential,
+    );
     request.spec.expiration_seconds = Some(seconds);
     request.status.token = token.into();
     request.status.expiration_timestamp = corten_core::Time::from_unix(now + seconds);
-    Ok(request.into())
+    Ok((request.into(), warnings))
+}
+
+/// The lifetime that is granted of the one asked for.
+fn shortened(server: &Server, seconds: i64) -> (i64, Vec<String>) {
+    match server.config.token_seconds_max {
+        max if max > 0 && seconds > max => {
+            let warning =
+                format!("requested expiration of {seconds} seconds shortened to {max} seconds");
+            (max, vec![warning])
+        }
+        _ => (seconds, Vec::new()),
+    }
+}
+
+/// Name and namespace of the body, where given, are those of the path.
+fn check_place(request: &TokenRequest, namespace: &str, name: &str) -> Result<(), Status> {
+    let given = [
+        ("name", &request.metadata.name, name),
+        ("namespace", &request.metadata.namespace, namespace),
+    ];
+    for (field, value, wanted) in given {
+        if value.is_empty() || value == wanted {
+            continue;
+        }
+        let message = format!(
+            "Invalid value: {value:?}: must match the service account {field} if specified"
+        );
+        return Err(invalid(&format!("metadata.{field}"), message, name));
+    }
+    Ok(())
+}
+
+fn check_uid(request: &TokenRequest, account: &ServiceAccount) -> Result<(), Status> {
+    let (given, actual) = (&request.metadata.uid, &account.metadata.uid);
+    if given.is_empty() || given == actual {
+        return Ok(());
+    }
+    let why = format!(
+        "the UID in the token request ({given}) does not match the UID of the service account ({actual})"
+    );
+    let target = Target {
+        group: "authentication.k8s.io",
+        resource: "TokenRequest",
+        name: &account.metadata.name,
+    };
+    Err(Status::conflict(target, &why))
+}
+
+fn invalid(field: &str, message: String, name: &str) -> Status {
+    let text = format!("{field}: {message}");
+    let cause = Cause {
+        reason: "FieldValueInvalid".into(),
+        message,
+        field: field.into(),
+    };
+    let target = Target {
+        group: "authentication.k8s.io",
+        resource: "TokenRequest",
+        name,
+    };
+    Status::invalid(target, vec![cause], &text)
 }
 
 fn check_expiration(seconds: i64) -> Result<(), Status> {
@@ -145,18 +217,7 @@ fn check_expiration(seconds: i64) -> Result<(), Status> {
         _ => return Ok(()),
     };
     let message = format!("Invalid value: {seconds}: {why}");
-    let text = format!("spec.expirationSeconds: {message}");
-    let cause = Cause {
-        reason: "FieldValueInvalid".into(),
-        message,
-        field: "spec.expirationSeconds".into(),
-    };
-    let target = Target {
-        group: "authentication.k8s.io",
-        resource: "TokenRequest",
-        name: "",
-    };
-    Err(Status::invalid(target, vec![cause], &text))
+    Err(invalid("spec.expirationSeconds", message, ""))
 }
 
 /// The object a token is bound to, checked to be the one meant.

@@ -101,7 +101,7 @@ fn roles_of_a_namespace_end_at_it() {
 #[test]
 fn rules_of_a_user_are_listed() {
     let world = World::new(CLUSTER);
-    let found = corten_access::rules_for(&world.rules, &user("ann", &["readers"]), "a");
+    let found = corten_access::rbac_rules(&world.rules, &user("ann", &["readers"]), "a");
     let resources: Vec<&str> = found
         .resource
         .iter()
@@ -110,7 +110,7 @@ fn rules_of_a_user_are_listed() {
     assert_eq!(resources, ["pods", "*", "pods/log"]);
     assert_eq!(found.non_resource.len(), 1);
     assert!(!found.incomplete && found.error.is_empty());
-    let found = corten_access::rules_for(&world.rules, &crate::world::node("n"), "a");
+    let found = corten_access::node_rules(&crate::world::node("n"));
     assert!(found.incomplete);
     assert_eq!(
         found.error,

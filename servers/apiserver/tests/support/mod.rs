@@ -1,6 +1,8 @@
 //! A server in memory and the real kubectl against it.
 #![allow(clippy::unwrap_used)]
 
+pub mod https;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

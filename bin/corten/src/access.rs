@@ -1,0 +1,282 @@
+//! Flags about access: who may come in, what they may do and what is written down about it. Names, meanings and defaults
+//! are those of upstream's API server, for `corten apiserver` and `corten up` alike.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use corten_apiserver::{
+    AccessSettings, AuditBatchSettings, AuditLogSettings, AuditSettings, AuditTruncateSettings,
+    AuthenticationSettings, AuthorizationSettings, RequestHeaderSettings, ServiceAccountSettings,
+};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Flags about access.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Access")]
+pub struct AccessFlags {
+    #[command(flatten)]
+    authentication: AuthenticationFlags,
+    #[command(flatten)]
+    authorization: AuthorizationFlags,
+    #[command(flatten)]
+    audit: AuditFlags,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct AuthenticationFlags {
+    /// Whether requests without credentials act as system:anonymous [default: true].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    anonymous_auth: Option<bool>,
+    /// Accept client certificates of the authorities in this file too.
+    #[arg(long, value_name = "FILE")]
+    client_ca_file: Option<PathBuf>,
+    /// Accept the tokens of this CSV file (token,user,uid[,"groups"]).
+    #[arg(long, value_name = "FILE")]
+    token_auth_file: Option<PathBuf>,
+    /// What tokens must be for; the issuers by default.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    api_audiences: Vec<String>,
+    /// Accept front proxies with certificates of these authorities instead of the cluster's own.
+    #[arg(long, value_name = "FILE")]
+    requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of front proxies; any when the file above is given and this is not.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    requestheader_allowed_names: Vec<String>,
+    /// Headers in which front proxies name the user [default: X-Remote-User].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    requestheader_username_headers: Vec<String>,
+    /// Headers in which front proxies name the user's uid [default: X-Remote-Uid].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    requestheader_uid_headers: Vec<String>,
+    /// Headers in which front proxies name groups [default: X-Remote-Group].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    requestheader_group_headers: Vec<String>,
+    /// Prefixes of headers with further facts [default: X-Remote-Extra-].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    requestheader_extra_headers_prefix: Vec<String>,
+    /// Issuer of service account tokens; may be given several times: the first signs, all are accepted.
+    #[arg(long, value_name = "URL")]
+    service_account_issuer: Vec<String>,
+    /// Accept service account tokens signed with these keys too; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    service_account_key_file: Vec<PathBuf>,
+    /// Sign service account tokens with this key instead of the cluster's own.
+    #[arg(long, value_name = "FILE")]
+    service_account_signing_key_file: Option<PathBuf>,
+    /// The longest lifetime of a service account token, such as 24h.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    service_account_max_token_expiration: Option<Duration>,
+    /// Whether projected tokens live on for clients that do not read them again [default: true].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    service_account_extend_token_expiration: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct AuthorizationFlags {
+    /// Who decides, in order: Node, RBAC, AlwaysAllow, AlwaysDeny [default: Node,RBAC].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    authorization_mode: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct AuditFlags {
+    /// Which requests are audited, and how much of them.
+    #[arg(long, value_name = "FILE")]
+    audit_policy_file: Option<PathBuf>,
+    /// Write audit events to this file; - is standard output.
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    audit_log_path: Option<PathBuf>,
+    /// json or legacy [default: json].
+    #[arg(long, value_name = "FORMAT")]
+    audit_log_format: Option<String>,
+    /// Days to keep old audit logs, 0 for ever [default: 366].
+    #[arg(long, value_name = "N")]
+    audit_log_maxage: Option<u64>,
+    /// Old audit logs to keep, 0 for all [default: 100].
+    #[arg(long, value_name = "N")]
+    audit_log_maxbackup: Option<usize>,
+    /// Megabytes after which the audit log is put aside, 0 for never [default: 100].
+    #[arg(long, value_name = "N")]
+    audit_log_maxsize: Option<u64>,
+    /// Compress audit logs put aside.
+    #[arg(long)]
+    audit_log_compress: bool,
+    /// batch, blocking or blocking-strict [default: blocking].
+    #[arg(long, value_name = "MODE")]
+    audit_log_mode: Option<String>,
+    /// Events that wait to be written, at most [default: 10000].
+    #[arg(long, value_name = "N")]
+    audit_log_batch_buffer_size: Option<usize>,
+    /// Events written at once, at most [default: 1].
+    #[arg(long, value_name = "N")]
+    audit_log_batch_max_size: Option<usize>,
+    /// How long to wait for a batch to fill.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    audit_log_batch_max_wait: Option<Duration>,
+    /// Bound batches per second.
+    #[arg(long)]
+    audit_log_batch_throttle_enable: bool,
+    /// Batches per second.
+    #[arg(long, value_name = "N")]
+    audit_log_batch_throttle_qps: Option<f32>,
+    /// Batches at once after a pause.
+    #[arg(long, value_name = "N")]
+    audit_log_batch_throttle_burst: Option<usize>,
+    /// Cut down events and batches that are too large.
+    #[arg(long)]
+    audit_log_truncate_enabled: bool,
+    /// Bytes of a batch [default: 10485760].
+    #[arg(long, value_name = "N")]
+    audit_log_truncate_max_batch_size: Option<usize>,
+    /// Bytes of an event [default: 102400].
+    #[arg(long, value_name = "N")]
+    audit_log_truncate_max_event_size: Option<usize>,
+}
+
+/// A duration as Go writes it: `1h30m`, `500ms`.
+pub fn duration(text: &str) -> Result<Duration> {
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let number = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let (digits, after) = rest.split_at(number);
+        let unit = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        let factor = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => bail!("{text:?} is not a duration such as 1h30m or 500ms"),
+        };
+        let Ok(number) = digits.parse::<f64>() else {
+            bail!("{text:?} is not a duration such as 1h30m or 500ms");
+        };
+        total += number * factor;
+        rest = after;
+    }
+    match Duration::try_from_secs_f64(total) {
+        Ok(duration) if !text.is_empty() => Ok(duration),
+        _ => bail!("{text:?} is not a duration such as 1h30m or 500ms"),
+    }
+}
+
+impl AccessFlags {
+    /// What the API server is told.
+    pub fn settings(self) -> AccessSettings {
+        AccessSettings {
+            authentication: self.authentication.settings(),
+            authorization: self.authorization.settings(),
+            audit: self.audit.settings(),
+        }
+    }
+}
+
+fn or(given: Vec<String>, otherwise: Vec<String>) -> Vec<String> {
+    if given.is_empty() { otherwise } else { given }
+}
+
+impl AuthenticationFlags {
+    fn settings(self) -> AuthenticationSettings {
+        let own = RequestHeaderSettings::default();
+        let allowed_names = match self.requestheader_client_ca_file {
+            Some(_) => self.requestheader_allowed_names,
+            None => or(self.requestheader_allowed_names, own.allowed_names),
+        };
+        AuthenticationSettings {
+            anonymous_auth: self.anonymous_auth,
+            client_ca_file: self.client_ca_file,
+            token_auth_file: self.token_auth_file,
+            api_audiences: self.api_audiences,
+            request_header: RequestHeaderSettings {
+                client_ca_file: self.requestheader_client_ca_file,
+                allowed_names,
+                username_headers: or(self.requestheader_username_headers, own.username_headers),
+                uid_headers: or(self.requestheader_uid_headers, own.uid_headers),
+                group_headers: or(self.requestheader_group_headers, own.group_headers),
+                extra_headers_prefix: or(
+                    self.requestheader_extra_headers_prefix,
+                    own.extra_headers_prefix,
+                ),
+            },
+            service_account: ServiceAccountSettings {
+                issuers: self.service_account_issuer,
+                key_files: self.service_account_key_file,
+                signing_key_file: self.service_account_signing_key_file,
+                max_token_expiration: self
+                    .service_account_max_token_expiration
+                    .map_or(0, |d| d.as_secs() as i64),
+                extend_token_expiration: self
+                    .service_account_extend_token_expiration
+                    .unwrap_or(true),
+            },
+        }
+    }
+}
+
+impl AuthorizationFlags {
+    fn settings(self) -> AuthorizationSettings {
+        let own = AuthorizationSettings::default();
+        AuthorizationSettings {
+            modes: or(self.authorization_mode, own.modes),
+        }
+    }
+}
+
+impl AuditFlags {
+    fn settings(self) -> AuditSettings {
+        let own = AuditLogSettings::default();
+        AuditSettings {
+            policy_file: self.audit_policy_file,
+            log: AuditLogSettings {
+                path: self.audit_log_path,
+                format: self.audit_log_format.unwrap_or(own.format),
+                max_age: self.audit_log_maxage.unwrap_or(own.max_age),
+                max_backups: self.audit_log_maxbackup.unwrap_or(own.max_backups),
+                max_size: self.audit_log_maxsize.unwrap_or(own.max_size),
+                compress: self.audit_log_compress,
+                batch: AuditBatchSettings {
+                    mode: self.audit_log_mode.unwrap_or(own.batch.mode),
+                    buffer_size: self
+                        .audit_log_batch_buffer_size
+                        .unwrap_or(own.batch.buffer_size),
+                    max_size: self.audit_log_batch_max_size.unwrap_or(own.batch.max_size),
+                    max_wait: self.audit_log_batch_max_wait.unwrap_or(own.batch.max_wait),
+                    throttle_enable: self.audit_log_batch_throttle_enable,
+                    throttle_qps: self.audit_log_batch_throttle_qps.unwrap_or_default(),
+                    throttle_burst: self.audit_log_batch_throttle_burst.unwrap_or_default(),
+                },
+                truncate: AuditTruncateSettings {
+                    enabled: self.audit_log_truncate_enabled,
+                    max_batch_size: self
+                        .audit_log_truncate_max_batch_size
+                        .unwrap_or(own.truncate.max_batch_size),
+                    max_event_size: self
+                        .audit_log_truncate_max_event_size
+                        .unwrap_or(own.truncate.max_event_size),
+                },
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
+        assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(duration("1.5s").unwrap(), Duration::from_millis(1500));
+        for wrong in ["", "1", "h", "1x", "-1s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

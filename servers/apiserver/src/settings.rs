@@ -1,0 +1,220 @@
+//! What an API server is told about access, field by field under the names of upstream's flags. Plain data: nothing
+//! is read or checked here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Who may come in and what they may do.
+#[derive(Clone, Debug, Default)]
+pub struct AccessSettings {
+    /// How callers prove who they are.
+    pub authentication: AuthenticationSettings,
+    /// Who decides what they may do.
+    pub authorization: AuthorizationSettings,
+    /// What is written down about it all.
+    pub audit: AuditSettings,
+}
+
+/// How callers prove who they are.
+#[derive(Clone, Debug, Default)]
+pub struct AuthenticationSettings {
+    /// `--anonymous-auth`: whether requests without a proof are `system:anonymous`; yes when not said.
+    pub anonymous_auth: Option<bool>,
+    /// `--client-ca-file`: who signs client certificates, besides the cluster's own authority.
+    pub client_ca_file: Option<PathBuf>,
+    /// `--token-auth-file`: tokens with fixed users, as CSV.
+    pub token_auth_file: Option<PathBuf>,
+    /// `--requestheader-*`: front proxies.
+    pub request_header: RequestHeaderSettings,
+    /// `--service-account-*`: tokens of service accounts.
+    pub service_account: ServiceAccountSettings,
+    /// `--api-audiences`: what tokens must be for; the issuer when empty.
+    pub api_audiences: Vec<String>,
+}
+
+/// Front proxies, which say in headers for whom they speak.
+#[derive(Clone, Debug)]
+pub struct RequestHeaderSettings {
+    /// `--requestheader-client-ca-file`; the cluster's own authority for front proxies when none is given.
+    pub client_ca_file: Option<PathBuf>,
+    /// `--requestheader-allowed-names`: common names of proxies; any when empty.
+    pub allowed_names: Vec<String>,
+    /// `--requestheader-username-headers`.
+    pub username_headers: Vec<String>,
+    /// `--requestheader-uid-headers`.
+    pub uid_headers: Vec<String>,
+    /// `--requestheader-group-headers`.
+    pub group_headers: Vec<String>,
+    /// `--requestheader-extra-headers-prefix`.
+    pub extra_headers_prefix: Vec<String>,
+}
+
+impl Default for RequestHeaderSettings {
+    /// The headers that aggregated servers are sent, from the cluster's own front proxy.
+    fn default() -> RequestHeaderSettings {
+        let one = |text: &str| vec![text.to_owned()];
+        RequestHeaderSettings {
+            client_ca_file: None,
+            allowed_names: one("front-proxy-client"),
+            username_headers: one("X-Remote-User"),
+            uid_headers: one("X-Remote-Uid"),
+            group_headers: one("X-Remote-Group"),
+            extra_headers_prefix: one("X-Remote-Extra-"),
+        }
+    }
+}
+
+/// Tokens of service accounts.
+#[derive(Clone, Debug)]
+pub struct ServiceAccountSettings {
+    /// `--service-account-issuer`: the first signs, all are accepted; the cluster's own when empty.
+    pub issuers: Vec<String>,
+    /// `--service-account-key-file`: keys to accept besides the one that signs.
+    pub key_files: Vec<PathBuf>,
+    /// `--service-account-signing-key-file`; the cluster's own key when none is given.
+    pub signing_key_file: Option<PathBuf>,
+    /// `--service-account-max-token-expiration` in seconds; 0 for no bound.
+    pub max_token_expiration: i64,
+    /// `--service-account-extend-token-expiration`.
+    pub extend_token_expiration: bool,
+}
+
+impl Default for ServiceAccountSettings {
+    fn default() -> ServiceAccountSettings {
+        ServiceAccountSettings {
+            issuers: Vec::new(),
+            key_files: Vec::new(),
+            signing_key_file: None,
+            max_token_expiration: 0,
+            extend_token_expiration: true,
+        }
+    }
+}
+
+/// Who decides what callers may do.
+#[derive(Clone, Debug)]
+pub struct AuthorizationSettings {
+    /// `--authorization-mode`, in the order in which they are asked.
+    pub modes: Vec<String>,
+}
+
+impl Default for AuthorizationSettings {
+    fn default() -> AuthorizationSettings {
+        AuthorizationSettings {
+            modes: vec!["Node".to_owned(), "RBAC".to_owned()],
+        }
+    }
+}
+
+/// What is written down about requests, and where.
+#[derive(Clone, Debug, Default)]
+pub struct AuditSettings {
+    /// `--audit-policy-file`; without one nothing is written down.
+    pub policy_file: Option<PathBuf>,
+    /// `--audit-log-*`.
+    pub log: AuditLogSettings,
+}
+
+/// The audit log.
+#[derive(Clone, Debug)]
+pub struct AuditLogSettings {
+    /// `--audit-log-path`; `-` is standard output.
+    pub path: Option<PathBuf>,
+    /// `--audit-log-format`: `json` or `legacy`.
+    pub format: String,
+    /// `--audit-log-maxage` in days; 0 for any age.
+    pub max_age: u64,
+    /// `--audit-log-maxbackup`; 0 for any number.
+    pub max_backups: usize,
+    /// `--audit-log-maxsize` in megabytes; 0 for any size.
+    pub max_size: u64,
+    /// `--audit-log-compress`.
+    pub compress: bool,
+    /// `--audit-log-mode` and `--audit-log-batch-*`.
+    pub batch: AuditBatchSettings,
+    /// `--audit-log-truncate-*`.
+    pub truncate: AuditTruncateSettings,
+}
+
+impl Default for AuditLogSettings {
+    fn default() -> AuditLogSettings {
+        AuditLogSettings {
+            path: None,
+            format: "json".to_owned(),
+            max_age: 366,
+            max_backups: 100,
+            max_size: 100,
+            compress: false,
+            batch: AuditBatchSettings::log(),
+            truncate: AuditTruncateSettings::default(),
+        }
+    }
+}
+
+/// How a backend takes events.
+#[derive(Clone, Debug)]
+pub struct AuditBatchSettings {
+    /// `batch`, `blocking` or `blocking-strict`.
+    pub mode: String,
+    /// Events that wait at most.
+    pub buffer_size: usize,
+    /// Events of a batch at most.
+    pub max_size: usize,
+    /// How long a batch that is not full waits.
+    pub max_wait: Duration,
+    /// Whether batches per second are bounded.
+    pub throttle_enable: bool,
+    /// By how many.
+    pub throttle_qps: f32,
+    /// How many may go at once after a pause.
+    pub throttle_burst: usize,
+}
+
+impl AuditBatchSettings {
+    /// Those of the log, which has no use for batches.
+    pub fn log() -> AuditBatchSettings {
+        AuditBatchSettings {
+            mode: "blocking".to_owned(),
+            max_size: 1,
+            max_wait: Duration::ZERO,
+            throttle_enable: false,
+            throttle_qps: 0.0,
+            throttle_burst: 0,
+            ..AuditBatchSettings::webhook()
+        }
+    }
+
+    /// Those of the webhook.
+    pub fn webhook() -> AuditBatchSettings {
+        AuditBatchSettings {
+            mode: "batch".to_owned(),
+            buffer_size: 10_000,
+            max_size: 400,
+            max_wait: Duration::from_secs(30),
+            throttle_enable: true,
+            throttle_qps: 10.0,
+            throttle_burst: 15,
+        }
+    }
+}
+
+/// How large events and batches may be.
+#[derive(Clone, Debug)]
+pub struct AuditTruncateSettings {
+    /// Whether they are bounded at all.
+    pub enabled: bool,
+    /// Bytes of a batch.
+    pub max_batch_size: usize,
+    /// Bytes of an event.
+    pub max_event_size: usize,
+}
+
+impl Default for AuditTruncateSettings {
+    fn default() -> AuditTruncateSettings {
+        AuditTruncateSettings {
+            enabled: false,
+            max_batch_size: 10 * 1024 * 1024,
+            max_event_size: 100 * 1024,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What the audit log says of requests.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use corten_apiserver::Disk;
+use serde_json::{Value, json};
+use support::Cluster;
+use support::https::Ask;
+
+struct Audited {
+    cluster: Cluster,
+    log: std::path::PathBuf,
+    _kept: tempfile::TempDir,
+}
+
+fn audited(policy: &str) -> Audited {
+    let kept = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let log = kept.path().join("logs/audit.log");
+    let file = kept.path().join("policy.yaml");
+    std::fs::write(
+        &file,
+        format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{policy}"),
+    )
+    .unwrap();
+    let cluster = Cluster::start_with(directory, Disk::Memory, |config| {
+        config.access.audit.policy_file = Some(file);
+        config.access.audit.log.path = Some(log.clone());
+    });
+    Audited {
+        cluster,
+        log,
+        _kept: kept,
+    }
+}
+
+impl Audited {
+    /// The events with this id, in order.
+    fn events(&self, id: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.log).unwrap();
+        let events = text
+            .lines()
+            .map(|l| serde_json::from_str::<Value>(l).unwrap());
+        events.filter(|e| e["auditID"] == id).collect()
+    }
+}
+
+#[test]
+fn levels_and_stages() {
+    let it = audited(
+        r#"
+rules:
+- {level: None, nonResourceURLs: [/version]}
+- {level: RequestResponse, resources: [{group: "", resources: [configmaps]}], omitManagedFields: true}
+- {level: Metadata, omitStages: [RequestReceived]}
+"#,
+    );
+    let cluster = &it.cluster;
+    let told = Ask::get("/version")
+        .header("Audit-ID: v")
+        .as_admin(cluster)
+        .send(cluster);
+    assert!(told.head.contains("audit-id: v") && it.events("v").is_empty());
+    let body = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "data": {"k": "v"}});
+    let path = "/api/v1/namespaces/default/configmaps";
+    let create = Ask::post(path, &body.to_string()).as_admin(cluster);
+    create
+        .header("Audit-ID: c")
+        .header("User-Agent: test/1")
+        .send(cluster);
+    let events = it.events("c");
+    let stages: Vec<&str> = events
+        .iter()
+        .map(|e| e["stage"].as_str().unwrap())
+        .collect();
+    assert_eq!(stages, ["RequestReceived", "ResponseComplete"]);
+    let event = &events[1];
+    assert_eq!(event["kind"], "Event");
+    assert_eq!(event["apiVersion"], "audit.k8s.io/v1");
+    assert_eq!(event["level"], "RequestResponse");
+    assert_eq!(event["verb"], "create");
+    assert_eq!(event["requestURI"], path);
+    assert_eq!(event["sourceIPs"], json!(["127.0.0.1"]));
+    assert_eq!(event["userAgent"], "test/1");
+    assert_eq!(event["user"]["groups"][0], "system:masters");
+    let object =
+        json!({"resource": "configmaps", "namespace": "default", "name": "a", "apiVersion": "v1"});
+    assert_eq!(event["objectRef"], object);
+    assert_eq!(
+        event["responseStatus"],
+        json!({"metadata": {}, "code": 201})
+    );
+    assert_eq!(event["requestObject"]["data"], json!({"k": "v"}));
+    assert_eq!(event["responseObject"]["metadata"]["name"], "a");
+    assert_eq!(
+        event["responseObject"]["metadata"]["managedFields"],
+        Value::Null
+    );
+    let annotations =
+        json!({"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""});
+    assert_eq!(event["annotations"], annotations);
+    let path = "/api/v1/namespaces/default/secrets/none";
+    Ask::get(path)
+        .header("Audit-ID: s")
+        .as_admin(cluster)
+        .send(cluster);
+    let events = it.events("s");
+    assert_eq!(events.len(), 1);
+    let status = json!({
+        "metadata": {}, "status": "Failure", "message": "secrets \"none\" not found", "reason": "NotFound",
+        "details": {"name": "none", "kind": "secrets"}, "code": 404,
+    });
+    assert_eq!(events[0]["responseStatus"], status);
+    assert_eq!(events[0]["responseObject"], Value::Null);
+}
+
+#[test]
+fn refusals_and_other_identities() {
+    let it = audited("rules: [{level: Metadata}]");
+    let cluster = &it.cluster;
+    Ask::get("/api/v1/pods")
+        .header("Audit-ID: u")
+        .bearer("nonsense")
+        .send(cluster);
+    let events = it.events("u");
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["stage"], "ResponseStarted");
+    assert_eq!(events[0]["user"], json!({}));
+    assert_eq!(events[0]["responseStatus"]["code"], 401);
+    let ask = Ask::get("/api/v1/pods")
+        .header("Audit-ID: f")
+        .as_admin(cluster);
+    ask.header("Impersonate-User: jane").send(cluster);
+    let events = it.events("f");
+    let event = &events[1];
+    assert_eq!(event["impersonatedUser"]["username"], "jane");
+    assert_eq!(
+        event["annotations"]["authorization.k8s.io/decision"],
+        "forbid"
+    );
+    assert_eq!(event["responseStatus"]["code"], 403);
+}
+
+#[test]
+fn long_requests_are_said_to_have_begun() {
+    let it = audited("omitStages: [RequestReceived]\nrules: [{level: Metadata}]");
+    let cluster = &it.cluster;
+    let path = "/api/v1/pods?watch=true&timeoutSeconds=1";
+    Ask::get(path)
+        .header("Audit-ID: w")
+        .as_admin(cluster)
+        .send(cluster);
+    // The end is written by a task of its own, which the stop of the server waits for in vain: ask until it is there.
+    let mut events = it.events("w");
+    for _ in 0..10_000 {
+        if events.len() == 2 {
+            break;
+        }
+        std::thread::yield_now();
+        events = it.events("w");
+    }
+    let stages: Vec<&str> = events
+        .iter()
+        .map(|e| e["stage"].as_str().unwrap())
+        .collect();
+    assert_eq!(stages, ["ResponseStarted", "ResponseComplete"]);
+    assert_eq!(events[1]["requestURI"], path);
+}

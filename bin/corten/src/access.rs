@@ -6,6 +6,7 @@ use clap::Args;
 use corten_apiserver::{
     AccessSettings, AuditBatchSettings, AuditLogSettings, AuditSettings, AuditTruncateSettings,
     AuthenticationSettings, AuthorizationSettings, RequestHeaderSettings, ServiceAccountSettings,
+    TlsSettings,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,12 @@ pub struct AccessFlags {
     authorization: AuthorizationFlags,
     #[command(flatten)]
     audit: AuditFlags,
+    /// Show this certificate instead of one of the cluster's own authority.
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    tls_cert_file: Option<PathBuf>,
+    /// The key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    tls_private_key_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -174,6 +181,10 @@ impl AccessFlags {
             authentication: self.authentication.settings(),
             authorization: self.authorization.settings(),
             audit: self.audit.settings(),
+            tls: TlsSettings {
+                cert_file: self.tls_cert_file,
+                private_key_file: self.tls_private_key_file,
+            },
         }
     }
 }

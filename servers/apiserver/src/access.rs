@@ -15,16 +15,132 @@ use crate::authentication::{Anonymous, Authentication, Authorities, RequestHeade
 use crate::authorization::{Authorization, Authorizer};
 use crate::jwt::TokenKeys;
 use crate::metrics::Metrics;
-use crate::settings::{AccessSettings, AuthenticationSettings, AuthorizationSettings};
+use crate::server::Server;
+use crate::settings::{AccessSettings, AuthorizationSettings};
+use crate::tls;
 
 /// What the cluster's own keys directory gives where no file is named.
-pub(crate) struct Own<'a> {
+#[derive(Clone)]
+pub(crate) struct Own {
     /// Signs the cluster's client certificates, PEM.
-    pub ca: &'a str,
+    pub ca: String,
     /// Signs certificates of front proxies, PEM.
-    pub front_proxy_ca: &'a str,
-    /// Tokens with fixed users.
-    pub static_tokens: HashMap<String, UserInfo>,
+    pub front_proxy_ca: String,
+    /// Signs service account tokens.
+    pub service_account: corten_pki::ServiceAccountKeys,
+    /// What the server shows, PEM: certificate and key.
+    pub serving: (String, String),
+}
+
+/// Settings with the files they name, to be read at the start and again.
+pub(crate) struct Sources {
+    pub settings: AccessSettings,
+    pub own: Own,
+}
+
+impl Sources {
+    /// Every file that is read again when it changes.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let authentication = &self.settings.authentication;
+        let accounts = &authentication.service_account;
+        let tls = &self.settings.tls;
+        let single = [
+            &authentication.client_ca_file,
+            &authentication.request_header.client_ca_file,
+            &accounts.signing_key_file,
+            &tls.cert_file,
+            &tls.private_key_file,
+        ];
+        let single = single.into_iter().flatten();
+        single.chain(&accounts.key_files).cloned().collect()
+    }
+
+    /// Makes a server use what the files say now; answers what could not be used.
+    pub(crate) fn apply(&self, server: &Server) -> Vec<Error> {
+        let results = [
+            self.apply_authorities(server),
+            self.apply_keys(server),
+            self.apply_tls(server),
+        ];
+        results.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn apply_authorities(&self, server: &Server) -> Result<(), Error> {
+        let authentication = &server.access.authentication;
+        let pairs = [
+            (&authentication.client_authorities, self.client_ca()?),
+            (&authentication.proxy_authorities, self.proxy_ca()?),
+        ];
+        for (authorities, pem) in pairs {
+            let old = authorities.load();
+            if old.pem != pem {
+                authorities.store(Arc::new(old.replaced(&pem)?));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_keys(&self, server: &Server) -> Result<(), Error> {
+        let (private, public) = self.key_texts()?;
+        server.token_keys.replace(&private, &public)?;
+        server.access.authentication.verified.clear();
+        Ok(())
+    }
+
+    fn apply_tls(&self, server: &Server) -> Result<(), Error> {
+        server.access.tls.store(self.tls()?);
+        Ok(())
+    }
+
+    fn client_ca(&self) -> Result<String, Error> {
+        let own = &self.own.ca;
+        match &self.settings.authentication.client_ca_file {
+            None => Ok(own.clone()),
+            // In-cluster clients keep the cluster's certificates.
+            Some(path) => Ok(format!("{own}\n{}", read(path)?)),
+        }
+    }
+
+    fn proxy_ca(&self) -> Result<String, Error> {
+        match &self.settings.authentication.request_header.client_ca_file {
+            None => Ok(self.own.front_proxy_ca.clone()),
+            Some(path) => read(path),
+        }
+    }
+
+    fn tls(&self) -> Result<Arc<rustls::ServerConfig>, Error> {
+        let (mut certificate, mut key) = self.own.serving.clone();
+        let tls = &self.settings.tls;
+        match (&tls.cert_file, &tls.private_key_file) {
+            (Some(cert_file), Some(key_file)) => {
+                (certificate, key) = (read(cert_file)?, read(key_file)?);
+            }
+            (None, None) => {}
+            _ => {
+                let why = "--tls-cert-file and --tls-private-key-file go together";
+                return Err(Error::Flag(why.to_owned()));
+            }
+        }
+        tls::server_config(&certificate, &key, &self.client_ca()?)
+    }
+
+    /// The keys that sign and verify service account tokens.
+    pub(crate) fn token_keys(&self) -> Result<TokenKeys, Error> {
+        let (private, public) = self.key_texts()?;
+        TokenKeys::new(&private, &public)
+    }
+
+    fn key_texts(&self) -> Result<(String, Vec<String>), Error> {
+        let settings = &self.settings.authentication.service_account;
+        let private = match &settings.signing_key_file {
+            None => self.own.service_account.private.clone(),
+            Some(path) => read(path)?,
+        };
+        let files = settings.key_files.iter();
+        let mut public: Vec<String> = files.map(|p| read(p)).collect::<Result<_, _>>()?;
+        public.push(self.own.service_account.public.clone());
+        Ok((private, public))
+    }
 }
 
 /// Who may come in and what they may do.
@@ -33,19 +149,23 @@ pub(crate) struct Access {
     pub authorization: Authorization,
     /// None when nothing is audited.
     pub audit: Option<Arc<Audit>>,
+    /// For new connections.
+    pub tls: ArcSwap<rustls::ServerConfig>,
 }
 
 impl Access {
-    /// From settings and the files they name.
+    /// From settings and the files they name; `tokens` are given otherwise.
     pub(crate) fn new(
-        settings: &AccessSettings,
-        own: Own<'_>,
+        sources: &Sources,
+        tokens: HashMap<String, UserInfo>,
         metrics: &Arc<Metrics>,
     ) -> Result<Access, Error> {
+        let settings = &sources.settings;
         Ok(Access {
-            authentication: authentication(&settings.authentication, own)?,
+            authentication: authentication(sources, tokens)?,
             authorization: Authorization::new(chain(&settings.authorization)?),
             audit: Audit::new(&settings.audit, metrics)?,
+            tls: ArcSwap::new(sources.tls()?),
         })
     }
 }
@@ -58,24 +178,13 @@ pub(crate) fn read(path: &Path) -> Result<String, Error> {
     })
 }
 
-fn client_ca(settings: &AuthenticationSettings, own: &str) -> Result<String, Error> {
-    match &settings.client_ca_file {
-        None => Ok(own.to_owned()),
-        // In-cluster clients keep the cluster's certificates.
-        Some(path) => Ok(format!("{own}\n{}", read(path)?)),
-    }
-}
-
 fn authentication(
-    settings: &AuthenticationSettings,
-    own: Own<'_>,
+    sources: &Sources,
+    tokens: HashMap<String, UserInfo>,
 ) -> Result<Authentication, Error> {
+    let settings = &sources.settings.authentication;
     let proxy = &settings.request_header;
-    let proxy_ca = match &proxy.client_ca_file {
-        None => own.front_proxy_ca.to_owned(),
-        Some(path) => read(path)?,
-    };
-    let mut static_tokens = StaticTokens::new(own.static_tokens);
+    let mut static_tokens = StaticTokens::new(tokens);
     if let Some(path) = &settings.token_auth_file {
         let fail = |why| Error::Settings {
             path: path.clone(),
@@ -89,11 +198,8 @@ fn authentication(
         _ => Anonymous::Everywhere,
     };
     Ok(Authentication {
-        client_authorities: ArcSwap::from_pointee(Authorities::parse(
-            &client_ca(settings, own.ca)?,
-            0,
-        )?),
-        proxy_authorities: ArcSwap::from_pointee(Authorities::parse(&proxy_ca, 0)?),
+        client_authorities: ArcSwap::from_pointee(Authorities::parse(&sources.client_ca()?, 0)?),
+        proxy_authorities: ArcSwap::from_pointee(Authorities::parse(&sources.proxy_ca()?, 0)?),
         request_headers: RequestHeaders {
             allowed_names: proxy.allowed_names.clone(),
             user: proxy.username_headers.clone(),
@@ -132,28 +238,4 @@ fn chain(settings: &AuthorizationSettings) -> Result<Vec<Authorizer>, Error> {
         return Err(Error::Flag(why.to_owned()));
     }
     Ok(chain)
-}
-
-/// The keys that sign and verify service account tokens.
-pub(crate) fn token_keys(
-    settings: &AuthenticationSettings,
-    own: &corten_pki::ServiceAccountKeys,
-) -> Result<TokenKeys, Error> {
-    let (private, public) = key_texts(settings, own)?;
-    TokenKeys::new(&private, &public)
-}
-
-fn key_texts(
-    settings: &AuthenticationSettings,
-    own: &corten_pki::ServiceAccountKeys,
-) -> Result<(String, Vec<String>), Error> {
-    let settings = &settings.service_account;
-    let private = match &settings.signing_key_file {
-        None => own.private.clone(),
-        Some(path) => read(path)?,
-    };
-    let files: &[PathBuf] = &settings.key_files;
-    let mut public: Vec<String> = files.iter().map(|p| read(p)).collect::<Result<_, _>>()?;
-    public.push(own.public.clone());
-    Ok((private, public))
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use hyper::body::{Body, Frame, SizeHint};
 
 /// The stream type of watches.
@@ -32,6 +32,29 @@ impl Answer {
     pub fn pieces(pieces: VecDeque<Bytes>) -> Answer {
         let left = pieces.iter().map(|p| p.len() as u64).sum();
         Answer::Pieces { pieces, left }
+    }
+
+    /// How many bytes it is; `None` for streams.
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Answer::Whole(bytes) => Some(bytes.len() as u64),
+            Answer::Pieces { left, .. } => Some(*left),
+            Answer::Stream(_) => None,
+        }
+    }
+
+    /// The same, keeping something until the last of a stream has gone or the client has.
+    pub fn holding<T: Send + 'static>(self, held: T) -> Answer {
+        match self {
+            Answer::Stream(stream) => {
+                let holding = stream.map(move |chunk| {
+                    let _ = &held;
+                    chunk
+                });
+                Answer::Stream(Box::pin(holding))
+            }
+            whole => whole,
+        }
     }
 
     /// Everything in one buffer; `None` for streams.

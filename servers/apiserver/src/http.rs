@@ -18,10 +18,9 @@ use corten_client::Status;
 use crate::authentication::Peer;
 use crate::body::Answer;
 use crate::info::{Query, RequestInfo};
-use crate::metrics::Sample;
 use crate::negotiate::{self, Media, Transforms};
 use crate::server::Server;
-use crate::{audit, authentication, authorization, encode, paths, resource};
+use crate::{audit, authentication, authorization, encode, metrics, paths, resource};
 
 /// The largest body that is read, as upstream.
 const BODY_MAX: usize = 3 * 1024 * 1024;
@@ -61,11 +60,18 @@ pub(crate) async fn handle(
     let started = Instant::now();
     let query = Query::parse(request.uri().query());
     let info = RequestInfo::new(request.method(), request.uri().path(), &query);
-    let mutating = !matches!(info.verb.as_str(), "get" | "list" | "watch" | "head");
-    let kind = if mutating { "mutating" } else { "readOnly" };
+    let counted = metrics::Request::new(
+        &info,
+        request.method(),
+        is_apply(request.headers()),
+        server
+            .catalog()
+            .find(&info.group, &info.version, &info.resource)
+            .is_some(),
+    );
+    let running = server.metrics.running(&counted);
     let accept = negotiate::accept(request.headers(), &query, Transforms::None);
     let media = accept.map_or(Media::Json, |a| a.media);
-    server.metrics.inflight(kind, 1);
     let identified = info.clone();
     let id = request_id(&server, request.headers());
     let uri = request
@@ -80,8 +86,8 @@ pub(crate) async fn handle(
         info: &info,
     };
     let trail = audit::begin(server.access.audit.as_ref(), &beginning);
-    let running = AssertUnwindSafe(answer(&server, &peer, info, query, request)).catch_unwind();
-    let answer = match audit::follow(trail.clone(), running).await {
+    let answering = AssertUnwindSafe(answer(&server, &peer, info, query, request)).catch_unwind();
+    let answer = match audit::follow(trail.clone(), answering).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(status)) => {
             audit::answered(trail.as_ref(), &status);
@@ -90,28 +96,28 @@ pub(crate) async fn handle(
         Err(panic) => failed(trail.clone(), said(panic)).await,
     };
     let mut answer = audit::finish(trail, &identified, answer).await;
-    server.metrics.inflight(kind, -1);
-    let scope = match (identified.name.is_empty(), identified.namespace.is_empty()) {
-        (false, _) => "resource",
-        (true, false) => "namespace",
-        (true, true) => "cluster",
-    };
-    server.metrics.finished(&Sample {
-        verb: &identified.verb,
-        group: &identified.group,
-        version: &identified.version,
-        resource: &identified.resource,
-        subresource: &identified.subresource,
-        scope: if identified.is_resource { scope } else { "" },
-        code: answer.status().as_u16(),
-        took: started.elapsed(),
-    });
+    drop(running);
+    let size = answer.body().size();
+    server
+        .metrics
+        .finished(&counted, answer.status().as_u16(), started.elapsed(), size);
+    if size.is_none() {
+        let held = server.metrics.long_running(&counted);
+        answer = answer.map(|body| body.holding(held));
+    }
     let headers = answer.headers_mut();
     headers.insert("audit-id", header_value(&id));
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-cache, private"));
     answer
+}
+
+/// Whether a patch is a server-side apply.
+fn is_apply(headers: &http::HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|v| v.as_bytes().starts_with(b"application/apply-patch"))
 }
 
 /// The id that the client gave the request, or a new one.

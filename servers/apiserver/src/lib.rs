@@ -40,6 +40,7 @@ mod patching;
 mod paths;
 mod pods;
 mod read;
+mod reload;
 mod resource;
 mod reviews;
 mod selection;
@@ -65,5 +66,6 @@ pub use paths::VERSION;
 pub use settings::{
     AccessSettings, AuditBatchSettings, AuditLogSettings, AuditSettings, AuditTruncateSettings,
     AuthenticationSettings, AuthorizationSettings, RequestHeaderSettings, ServiceAccountSettings,
+    TlsSettings,
 };
 pub use start::{ApiServer, Config, Disk};

@@ -159,9 +159,7 @@ fn check(server: &Server, path: &str) -> Result<Response<Answer>, Status> {
 }
 
 fn metrics(server: &Server) -> Response<Answer> {
-    let text = server
-        .metrics
-        .text(&server.object_counts(), server.store.stats().watchers);
+    let text = server.metrics.text(&server.object_counts());
     respond(
         StatusCode::OK,
         "text/plain; version=0.0.4; charset=utf-8",

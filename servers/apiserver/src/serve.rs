@@ -26,10 +26,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub(crate) async fn serve(
     server: Arc<Server>,
     listener: TcpListener,
-    config: Arc<rustls::ServerConfig>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let acceptor = TlsAcceptor::from(config);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -41,7 +39,8 @@ pub(crate) async fn serve(
                 let _ = stream.set_nodelay(true);
                 let connection = connection(
                     server.clone(),
-                    acceptor.clone(),
+                    // The newest: certificates change while the server runs.
+                    TlsAcceptor::from(server.access.tls.load_full()),
                     stream,
                     address,
                     graceful.watcher(),

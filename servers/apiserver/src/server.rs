@@ -127,11 +127,6 @@ impl Server {
             .decision
     }
 
-    /// The storage prefix as the store names it.
-    pub(crate) fn resource(&self, prefix: &str) -> Resource {
-        Resource::new(prefix)
-    }
-
     /// The wall clock.
     pub(crate) fn now(&self) -> Time {
         Time::from_unix(self.unix_seconds())
@@ -219,12 +214,19 @@ impl Server {
         self.stopping.send_replace(true);
     }
 
-    /// Stored objects per resource, for metrics.
-    pub(crate) fn object_counts(&self) -> Vec<(String, usize)> {
+    /// Stored objects as (group, resource, count), for metrics.
+    pub(crate) fn object_counts(&self) -> Vec<(String, String, usize)> {
         let all = self.store.snapshot_all();
-        all.resources()
-            .map(|r| (r.as_str().to_owned(), all.resource(r).len()))
-            .collect()
+        let catalog = self.catalog();
+        let count = |r: &Resource| {
+            let served = catalog.stored_under(r)?;
+            Some((
+                served.group.clone(),
+                served.plural.clone(),
+                all.resource(r).len(),
+            ))
+        };
+        all.resources().filter_map(count).collect()
     }
 }
 

@@ -13,6 +13,8 @@ pub struct AccessSettings {
     pub authorization: AuthorizationSettings,
     /// What is written down about it all.
     pub audit: AuditSettings,
+    /// What the server shows of itself.
+    pub tls: TlsSettings,
 }
 
 /// How callers prove who they are.
@@ -104,6 +106,15 @@ impl Default for AuthorizationSettings {
             modes: vec!["Node".to_owned(), "RBAC".to_owned()],
         }
     }
+}
+
+/// What the server shows of itself.
+#[derive(Clone, Debug, Default)]
+pub struct TlsSettings {
+    /// `--tls-cert-file`; a certificate of the cluster's own authority when none is given.
+    pub cert_file: Option<PathBuf>,
+    /// `--tls-private-key-file`, its key.
+    pub private_key_file: Option<PathBuf>,
 }
 
 /// What is written down about requests, and where.

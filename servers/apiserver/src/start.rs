@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::access::{self, Access};
+use crate::access::{Access, Own, Sources};
 use crate::allocate::Ranges;
 use crate::catalog::Catalog;
 use crate::connect::{NoNodes, NodeConnector};
@@ -26,7 +26,7 @@ use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::server::{Server, Settings};
 use crate::settings::AccessSettings;
-use crate::{Error, bootstrap, commit, serve, tls};
+use crate::{Error, bootstrap, commit, reload, serve};
 
 /// Where the cluster's state is kept.
 #[derive(Clone, Debug)]
@@ -120,23 +120,24 @@ impl ApiServer {
                 }),
         );
         let pair = pki.api_server(&config.names, &ips, &config.cluster_domain, now)?;
-        let access_settings = config.access;
-        let token_keys = access::token_keys(&access_settings.authentication, &pki.service_account)?;
-        let metrics = Arc::new(Metrics::default());
-        let own = access::Own {
-            ca: pki.ca.certificate(),
-            front_proxy_ca: pki.front_proxy_ca.certificate(),
-            static_tokens: config.static_tokens,
+        let sources = Sources {
+            settings: config.access,
+            own: Own {
+                ca: pki.ca.certificate().to_owned(),
+                front_proxy_ca: pki.front_proxy_ca.certificate().to_owned(),
+                service_account: pki.service_account.clone(),
+                serving: (pair.certificate, pair.key),
+            },
         };
-        let access = Access::new(&access_settings, own, &metrics)?;
-        let authorities = access.authentication.client_authorities.load();
-        let tls = tls::server_config(&pair.certificate, &pair.key, &authorities.pem)?;
-        drop(authorities);
+        let token_keys = sources.token_keys()?;
+        let metrics = Arc::new(Metrics::default());
+        let access = Access::new(&sources, config.static_tokens, &metrics)?;
         let disk = config.disk.clone();
         let store = tokio::task::spawn_blocking(move || open_store(disk))
             .await
             .map_err(|e| Error::Engine(e.to_string()))??;
-        let accounts = &access_settings.authentication.service_account;
+        let authentication = &sources.settings.authentication;
+        let accounts = &authentication.service_account;
         let mut issuers = accounts.issuers.clone();
         if issuers.is_empty() {
             issuers = vec![format!(
@@ -144,7 +145,7 @@ impl ApiServer {
                 config.cluster_domain
             )];
         }
-        let mut audiences = access_settings.authentication.api_audiences.clone();
+        let mut audiences = authentication.api_audiences.clone();
         if audiences.is_empty() {
             audiences = issuers.clone();
         }
@@ -168,12 +169,8 @@ impl ApiServer {
             config.connector,
         ));
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
-        let task = tokio::spawn(serve::serve(
-            server.clone(),
-            listener,
-            tls,
-            server.stop_signal(),
-        ));
+        let task = tokio::spawn(serve::serve(server.clone(), listener, server.stop_signal()));
+        tokio::spawn(reload::run(server.clone(), sources));
         Ok(ApiServer {
             server,
             address: advertise,

@@ -37,6 +37,7 @@ tokio::task_local! {
 pub(crate) struct Audit {
     policy: Policy,
     sinks: Vec<Sink>,
+    metrics: Arc<Metrics>,
 }
 
 impl Audit {
@@ -54,7 +55,11 @@ impl Audit {
             why,
         };
         let policy = format::policy(&crate::access::read(path)?).map_err(fail)?;
-        let audit = Audit { policy, sinks };
+        let audit = Audit {
+            policy,
+            sinks,
+            metrics: metrics.clone(),
+        };
         Ok((!audit.sinks.is_empty()).then(|| Arc::new(audit)))
     }
 
@@ -115,7 +120,10 @@ pub(crate) async fn received(user: &UserInfo, info: &RequestInfo) -> Result<(), 
     trail.identify(user, info);
     match trail.reach(Stage::RequestReceived).await {
         true => Ok(()),
-        false => Err(Status::internal("failed to store audit event")),
+        false => {
+            trail.reject();
+            Err(Status::internal("failed to store audit event"))
+        }
     }
 }
 

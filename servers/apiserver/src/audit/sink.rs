@@ -170,7 +170,7 @@ impl Sink {
 
     /// Takes an event; false when it must not be lost and was.
     pub(super) async fn take(&self, event: Arc<Event>) -> bool {
-        self.bounded.metrics.audited(&event.level);
+        self.bounded.metrics.audited();
         match &self.buffer {
             Some(buffer) => {
                 if buffer.try_send(Message::Event(event)).is_err() {

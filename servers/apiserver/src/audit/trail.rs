@@ -137,6 +137,7 @@ impl Trail {
     pub(super) fn identify(&self, user: &UserInfo, info: &RequestInfo) {
         let attributes = authorization::attributes(user, info);
         let scope = self.audit.policy.scope(&attributes).clone();
+        self.audit.metrics.audit_level(scope.level.name());
         let mut state = self.state.lock();
         state.event.level = scope.level.name().into();
         state.event.user = wire_user(user);
@@ -162,6 +163,11 @@ impl Trail {
         let info = self.info();
         self.identify(&nobody, &info);
         self.state.lock().event.response_status = Some(Box::new(format::message(attempted)));
+    }
+
+    /// The request is refused because its event could not be kept.
+    pub(super) fn reject(&self) {
+        self.audit.metrics.audit_rejected();
     }
 
     /// What the request asked for, as the event has it.

@@ -11,6 +11,7 @@ mod static_tokens;
 mod tokens;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
@@ -26,7 +27,7 @@ pub(crate) use front_proxy::RequestHeaders;
 pub(crate) use impersonation::impersonate;
 pub(crate) use service_account::service_account;
 pub(crate) use static_tokens::StaticTokens;
-pub(crate) use tokens::{Token, token_user};
+pub(crate) use tokens::token_user;
 
 /// The group of everyone who proved who they are.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
@@ -96,16 +97,18 @@ pub(crate) async fn authenticate(
     path: &str,
     headers: &mut HeaderMap,
 ) -> Result<Identified, Status> {
+    let started = Instant::now();
     match prove(server, peer, path, headers).await {
         Ok(identified) => {
             headers.remove(http::header::AUTHORIZATION);
             server.access.authentication.request_headers.strip(headers);
-            server.metrics.authenticated(&identified.user.name);
+            let name = Some(identified.user.name.as_str());
+            server.metrics.authenticated(name, started.elapsed());
             Ok(identified)
         }
         Err(why) => {
             tracing::debug!(why, "unable to authenticate the request");
-            server.metrics.unauthenticated();
+            server.metrics.authenticated(None, started.elapsed());
             audit::refused(&attempted(peer, headers));
             Err(Status::unauthorized())
         }

@@ -4,6 +4,7 @@
 //! Invariant: `system:masters` may do everything, whatever authorizers there are.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -47,6 +48,18 @@ impl From<Decision> for Ruling {
     }
 }
 
+impl Ruling {
+    /// As metrics name it.
+    fn result(&self) -> &'static str {
+        match (&self.decision, &self.error) {
+            (Decision::Allow(_), _) => "allowed",
+            (_, Some(_)) => "error",
+            (Decision::Deny(_), None) => "denied",
+            (Decision::NoOpinion(_), None) => "no-opinion",
+        }
+    }
+}
+
 impl Authorizer {
     /// As metrics name it.
     fn kind(&self) -> &'static str {
@@ -55,6 +68,16 @@ impl Authorizer {
             Authorizer::AlwaysDeny => "AlwaysDeny",
             Authorizer::Node => "Node",
             Authorizer::Rbac => "RBAC",
+        }
+    }
+
+    /// As the settings name it.
+    fn name(&self) -> &str {
+        match self {
+            Authorizer::AlwaysAllow => "alwaysallow",
+            Authorizer::AlwaysDeny => "alwaysdeny",
+            Authorizer::Node => "node",
+            Authorizer::Rbac => "rbac",
         }
     }
 
@@ -105,7 +128,9 @@ impl Authorization {
                         Decision::Allow(_) => "allowed",
                         _ => "denied",
                     };
-                    server.metrics.decided(authorizer.kind(), word);
+                    server
+                        .metrics
+                        .decided(authorizer.kind(), authorizer.name(), word);
                     return ruling;
                 }
             }
@@ -189,7 +214,11 @@ pub(crate) async fn authorize(
         label_selector,
         ..attributes(user, info)
     };
+    let started = Instant::now();
     let ruling = server.access.authorization.rule(server, &attributes).await;
+    server
+        .metrics
+        .authorized(ruling.result(), started.elapsed());
     match ruling.decision {
         Decision::Allow(reason) => {
             audit::annotate("authorization.k8s.io/decision", "allow");

@@ -49,8 +49,11 @@ impl Files {
                 }
             }
         }
+        // The descriptor is owned, so it is the same for as long as it is registered.
+        #[expect(deprecated, reason = "the one that replaces it is unsafe")]
+        let notify = AsyncFd::new(notify)?;
         Ok(Files {
-            notify: AsyncFd::new(notify)?,
+            notify,
             digests: paths.iter().map(|p| digest(p)).collect(),
             paths,
         })

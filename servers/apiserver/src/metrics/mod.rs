@@ -12,7 +12,7 @@ use http::Method;
 use parking_lot::Mutex;
 
 use crate::info::RequestInfo;
-use families::{Family, Kind};
+use families::Kind;
 use text::Labels;
 
 #[derive(Clone, Debug)]

@@ -29,6 +29,26 @@ pub const FOR_IMAGES: &[Package] = &[
     },
 ];
 
+/// What upstream's agnhost image holds beside agnhost.
+pub const FOR_SUITE: &[Package] = &[
+    Package {
+        name: "curl",
+        file: "/usr/bin/curl",
+    },
+    Package {
+        name: "netcat-openbsd",
+        file: "/bin/nc.openbsd",
+    },
+    Package {
+        name: "bind9-dnsutils",
+        file: "/usr/bin/dig",
+    },
+    Package {
+        name: "iproute2",
+        file: "/sbin/ip",
+    },
+];
+
 /// What tests compare with or look through.
 pub const FOR_TESTS: &[Package] = &[
     Package {

@@ -44,6 +44,7 @@ pub fn run(workspace: &Workspace, conformance: &Conformance) -> Result<()> {
     })?;
     steps.run("Building the suite's images", |step| {
         apt::ensure(apt::FOR_IMAGES)?;
+        apt::ensure(apt::FOR_SUITE)?;
         images::ensure(workspace, images::suite::IMAGES, step)
     })?;
     let release = workspace.target_dir()?.join("release");

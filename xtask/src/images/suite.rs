@@ -3,7 +3,7 @@
 //! Leaves out images of private registries and of tests that no conformance run holds.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -33,7 +33,10 @@ pub const PROGRAMS: &[&str] = &["agnhost", "etcd", "sample-apiserver"];
 /// How to make the image called `name`.
 pub fn recipe(workspace: &Workspace, name: &str) -> Result<Image> {
     match name {
-        "suite-agnhost" => named(agnhost(workspace)?, &["agnhost:2.63.0", "agnhost:2.55"]),
+        "suite-agnhost" => named(
+            with_network_programs(agnhost(workspace)?)?,
+            &["agnhost:2.63.0", "agnhost:2.55"],
+        ),
         "suite-busybox" => named(busybox()?, &["busybox:1.37.0-1"]),
         "suite-nginx" => nginx(),
         "suite-pause" => pause(workspace),
@@ -62,6 +65,47 @@ pub fn recipe(workspace: &Workspace, name: &str) -> Result<Image> {
             IMAGES.join(", ")
         ),
     }
+}
+
+/// Adds the programs that upstream's image has beside agnhost: tests run them inside pods.
+fn with_network_programs(mut image: Image) -> Result<Image> {
+    for (path, from) in [
+        ("usr/bin/curl", "/usr/bin/curl"),
+        ("usr/bin/dig", "/usr/bin/dig"),
+        ("usr/bin/getent", "/usr/bin/getent"),
+        ("usr/bin/nc", "/bin/nc.openbsd"),
+        ("sbin/ip", "/sbin/ip"),
+    ] {
+        image.entries.insert(
+            path.into(),
+            Entry::File(Path::new(from).canonicalize()?, 0o755),
+        );
+        for library in libraries(Path::new(from))? {
+            let inside = library.trim_start_matches('/').to_owned();
+            let file = Path::new(&library).canonicalize()?;
+            image.entries.insert(inside, Entry::File(file, 0o755));
+        }
+    }
+    for shadowed in ["bin/nc", "bin/ip"] {
+        image.entries.remove(shadowed);
+    }
+    image.entries.insert(
+        "etc/nsswitch.conf".into(),
+        Entry::Text(
+            "passwd: files\ngroup: files\nhosts: files dns\n".into(),
+            0o644,
+        ),
+    );
+    Ok(image)
+}
+
+/// The shared libraries that a program of this machine loads, its loader among them.
+fn libraries(program: &Path) -> Result<Vec<String>> {
+    let text = run_quiet(Command::new("ldd").arg(program))?;
+    let paths = text
+        .split_whitespace()
+        .filter(|word| word.starts_with('/') && !word.ends_with(':'));
+    Ok(paths.map(str::to_owned).collect())
 }
 
 fn named(mut image: Image, names: &[&str]) -> Result<Image> {

@@ -3,6 +3,7 @@
 use crate::cli::Image;
 use anyhow::{Context, Result, bail};
 use corten_images::{ImageStore, ImportOptions, ImportSource, PullOptions};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,8 +35,17 @@ pub async fn run(command: Image) -> Result<()> {
                 .import(source, options)
                 .await
                 .with_context(|| format!("cannot import {}", file.display()))?;
-            for image in images {
-                println!("{}", image.names().next().unwrap_or("<none>"));
+            // An archive may hold one image under several names.
+            let names: BTreeSet<&str> = images
+                .iter()
+                .flat_map(|image| image.names())
+                .filter(|name| !name.contains('@'))
+                .collect();
+            for name in &names {
+                println!("{name}");
+            }
+            if names.is_empty() {
+                println!("<none>");
             }
         }
         Image::List { data } => list(&open(&data.data_dir)?)?,

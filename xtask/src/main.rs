@@ -7,6 +7,7 @@ mod codegen;
 mod conformance;
 mod images;
 mod progress;
+mod python;
 mod suite;
 mod tidy;
 mod tools;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::progress::Steps;
 use crate::workspace::{Workspace, run_loud};
-use crate::{apt, images, tools};
+use crate::{apt, images, python, tools};
 
 /// Sums of the runner's `test result:` lines.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,13 +27,17 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         bail!("tests start real containers: run this as root (sudo)");
     }
     let started = Instant::now();
-    let mut steps = Steps::new(7);
+    let mut steps = Steps::new(8);
     steps.run("Looking for Debian packages that tests use", |_| {
         apt::ensure(apt::FOR_IMAGES)?;
-        apt::ensure(apt::FOR_TESTS)
+        apt::ensure(apt::FOR_TESTS)?;
+        apt::ensure(python::PACKAGES)
     })?;
     steps.run("Building upstream's commands", |step| {
         tools::ensure(workspace, tools::FOR_TESTS, step)
+    })?;
+    steps.run("Installing the Kubernetes client for Python", |_| {
+        python::ensure(workspace)
     })?;
     steps.run("Building test images", |step| {
         images::ensure(workspace, images::ALL, step).map(|_| ())

@@ -1,5 +1,5 @@
 //! Upstream's own commands, built from `tests/upstream/go.mod` into `.cache/bin`: the kubectl that
-//! people and tests use, the programs inside test images, and the oracle.
+//! people and tests use, the programs inside test images, and the oracle; and other clients that tests use.
 //! A stamp beside each program says what it was built from; it is built again when that changes.
 
 use std::collections::hash_map::DefaultHasher;
@@ -19,14 +19,27 @@ pub struct Tool {
     /// The file's name in `.cache/bin`.
     pub name: &'static str,
     package: &'static str,
-    verb: &'static [&'static str],
+    source: Source,
+}
+
+/// Where a program comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A command of the modules in `tests/upstream`.
+    Upstream,
+    /// A test program of those modules.
+    UpstreamTest,
+    /// A command of another project at this version.
+    Released(&'static str),
+    /// A program of this checkout, in this directory.
+    Own(&'static str),
 }
 
 const fn command(name: &'static str, package: &'static str) -> Tool {
     Tool {
         name,
         package,
-        verb: &["build"],
+        source: Source::Upstream,
     }
 }
 
@@ -47,12 +60,27 @@ pub const TOOLS: &[Tool] = &[
     Tool {
         name: "e2e.test",
         package: "k8s.io/kubernetes/test/e2e",
-        verb: &["test", "-c"],
+        source: Source::UpstreamTest,
+    },
+    Tool {
+        name: "helm3",
+        package: "helm.sh/helm/v3/cmd/helm",
+        source: Source::Released("v3.22.0"),
+    },
+    Tool {
+        name: "helm4",
+        package: "helm.sh/helm/v4/cmd/helm",
+        source: Source::Released("v4.3.1"),
+    },
+    Tool {
+        name: "clients",
+        package: ".",
+        source: Source::Own("tests/clients/programs"),
     },
 ];
 
 /// What tests need on every run.
-pub const FOR_TESTS: &[&str] = &["kubectl", "agnhost"];
+pub const FOR_TESTS: &[&str] = &["kubectl", "agnhost", "helm3", "helm4", "clients"];
 
 /// The version of Kubernetes that `tests/upstream/go.mod` names, such as `v1.36.3`.
 pub fn version(workspace: &Workspace) -> Result<String> {
@@ -100,38 +128,105 @@ pub fn kubectl(workspace: &Workspace, step: &Step) -> Result<PathBuf> {
 
 fn ensure_one(workspace: &Workspace, tool: &Tool, step: &Step) -> Result<()> {
     let go = on_path("go").context(
-        "Go is needed to build upstream's commands (tests/upstream/go.mod): install Go 1.26 and put `go` on PATH",
+        "Go is needed to build the programs that tests use (tests/upstream/go.mod): install Go 1.26 and put `go` on PATH",
     )?;
-    let module = workspace.path("tests/upstream");
-    let go_mod = fs::read_to_string(module.join("go.mod")).context("reading go.mod")?;
-    let go_sum = fs::read_to_string(module.join("go.sum")).context("reading go.sum")?;
-    let version = kubernetes_version(&go_mod)?;
-    let flags = format!("-s -w -X k8s.io/component-base/version.gitVersion={version}");
-    let stamp = stamp(&[&go_mod, &go_sum, &flags, tool.package]);
-
     let bin_dir = workspace.bin_dir();
     fs::create_dir_all(&bin_dir).with_context(|| format!("creating {}", bin_dir.display()))?;
+    let recipe = Recipe::of(workspace, tool)?;
     let program = bin_dir.join(tool.name);
     let stamp_file = bin_dir.join(format!(".{}.stamp", tool.name));
-    if program.exists() && fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
+    if program.exists() && fs::read_to_string(&stamp_file).is_ok_and(|old| old == recipe.stamp) {
         return Ok(());
     }
     step.say(&format!(
-        "{} {version} from source, some minutes the first time",
-        tool.name
+        "{} {} from source, some minutes the first time",
+        tool.name, recipe.version
     ));
     let mut build = Command::new(go);
-    build
-        .current_dir(&module)
-        .env("CGO_ENABLED", "0")
-        .args(tool.verb);
-    build
-        .args(["-trimpath", "-ldflags", &flags, "-o"])
-        .arg(&program)
-        .arg(tool.package);
+    build.current_dir(&recipe.directory).env("CGO_ENABLED", "0");
+    let installed = bin_dir.join(format!(".{}.d", tool.name));
+    match tool.source {
+        Source::Released(version) => {
+            build.env("GOBIN", &installed);
+            build.args(["install", "-trimpath", "-ldflags", &recipe.flags]);
+            build.arg(format!("{}@{version}", tool.package));
+        }
+        Source::UpstreamTest | Source::Upstream | Source::Own(_) => {
+            build.args(match tool.source {
+                Source::UpstreamTest => &["test", "-c"][..],
+                _ => &["build"],
+            });
+            build.args(["-trimpath", "-ldflags", &recipe.flags, "-o"]);
+            build.arg(&program).arg(tool.package);
+        }
+    }
     run_quiet(&mut build).with_context(|| format!("building {}", tool.name))?;
-    fs::write(&stamp_file, stamp).with_context(|| format!("writing {}", stamp_file.display()))?;
+    if matches!(tool.source, Source::Released(_)) {
+        // `go install` names a program after its package; two versions would have one name.
+        let built = installed.join(tool.package.rsplit('/').next().unwrap_or_default());
+        fs::rename(&built, &program).with_context(|| format!("naming {}", tool.name))?;
+        let _ = fs::remove_dir_all(&installed);
+    }
+    fs::write(&stamp_file, recipe.stamp)
+        .with_context(|| format!("writing {}", stamp_file.display()))?;
     Ok(())
+}
+
+/// How one program is built, and a stamp that changes when that does.
+struct Recipe {
+    directory: PathBuf,
+    version: String,
+    flags: String,
+    stamp: String,
+}
+
+impl Recipe {
+    fn of(workspace: &Workspace, tool: &Tool) -> Result<Recipe> {
+        let (directory, version, flags) = match tool.source {
+            Source::Upstream | Source::UpstreamTest => {
+                let version = version(workspace)?;
+                let flags = format!("-s -w -X k8s.io/component-base/version.gitVersion={version}");
+                (workspace.path("tests/upstream"), version, flags)
+            }
+            Source::Released(version) => {
+                let directory = workspace.root().to_path_buf();
+                (directory, version.to_owned(), "-s -w".to_owned())
+            }
+            Source::Own(directory) => {
+                let directory = workspace.path(directory);
+                (directory, "of this checkout".to_owned(), "-s -w".to_owned())
+            }
+        };
+        let mut parts = vec![flags.clone(), tool.package.to_owned(), version.clone()];
+        if !matches!(tool.source, Source::Released(_)) {
+            for name in ["go.mod", "go.sum"] {
+                let file = directory.join(name);
+                let text = fs::read_to_string(&file);
+                parts.push(text.with_context(|| format!("reading {}", file.display()))?);
+            }
+        }
+        if matches!(tool.source, Source::Own(_)) {
+            parts.extend(sources(&directory)?);
+        }
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Ok(Recipe {
+            directory,
+            version,
+            stamp: stamp(&parts),
+            flags,
+        })
+    }
+}
+
+/// The texts of a directory's Go files, in the order of their names.
+fn sources(directory: &std::path::Path) -> Result<Vec<String>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(directory)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "go"));
+    files.sort();
+    let texts = files.iter().map(fs::read_to_string);
+    Ok(texts.collect::<std::io::Result<_>>()?)
 }
 
 fn kubernetes_version(go_mod: &str) -> Result<&str> {

@@ -67,10 +67,15 @@ fn python(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.namespace("python")?;
     let interpreter = here().join("../../.cache/python/bin/python3");
     if !interpreter.exists() {
-        bail!("{} is missing: run `cargo xtask test`, which makes it", interpreter.display());
+        bail!(
+            "{} is missing: run `cargo xtask test`, which makes it",
+            interpreter.display()
+        );
     }
     let mut command = Command::new(interpreter);
-    command.arg(here().join("client.py")).arg(kubectl.namespace());
+    command
+        .arg(here().join("client.py"))
+        .arg(kubectl.namespace());
     expect_equal(client(cluster, command)?.as_str(), "ok\n")
 }
 
@@ -80,7 +85,9 @@ fn helm(cluster: &Cluster, version: &str) -> Result<()> {
     let chart = here().join("chart");
     let helm = |arguments: &[&str]| -> Result<String> {
         let mut command = Command::new(program(version)?);
-        command.args(arguments).args(["--namespace", kubectl.namespace()]);
+        command
+            .args(arguments)
+            .args(["--namespace", kubectl.namespace()]);
         client(cluster, command)
     };
     let greeting = |kubectl: &Kubectl| {
@@ -90,7 +97,14 @@ fn helm(cluster: &Cluster, version: &str) -> Result<()> {
     helm(&["install", "web", &path, "--wait", "--timeout", "3m"])?;
     expect_equal(greeting(&kubectl)?.as_str(), "hello/hello")?;
     helm(&[
-        "upgrade", "web", &path, "--wait", "--timeout", "3m", "--set", "greeting=hi,replicas=2",
+        "upgrade",
+        "web",
+        &path,
+        "--wait",
+        "--timeout",
+        "3m",
+        "--set",
+        "greeting=hi,replicas=2",
     ])?;
     expect_equal(greeting(&kubectl)?.as_str(), "hi/hi")?;
     let ready = kubectl.run("get deployment web -o jsonpath={.status.readyReplicas}")?;
@@ -98,11 +112,21 @@ fn helm(cluster: &Cluster, version: &str) -> Result<()> {
     helm(&["rollback", "web", "1", "--wait", "--timeout", "3m"])?;
     expect_equal(greeting(&kubectl)?.as_str(), "hello/hello")?;
     let history = helm(&["history", "web"])?;
-    expect_parts(&history, &["superseded", "Upgrade complete", "Rollback to 1"])?;
+    expect_parts(
+        &history,
+        &["superseded", "Upgrade complete", "Rollback to 1"],
+    )?;
     helm(&["uninstall", "web", "--wait", "--timeout", "3m"])?;
-    expect_equal(kubectl.run("get widgets,deployments,jobs -o name")?.as_str(), "")?;
+    expect_equal(
+        kubectl
+            .run("get widgets,deployments,jobs -o name")?
+            .as_str(),
+        "",
+    )?;
     // Helm leaves definitions; the next version installs its own.
-    kubectl.run("delete crd widgets.chart.corten.test").map(drop)
+    kubectl
+        .run("delete crd widgets.chart.corten.test")
+        .map(drop)
 }
 
 fn kustomize_and_prune(cluster: &Cluster) -> Result<()> {
@@ -110,7 +134,9 @@ fn kustomize_and_prune(cluster: &Cluster) -> Result<()> {
     let directory = cluster.directory().join("kustomize");
     std::fs::create_dir_all(&directory)?;
     let kustomization = "namePrefix: team-\ncommonLabels: {team: blue}\nconfigMapGenerator:\n- {name: one, literals: [a=1], options: {disableNameSuffixHash: true}}\n";
-    let both = format!("{kustomization}- {{name: two, literals: [b=2], options: {{disableNameSuffixHash: true}}}}\n");
+    let both = format!(
+        "{kustomization}- {{name: two, literals: [b=2], options: {{disableNameSuffixHash: true}}}}\n"
+    );
     let write = |text: &str| std::fs::write(directory.join("kustomization.yaml"), text);
     let apply = format!(
         "apply --server-side -k {} --prune -l team=blue --prune-allowlist=core/v1/ConfigMap",
@@ -119,7 +145,10 @@ fn kustomize_and_prune(cluster: &Cluster) -> Result<()> {
     write(&both)?;
     kubectl.run(&apply)?;
     let names = "get configmaps -l team=blue -o name";
-    expect_equal(kubectl.run(names)?.as_str(), "configmap/team-one\nconfigmap/team-two\n")?;
+    expect_equal(
+        kubectl.run(names)?.as_str(),
+        "configmap/team-one\nconfigmap/team-two\n",
+    )?;
     write(kustomization)?;
     expect_parts(&kubectl.run(&apply)?, &["configmap/team-two pruned"])?;
     expect_equal(kubectl.run(names)?.as_str(), "configmap/team-one\n")

@@ -16,8 +16,10 @@ mod rng;
 mod scheduler;
 mod server;
 mod storage;
+mod store;
 mod user;
 mod world;
 
 pub use env::OPEN;
+pub use store::{StoreReport, run_store};
 pub use world::{Report, run};

@@ -13,7 +13,7 @@ use crate::{apt, images, tools};
 /// Flags of `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// idle, start, pod or create
+    /// idle, start, pod, create or store
     name: String,
     /// More flags for the measurement (see `cargo xtask bench NAME -- --help`)
     #[arg(last = true)]
@@ -22,6 +22,9 @@ pub struct Bench {
 
 /// Builds and runs one measurement.
 pub fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
+    if bench.name == "store" {
+        return store(workspace, bench);
+    }
     let mut steps = Steps::new(3);
     steps.run_loud("Building corten and the measurements", || {
         let packages = ["--package", "corten", "--package", "corten-tests"];
@@ -63,4 +66,18 @@ pub fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
         );
         run_loud(&mut measure)
     })
+}
+
+/// The embedded store alone, without API or network.
+fn store(workspace: &Workspace, bench: &Bench) -> Result<()> {
+    let example = [
+        "run",
+        "--release",
+        "--package",
+        "corten-store",
+        "--example",
+        "bench",
+        "--",
+    ];
+    run_loud(workspace.cargo().args(example).args(&bench.flags))
 }

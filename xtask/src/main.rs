@@ -8,6 +8,7 @@ mod conformance;
 mod images;
 mod progress;
 mod python;
+mod soak;
 mod suite;
 mod tidy;
 mod tools;
@@ -43,10 +44,13 @@ enum Chore {
     Tidy,
     /// Generate the structs and facts of model/api from upstream's published API description
     Codegen,
-    /// Measure: idle, start, pod, create
+    /// Measure: idle, start, pod, create, store
     Bench(bench::Bench),
     /// Run upstream's conformance suite against a cluster (needs root)
     Conformance(conformance::Conformance),
+    /// Endurance tests: sim, crash
+    #[command(subcommand)]
+    Soak(soak::Soak),
     /// Build upstream's commands into .cache/bin (kubectl and agnhost unless named)
     Tools {
         /// Programs to build, such as kube-apiserver, etcd, e2e.test
@@ -76,6 +80,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Test => suite::run(&workspace),
         Chore::Tidy => tidy::run(&workspace),
         Chore::Codegen => generate(&workspace),
+        Chore::Soak(soak) => soak::run(&workspace, &soak),
         Chore::Bench(bench) => bench::run(&workspace, &bench),
         Chore::Conformance(conformance) => conformance::run(&workspace, &conformance),
         Chore::Tools { names } => build_tools(&workspace, &names),

@@ -17,7 +17,9 @@ pub async fn run(flags: Apiserver) -> Result<()> {
     config.ranges.services = vec![parse_cidr(&flags.service_cidr)?];
     flags.admission.apply(&mut config)?;
     config.access = flags.access.settings();
+    config.keeping = flags.store.keeping()?;
     let server = start(config).await?;
+    let _beside = flags.store.serve(data, server.store())?;
     write_kubeconfig(&server, data, flags.write_kubeconfig.as_deref())?;
     println!("serving on {}", server.url());
     println!(

@@ -2,6 +2,7 @@
 
 use crate::access::AccessFlags;
 use crate::admission::AdmissionFlags;
+use crate::store::{StoreCommand, StoreFlags};
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -31,6 +32,9 @@ pub enum Command {
     Status(DataDir),
     /// Run the API server alone, with its embedded store.
     Apiserver(Apiserver),
+    /// Look at, back up and restore a cluster's store.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Manage the node's images.
     #[command(subcommand)]
     Image(Image),
@@ -84,6 +88,8 @@ pub struct Up {
     pub admission: AdmissionFlags,
     #[command(flatten)]
     pub access: AccessFlags,
+    #[command(flatten)]
+    pub store: StoreFlags,
 }
 
 /// Flags of `corten reset`.
@@ -117,6 +123,8 @@ pub struct Apiserver {
     pub admission: AdmissionFlags,
     #[command(flatten)]
     pub access: AccessFlags,
+    #[command(flatten)]
+    pub store: StoreFlags,
 }
 
 /// `corten image …`.

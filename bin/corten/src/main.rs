@@ -12,6 +12,7 @@ mod instance;
 mod layout;
 mod node;
 mod reset;
+mod store;
 mod telemetry;
 mod up;
 
@@ -49,6 +50,7 @@ fn run(command: Command) -> Result<()> {
     let result = runtime.block_on(async {
         match command {
             Command::Apiserver(flags) => apiserver::run(flags).await,
+            Command::Store(command) => store::run(command).await,
             Command::Image(command) => image::run(command).await,
             Command::Down(data) => instance::stop(&data.data_dir).await,
             Command::Status(data) => instance::status(&data.data_dir).await,

@@ -48,6 +48,7 @@ pub async fn run(flags: Up) -> Result<()> {
     let connector = Arc::new(InProcess::default());
     let server =
         Arc::new(apiserver::start(config(&flags, &layout, &settings, connector.clone())?).await?);
+    let _beside = flags.store.serve(&layout.data, server.store())?;
     apiserver::write_kubeconfig(&server, &layout.data, flags.write_kubeconfig.as_deref())?;
     println!(
         "API server ready after {:.2} s: {}",
@@ -92,6 +93,7 @@ fn config(
     config.access = flags.access.clone().settings();
     config.connector = connector;
     flags.admission.apply(&mut config)?;
+    config.keeping = flags.store.keeping()?;
     Ok(config)
 }
 

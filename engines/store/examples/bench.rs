@@ -1,6 +1,7 @@
-//! Measures the store: writes per second, CPU and bytes per write, the fan-out of events, memory per object.
+//! Measures the embedded store: writes per second, CPU and bytes per write, the fan-out of events, memory and opening
+//! with a million objects, disk space after rewriting, and how long compaction holds the writer.
 //!
-//! `cargo run --release -p corten-store --example bench [directory]`
+//! `cargo xtask bench store [-- DIRECTORY [PART…]]`; parts: floor puts fan-out memory million rewrite sweep
 
 use bytes::Bytes;
 use corten_store::engine::fjall::FjallEngine;
@@ -10,47 +11,220 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const OBJECT_BYTES: usize = 1800;
+type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let directory = std::env::args()
-        .nth(1)
+const OBJECT_BYTES: usize = 1024;
+const MILLION: usize = 1_000_000;
+const PARTS: [&str; 7] = [
+    "floor", "puts", "fan-out", "memory", "million", "rewrite", "sweep",
+];
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Outcome {
+    let mut words = std::env::args().skip(1);
+    let directory = words
+        .next()
         .unwrap_or_else(|| "/tmp/corten-store-bench".to_owned());
     let directory = Path::new(&directory);
+    let asked: Vec<String> = words.collect();
+    let parts: Vec<&str> = match asked.is_empty() {
+        true => PARTS.to_vec(),
+        false => asked.iter().map(String::as_str).collect(),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_time()
         .build()?;
     println!("one object has {OBJECT_BYTES} bytes");
-    memory(&runtime)?;
-    for clients in [1, 16, 64] {
-        let store = Store::open(Options::new(MemoryEngine::on(&MemoryDisk::new()), describe))?;
-        report("memory", clients, &runtime, &store, 40_000);
+    for part in parts {
+        match part {
+            "floor" => floor(directory)?,
+            "puts" => puts(&runtime, directory)?,
+            "fan-out" => {
+                for watchers in [1, 100, 10_000] {
+                    fan_out(&runtime, watchers)?;
+                }
+            }
+            "memory" => memory(&runtime)?,
+            "million" => million(&runtime, directory)?,
+            "open" => open(directory)?,
+            "rewrite" => rewrite(&runtime, directory)?,
+            "sweep" => sweep(&runtime)?,
+            other => println!("{other} is none of {PARTS:?}"),
+        }
     }
-    for clients in [1, 16, 64] {
+    Ok(())
+}
+
+/// What the disk takes for one small durable write.
+fn floor(directory: &Path) -> Outcome {
+    use std::os::unix::fs::FileExt;
+    std::fs::create_dir_all(directory)?;
+    let path = directory.join("floor");
+    let file = std::fs::File::create(&path)?;
+    file.set_len(16 << 20)?;
+    file.sync_all()?;
+    let mut took: Vec<Duration> = Vec::new();
+    for number in 0..500u64 {
+        let start = Instant::now();
+        file.write_all_at(&[number as u8; 1200], number * 1200)?;
+        file.sync_data()?;
+        took.push(start.elapsed());
+    }
+    took.sort();
+    println!(
+        "floor: write and fdatasync {:?} median, {:?} p99",
+        took[250], took[495]
+    );
+    std::fs::remove_file(path)?;
+    Ok(())
+}
+
+fn puts(runtime: &tokio::runtime::Runtime, directory: &Path) -> Outcome {
+    for clients in [64, 1000] {
+        let store = Store::open(Options::new(MemoryEngine::on(&MemoryDisk::new()), describe))?;
+        report("memory", clients, runtime, &store, 100_000);
+    }
+    for (clients, writes) in [(1, 4_000), (16, 30_000), (64, 60_000), (1000, 100_000)] {
         let _ = std::fs::remove_dir_all(directory);
         let store = Store::open(Options::new(FjallEngine::open(directory)?, describe))?;
-        report(
-            "fjall",
-            clients,
-            &runtime,
-            &store,
-            [4_000, 20_000, 40_000][clients.ilog2() as usize / 3],
-        );
-    }
-    let start = Instant::now();
-    let store = Store::open(Options::new(FjallEngine::open(directory)?, describe))?;
-    println!(
-        "opened {} objects in {:?}",
-        store.stats().objects,
-        start.elapsed()
-    );
-    drop(store);
-    for watchers in [1, 100, 1000] {
-        fan_out(&runtime, watchers)?;
+        report("fjall", clients, runtime, &store, writes);
+        store.close();
     }
     std::fs::remove_dir_all(directory)?;
     Ok(())
+}
+
+fn fill(runtime: &tokio::runtime::Runtime, store: &Store, objects: usize) {
+    const CLIENTS: usize = 512;
+    let tasks: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let store = store.clone();
+            runtime.spawn(async move {
+                for number in (client..objects).step_by(CLIENTS) {
+                    let (namespace, name) = (
+                        format!("namespace-{}", number / 1000),
+                        format!("pod-{number}"),
+                    );
+                    let key = Key::new(&Resource::new("pods"), &namespace, &name);
+                    let put = Put::new(key, object(number as u64), header());
+                    if let Err(error) = store.commit(put.into()).await {
+                        println!("{error}");
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        let _ = runtime.block_on(task);
+    }
+}
+
+/// A million objects: filled here, opened in a process of its own.
+fn million(runtime: &tokio::runtime::Runtime, directory: &Path) -> Outcome {
+    let _ = std::fs::remove_dir_all(directory);
+    let store = Store::open(Options::new(FjallEngine::open(directory)?, describe))?;
+    let start = Instant::now();
+    fill(runtime, &store, MILLION);
+    println!(
+        "million: filled in {:.1} s, {} MiB resident then, {} MiB on disk",
+        start.elapsed().as_secs_f64(),
+        resident() >> 20,
+        size_of(directory) >> 20
+    );
+    store.close();
+    drop(store);
+    std::process::Command::new(std::env::current_exe()?)
+        .arg(directory)
+        .arg("open")
+        .status()?;
+    std::fs::remove_dir_all(directory)?;
+    Ok(())
+}
+
+fn open(directory: &Path) -> Outcome {
+    let start = Instant::now();
+    let store = Store::open(Options::new(FjallEngine::open(directory)?, describe))?;
+    let (elapsed, used) = (start.elapsed(), resident());
+    let objects = store.stats().objects;
+    let key = Key::new(&Resource::new("pods"), "namespace-0", "pod-0");
+    let bytes = objects * (OBJECT_BYTES + key.path().len());
+    let beside = (used as f64 - 1.6 * bytes as f64) / objects as f64;
+    println!(
+        "open: {objects} objects in {elapsed:?}, {} MiB resident: {:.2} per stored byte, or 1.6 and {beside:.0} B per object",
+        used >> 20,
+        used as f64 / bytes as f64
+    );
+    store.close();
+    Ok(())
+}
+
+/// Everything written ten times: what the files take then, and after they were compacted.
+fn rewrite(runtime: &tokio::runtime::Runtime, directory: &Path) -> Outcome {
+    const OBJECTS: usize = 100_000;
+    let _ = std::fs::remove_dir_all(directory);
+    let store = Store::open(Options::new(FjallEngine::open(directory)?, describe))?;
+    let io = disk();
+    for _ in 0..10 {
+        fill(runtime, &store, OBJECTS);
+    }
+    let written = (disk() - io) as f64 / (10 * OBJECTS) as f64;
+    store.close();
+    drop(store);
+    let live = (OBJECTS * OBJECT_BYTES) as f64;
+    let before = size_of(directory) as f64 / live;
+    let mut engine = FjallEngine::open(directory)?;
+    engine::Engine::compact(&mut engine)?;
+    drop(engine);
+    let after = size_of(directory) as f64 / live;
+    println!(
+        "rewrite: 10 times {OBJECTS} objects: {before:.2} of the live bytes on disk, {after:.2} compacted, {written:.0} B written per put"
+    );
+    std::fs::remove_dir_all(directory)?;
+    Ok(())
+}
+
+/// How long the writer is held while history goes.
+fn sweep(runtime: &tokio::runtime::Runtime) -> Outcome {
+    let clock = Arc::new(ManualClock::starting_at(Duration::from_secs(1)));
+    let mut options = Options::new(MemoryEngine::on(&MemoryDisk::new()), describe);
+    options.clock = clock.clone();
+    options.retention.bytes = usize::MAX;
+    let (store, mut core) = Store::open_manual(options)?;
+    for number in 0..200_000 {
+        let store = store.clone();
+        let task = runtime.spawn(async move { store.commit(put(0, number)).await.map(drop) });
+        while !task.is_finished() {
+            core.step();
+        }
+    }
+    clock.advance(Duration::from_secs(400));
+    let (mut longest, mut slices) = (Duration::ZERO, 0);
+    loop {
+        let start = Instant::now();
+        let more = core.step().more;
+        longest = longest.max(start.elapsed());
+        slices += 1;
+        if more == Again::Later {
+            break;
+        }
+    }
+    println!(
+        "sweep: 200000 events in {slices} slices, the longest held the writer for {longest:?}"
+    );
+    Ok(())
+}
+
+fn size_of(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let size = |file: std::fs::DirEntry| match file.metadata() {
+        Ok(found) if found.is_dir() => size_of(&file.path()),
+        Ok(found) => std::os::unix::fs::MetadataExt::blocks(&found) * 512,
+        Err(_) => 0,
+    };
+    files.map(size).sum()
 }
 
 fn describe(_: &Key, _: &Bytes) -> Result<Header, String> {
@@ -103,24 +277,31 @@ fn report(
         .map(|client| {
             let store = store.clone();
             runtime.spawn(async move {
+                let mut took = Vec::with_capacity(writes / clients);
                 for number in 0..writes / clients {
+                    let start = Instant::now();
                     if let Err(error) = store.commit(put(client, number)).await {
                         println!("{error}");
                     }
+                    took.push(start.elapsed());
                 }
+                took
             })
         })
         .collect();
+    let mut took: Vec<Duration> = Vec::new();
     for task in tasks {
-        let _ = runtime.block_on(task);
+        took.extend(runtime.block_on(task).unwrap_or_default());
     }
+    took.sort();
     let (elapsed, cpu, io) = (start.elapsed(), self::cpu() - cpu, disk() - io);
     let writes = (writes / clients * clients) as u32;
     let stats = store.stats();
     println!(
-        "{engine:7} {clients:2} clients: {:6.0} puts/s, {:?} each, {:4.1} us CPU, {} B to the log, {} B to the disk, {:4.1} per batch",
+        "{engine:7} {clients:4} clients: {:6.0} puts/s, {:?} median, {:?} p99, {:4.1} us CPU, {} B to the log, {} B to the disk, {:4.1} per batch",
         f64::from(writes) / elapsed.as_secs_f64(),
-        elapsed * clients as u32 / writes,
+        took[took.len() / 2],
+        took[took.len() * 99 / 100],
         (cpu / writes).saturating_sub(making).as_nanos() as f64 / 1000.0,
         stats.bytes_written / u64::from(writes),
         io / u64::from(writes),
@@ -128,11 +309,8 @@ fn report(
     );
 }
 
-fn fan_out(
-    runtime: &tokio::runtime::Runtime,
-    watchers: usize,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let writes = (200_000 / watchers).min(20_000);
+fn fan_out(runtime: &tokio::runtime::Runtime, watchers: usize) -> Outcome {
+    let writes = (1_000_000 / watchers).min(20_000);
     let store = Store::open(Options::new(MemoryEngine::on(&MemoryDisk::new()), describe))?;
     let pods = Resource::new("pods");
     let mut tasks = Vec::new();
@@ -156,14 +334,14 @@ fn fan_out(
     }
     let deliveries = (writes * watchers) as f64;
     println!(
-        "fan-out {watchers:4} watchers: {:.0} events/s delivered, {:.2} us CPU per delivery",
+        "fan-out {watchers:5} watchers: {:.0} events/s delivered, {:.2} us CPU per delivery",
         deliveries / start.elapsed().as_secs_f64(),
         (self::cpu() - cpu).as_micros() as f64 / deliveries
     );
     Ok(())
 }
 
-fn memory(runtime: &tokio::runtime::Runtime) -> Result<(), Box<dyn std::error::Error>> {
+fn memory(runtime: &tokio::runtime::Runtime) -> Outcome {
     const OBJECTS: usize = 50_000;
     // An engine that keeps nothing, so that only the store is measured.
     struct Nothing;

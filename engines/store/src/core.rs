@@ -10,7 +10,8 @@ use crate::snapshot::State;
 use crate::store::Shared;
 use crate::window::{Channel, Retention};
 use crate::{
-    CommitError, Committed, Event, Health, Key, Note, Precondition, Resource, Revision, Transaction,
+    CommitError, Committed, Durability, Event, Health, Key, Note, Precondition, Resource, Revision,
+    Seal, Transaction, seal,
 };
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -44,6 +45,24 @@ impl Default for BatchLimits {
     }
 }
 
+/// How long, and for how many transactions, relaxed writes may stay unsynced: what a power cut may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relaxed {
+    /// The oldest unsynced write is at most this old.
+    pub window: Duration,
+    /// There are at most so many unsynced transactions.
+    pub transactions: u64,
+}
+
+impl Default for Relaxed {
+    fn default() -> Relaxed {
+        Relaxed {
+            window: Duration::from_secs(1),
+            transactions: 10_000,
+        }
+    }
+}
+
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -60,6 +79,12 @@ pub enum Again {
     Now,
     /// When something is queued or [`Core::next_wake`] is reached.
     Later,
+}
+
+#[derive(PartialEq)]
+enum Asked {
+    Now,
+    WhenDue,
 }
 
 enum Mode {
@@ -102,6 +127,9 @@ pub struct Core {
     window_bytes: isize,
     sweep_at: u64,
     identity: Identity,
+    relaxed: Option<Relaxed>,
+    /// Relaxed transactions that are not synced, and when they must be (monotonic milliseconds).
+    unsynced: Option<(u64, u64)>,
 }
 
 impl Core {
@@ -112,6 +140,7 @@ impl Core {
         retention: Retention,
         limits: BatchLimits,
         identity: Identity,
+        relaxed: Option<Relaxed>,
     ) -> Core {
         let state = shared.state.load();
         let mut expiring = BTreeSet::new();
@@ -137,6 +166,8 @@ impl Core {
             window_bytes: 0,
             sweep_at: 0,
             identity,
+            relaxed,
+            unsynced: None,
         }
     }
 
@@ -153,6 +184,7 @@ impl Core {
                 Mode::Suspended { .. } | Mode::Damaged => self.refuse(pending),
             }
         }
+        self.sync(Asked::WhenDue);
         let swept = self.sweep();
         let due = self.next_wake() == Some(Duration::ZERO);
         let again = swept == Again::Now || due || !self.shared.queue.is_empty();
@@ -167,6 +199,9 @@ impl Core {
         let mono = millis(self.clock.monotonic());
         let sweep = (self.window_bytes > 0)
             .then(|| Duration::from_millis(self.sweep_at.saturating_sub(mono)));
+        let sync = self
+            .unsynced
+            .map(|(_, at)| Duration::from_millis(at.saturating_sub(mono)));
         let other = match &self.mode {
             Mode::Writable => {
                 let wall = millis(self.clock.wall());
@@ -179,7 +214,7 @@ impl Core {
             }
             Mode::Damaged => None,
         };
-        [sweep, other].into_iter().flatten().min()
+        [sweep, sync, other].into_iter().flatten().min()
     }
 
     /// Commits what is still queued and closes the store: watches end, the engine is released.
@@ -188,6 +223,7 @@ impl Core {
         while !self.shared.queue.is_empty() {
             self.step();
         }
+        self.sync(Asked::Now);
         drop(self);
     }
 
@@ -243,16 +279,23 @@ impl Core {
         let mut bells = Vec::new();
         if !draft.transactions.is_empty() {
             let transactions = std::mem::take(&mut draft.transactions);
+            let identity = self.lift(&transactions);
+            let durability = match (self.relaxed, identity) {
+                (Some(_), None) => draft.durability,
+                _ => Durability::Synced,
+            };
             let batch = Batch {
-                identity: self.lift(&transactions),
+                identity,
                 revision: draft.state.revision,
                 transactions,
+                durability,
             };
             if let Err(error) = self.engine.append(&batch) {
                 self.suspend(error, batch, answers);
                 return;
             }
             self.identity = batch.identity.unwrap_or(self.identity);
+            self.count_unsynced(&batch, now.mono);
             bells = self.publish(draft);
         }
         // Answered before the watchers are woken, of which there may be many.
@@ -260,6 +303,34 @@ impl Core {
             pending.answer(result);
         }
         self.ring(bells);
+    }
+
+    fn count_unsynced(&mut self, batch: &Batch, now: u64) {
+        self.unsynced = match (batch.durability, self.relaxed) {
+            (Durability::Relaxed, Some(relaxed)) => {
+                let (count, at) = self.unsynced.unwrap_or((0, now + millis(relaxed.window)));
+                let count = count + batch.transactions.len() as u64;
+                // The next batch may add as many as a batch can.
+                let is_full = count + self.limits.transactions as u64 * 2 > relaxed.transactions;
+                Some((count, if is_full { now } else { at }))
+            }
+            // One sync is for everything before it.
+            _ => None,
+        };
+    }
+
+    /// Makes relaxed writes durable.
+    fn sync(&mut self, asked: Asked) {
+        let Some((_, at)) = self.unsynced else { return };
+        let is_due = asked == Asked::Now || millis(self.clock.monotonic()) >= at;
+        if !is_due || !matches!(self.mode, Mode::Writable) {
+            return;
+        }
+        self.unsynced = None;
+        if let Err(error) = self.engine.sync() {
+            // They are published, so memory has them and the rebuilt log will.
+            self.suspend_for(&error, Repair::Rebuild);
+        }
     }
 
     /// The store's identity with a newer format, if these transactions need one.
@@ -335,12 +406,33 @@ impl Core {
         batch: Batch,
         answers: Vec<(Pending, Result<Committed, CommitError>)>,
     ) {
-        tracing::error!(%error, "the log cannot be written, the store is read-only");
         let writes = batch.transactions.iter().flat_map(|logged| &logged.writes);
         let keys = writes.map(|write| write.key().clone()).collect();
         let notes = batch.transactions.iter().flat_map(|logged| &logged.notes);
         let notes = notes.map(|note| note.name.clone()).collect();
-        let repair = Repair::after(&error, keys, notes);
+        let repair = match self.unsynced.take() {
+            // Opening the log again may lose what was published before this batch.
+            Some(_) => Repair::Rebuild,
+            None => Repair::after(&error, keys, notes),
+        };
+        self.suspend_for(&error, repair);
+        let error = Arc::new(error);
+        for (pending, result) in answers {
+            let result = match result {
+                Err(
+                    error @ (CommitError::Invalid { .. }
+                    | CommitError::TooLarge { .. }
+                    | CommitError::Seal { .. }),
+                ) => Err(error),
+                // A conflict may have been with what was not made durable.
+                Ok(_) | Err(_) => Err(CommitError::Storage(error.clone())),
+            };
+            pending.answer(result);
+        }
+    }
+
+    fn suspend_for(&mut self, error: &EngineError, repair: Repair) {
+        tracing::error!(%error, "the log cannot be written, the store is read-only");
         let probe_at = millis(self.clock.monotonic() + PROBE_FIRST);
         self.mode = Mode::Suspended {
             repair,
@@ -350,17 +442,6 @@ impl Core {
         self.shared.set_health(Health::Suspended {
             reason: error.to_string(),
         });
-        let error = Arc::new(error);
-        for (pending, result) in answers {
-            let result = match result {
-                Err(error @ (CommitError::Invalid { .. } | CommitError::TooLarge { .. })) => {
-                    Err(error)
-                }
-                // A conflict may have been with what was not made durable.
-                Ok(_) | Err(_) => Err(CommitError::Storage(error.clone())),
-            };
-            pending.answer(result);
-        }
     }
 
     /// Tries whether the log can be written again, by making it agree with the state.
@@ -380,13 +461,14 @@ impl Core {
         let state = self.shared.state.load_full();
         let result = match repair {
             Repair::Undo(keys, notes) => {
-                let batch = undo(&state, keys, notes);
-                self.engine
-                    .reopen()
-                    .and_then(|()| self.engine.append(&batch))
+                let batch = undo(&state, keys, notes, &self.shared.seal);
+                batch.and_then(|batch| {
+                    self.engine.reopen()?;
+                    self.engine.append(&batch)
+                })
             }
             Repair::Rebuild => {
-                let mut batches = whole(&state, self.identity);
+                let mut batches = whole(&state, self.identity, &self.shared.seal);
                 self.engine.rebuild(&mut batches)
             }
         };
@@ -469,14 +551,24 @@ impl Drop for Core {
 }
 
 /// A batch that restores keys in the log to what the state says.
-fn undo(state: &State, keys: &HashSet<Key>, notes: &HashSet<Arc<str>>) -> Batch {
-    let restore = |key: &Key| match state.get(key) {
-        Some(entry) => Write::Put(entry.clone(), Revision::NONE, entry.stored().clone()),
-        None => Write::Delete(key.clone(), Revision::NONE),
+fn undo(
+    state: &State,
+    keys: &HashSet<Key>,
+    notes: &HashSet<Arc<str>>,
+    seal: &Arc<dyn Seal>,
+) -> Result<Batch, EngineError> {
+    let restore = |key: &Key| {
+        Ok(match state.get(key) {
+            Some(entry) => Write::Put(entry.clone(), Revision::NONE, seal::kept(seal, entry)?),
+            None => Write::Delete(key.clone(), Revision::NONE),
+        })
     };
     let logged = Logged {
         revision: state.revision,
-        writes: keys.iter().map(restore).collect(),
+        writes: keys
+            .iter()
+            .map(restore)
+            .collect::<Result<_, EngineError>>()?,
         notes: notes
             .iter()
             .map(|name| Note {
@@ -485,18 +577,19 @@ fn undo(state: &State, keys: &HashSet<Key>, notes: &HashSet<Arc<str>>) -> Batch 
             })
             .collect(),
     };
-    Batch {
-        identity: None,
+    Ok(Batch {
         revision: state.revision,
         transactions: vec![logged],
-    }
+        ..Batch::default()
+    })
 }
 
 /// The whole state as batches of bounded size, the last with the store's identity.
-pub(crate) fn whole(
-    state: &State,
+pub(crate) fn whole<'a>(
+    state: &'a State,
     identity: Identity,
-) -> impl Iterator<Item = Result<Batch, EngineError>> {
+    seal: &'a Arc<dyn Seal>,
+) -> impl Iterator<Item = Result<Batch, EngineError>> + 'a {
     let revision = state.revision;
     let batch = move |writes, notes, identity| Batch {
         identity,
@@ -506,6 +599,7 @@ pub(crate) fn whole(
             writes,
             notes,
         }],
+        ..Batch::default()
     };
     let mut entries = state.trees.values().flat_map(|tree| tree.entries.iter());
     let mut is_last = false;
@@ -518,9 +612,14 @@ pub(crate) fn whole(
             return None;
         }
         let some = entries.by_ref().take(WHOLE_ENTRIES);
-        let put =
-            |entry: &ByKey| Write::Put(entry.0.clone(), Revision::NONE, entry.0.stored().clone());
-        let writes: Vec<Write> = some.map(put).collect();
+        let put = |entry: &ByKey| {
+            let kept = seal::kept(seal, &entry.0)?;
+            Ok(Write::Put(entry.0.clone(), Revision::NONE, kept))
+        };
+        let writes: Vec<Write> = match some.map(put).collect() {
+            Ok(writes) => writes,
+            Err(error) => return Some(Err(error)),
+        };
         is_last = writes.is_empty();
         Some(Ok(match is_last {
             true => batch(writes, notes.clone(), Some(identity)),

@@ -7,9 +7,10 @@ use crate::snapshot::State;
 use crate::store::Shared;
 use crate::transaction::FinishObject;
 use crate::{
-    Bounds, CommitError, Committed, Conflict, Event, Expiry, Key, Op, Outcome, Precondition, Put,
-    Revision, StateSnapshot, Template, Transaction,
+    Bounds, CommitError, Committed, Conflict, Durability, Event, Expiry, Key, Op, Outcome,
+    Precondition, Put, Revision, StateSnapshot, Template, Transaction,
 };
+use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(crate) struct Draft {
     pub(crate) state: State,
     pub(crate) transactions: Vec<Logged>,
     pub(crate) events: Vec<Arc<Event>>,
+    /// What the batch needs: synced as soon as one transaction does.
+    pub(crate) durability: Durability,
     slots: Vec<(Arc<Entry>, Option<(FinishObject, usize)>, Vec<Template>)>,
 }
 
@@ -36,6 +39,7 @@ impl Draft {
             state,
             transactions: Vec::new(),
             events: Vec::new(),
+            durability: Durability::Relaxed,
             slots: Vec::new(),
         }
     }
@@ -46,6 +50,7 @@ impl Draft {
             mut ops,
             mut notes,
             plan,
+            durability,
         } = transaction;
         valid(&ops, &self.shared.limits, Asked::ByCaller)?;
         if let Some(plan) = plan {
@@ -57,12 +62,19 @@ impl Draft {
         for (index, op) in ops.iter().enumerate() {
             self.check(index, op.key(), op.precondition())?;
         }
+        let mut kept = self.seal(&ops)?.into_iter();
+        if durability == Durability::Synced {
+            self.durability = Durability::Synced;
+        }
         let revision = self.state.revision.next();
         let mut writes = Vec::with_capacity(ops.len());
         let mut outcomes = Vec::with_capacity(ops.len());
         for op in ops {
             outcomes.push(match op {
-                Op::Put(put) => Outcome::Put(self.put(put, revision, &mut writes)),
+                Op::Put(put) => {
+                    let kept = kept.next().expect("every put was sealed");
+                    Outcome::Put(self.put(put, kept, revision, &mut writes))
+                }
                 Op::Delete(key, _) => match self.delete(&key, revision, &mut writes) {
                     Some(before) => Outcome::Deleted(before),
                     None => Outcome::Unchanged,
@@ -120,7 +132,29 @@ impl Draft {
         })))
     }
 
-    fn put(&mut self, put: Put, revision: Revision, writes: &mut Vec<Write>) -> Arc<Entry> {
+    /// The bytes to keep for each put, in order. Before anything is changed, since it may fail.
+    fn seal(&self, ops: &[Op]) -> Result<Vec<Bytes>, CommitError> {
+        let puts = ops.iter().filter_map(|op| match op {
+            Op::Put(put) => Some(put),
+            Op::Delete(..) | Op::Check(..) => None,
+        });
+        let seal = |put: &Put| {
+            let sealed = self.shared.seal.seal(&put.key, &put.stored);
+            sealed.map_err(|reason| CommitError::Seal {
+                key: put.key.clone(),
+                reason,
+            })
+        };
+        puts.map(seal).collect()
+    }
+
+    fn put(
+        &mut self,
+        put: Put,
+        kept: Bytes,
+        revision: Revision,
+        writes: &mut Vec<Write>,
+    ) -> Arc<Entry> {
         let previous = self.state.get(&put.key).cloned();
         let (key, create_revision, version, header) = match &previous {
             Some(before) => {
@@ -165,8 +199,9 @@ impl Draft {
             version,
             expires_at,
             lease: put.lease,
+            is_stale: false,
             header,
-            stored: stored.clone(),
+            stored,
         };
         let entry = Arc::new(Entry::new(parts, &self.shared.budget));
         if put.object.is_some() || !put.encodings.is_empty() {
@@ -175,7 +210,7 @@ impl Draft {
         writes.push(Write::Put(
             entry.clone(),
             mod_revision_of(previous.as_ref()),
-            stored,
+            kept,
         ));
         self.state.insert(entry.clone());
         self.event(revision, Some(entry.clone()), previous);

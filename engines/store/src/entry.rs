@@ -19,6 +19,7 @@ pub struct Entry {
     expires_at: u64,
     /// The lease it is attached to; 0 is none.
     lease: u64,
+    is_stale: bool,
     header: Header,
     stored: Bytes,
     slots: Slots,
@@ -31,6 +32,7 @@ pub(crate) struct EntryParts {
     pub(crate) version: u64,
     pub(crate) expires_at: u64,
     pub(crate) lease: u64,
+    pub(crate) is_stale: bool,
     pub(crate) header: Header,
     pub(crate) stored: Bytes,
 }
@@ -44,6 +46,7 @@ impl Entry {
             version,
             expires_at,
             lease,
+            is_stale,
             header,
             stored,
         } = parts;
@@ -54,6 +57,7 @@ impl Entry {
             version,
             expires_at,
             lease,
+            is_stale,
             header,
             stored,
             slots: Slots::new(budget),
@@ -98,6 +102,11 @@ impl Entry {
     /// The lease that the writer attached it to; 0 is none. The store only keeps the number.
     pub fn lease(&self) -> u64 {
         self.lease
+    }
+
+    /// Whether its bytes at rest are to be written again: another key than the one in use now encrypted them.
+    pub fn is_stale(&self) -> bool {
+        self.is_stale
     }
 
     pub(crate) fn expires_at_millis(&self) -> u64 {

@@ -40,7 +40,8 @@
 //!   `Compacted` afterwards (`model::the_store_equals_its_model`, `history::old_revisions_are_exact_until_compacted`).
 //! - Watches yield every event of their scope after their start, in order, once, and end with a reason rather
 //!   than skip (`model::the_store_equals_its_model`, `watch::a_slow_watcher_is_told_so`).
-//! - A watch's progress never claims an event that it has not yielded (`watch::progress_covers_what_was_seen`).
+//! - A watch's progress never claims an event that it has not yielded (`watch::progress_covers_what_was_seen`,
+//!   `watch::progress_waits_for_all_events_of_a_revision`).
 //! - Expired objects are deleted without a scan, as ordinary events (`expiry::objects_expire_in_order`).
 //! - Cached objects and encodings stay within their budget (`cache::the_budget_drops_what_was_not_read`).
 //! - A log that fails makes the store read-only until a probe succeeds; what nobody was told of is undone
@@ -57,6 +58,12 @@
 //!   (`fjall::a_newer_format_is_refused`); the format is lifted by what needs it, and only then
 //!   (`format::a_store_is_lifted_by_what_needs_it`).
 //! - Keys, values and transactions that are too large are refused (`commit::what_is_too_large_is_refused`).
+//! - What is sealed is sealed in every log, rebuilt ones and backups included
+//!   (`seal::nothing_plain_reaches_the_disk`); what another key sealed is stale (`seal::what_is_stale_is_told`).
+//! - Relaxed writes survive the process, not the power: at most the window's are lost, never a revision reused
+//!   (`relaxed::a_power_cut_takes_at_most_the_window`).
+//! - A backup holds one revision, whole or since another; restoring moves the revision on
+//!   (`backup::a_chain_of_backups_restores`), and damage is found (`backup::every_flipped_bit_is_found`).
 //! - All engines hold the same (`differential::three_engines_agree`).
 //! - After a restart revisions go on and older watches are `Compacted` (`fjall::revisions_go_on_after_a_restart`).
 //!
@@ -67,8 +74,9 @@
 //! - Old snapshots are made by undoing retained events on the nearest retained tree (`history`).
 //! - After a failed write the memory is the truth: the probe restores in the log what memory says.
 //!
-//! Left out: the meaning of the bytes, encryption, replication, remote engines.
+//! Left out: the meaning of the bytes, ciphers (see [`Seal`]), replication, remote engines.
 
+pub mod backup;
 mod cache;
 mod clock;
 mod core;
@@ -81,6 +89,7 @@ mod history;
 mod key;
 mod queue;
 pub mod raw;
+mod seal;
 mod snapshot;
 mod store;
 mod transaction;
@@ -89,16 +98,17 @@ mod window;
 
 pub use cache::{AnyObject, Encoding};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use core::{Again, BatchLimits, Core, Step};
+pub use core::{Again, BatchLimits, Core, Relaxed, Step};
 pub use entry::{Entry, Event, EventKind, Transition};
 pub use header::{Header, HeaderBuilder};
 pub use health::Health;
 pub use key::{Key, ROOT, Resource, Revision, Scope};
+pub use seal::{Opened, Plain, Seal};
 pub use snapshot::{Page, Snapshot, StateSnapshot};
 pub use store::{Describe, OpenError, Options, RevisionError, Stats, Store};
 pub use transaction::{
-    Bounds, CommitError, Committed, Conflict, Expiry, FinishObject, Note, Op, Outcome, Plan,
-    Planned, Precondition, Put, Template, Transaction,
+    Bounds, CommitError, Committed, Conflict, Durability, Expiry, FinishObject, Note, Op, Outcome,
+    Plan, Planned, Precondition, Put, Template, Transaction,
 };
 pub use watch::{Compacted, Watch, WatchEnd};
 pub use window::Retention;

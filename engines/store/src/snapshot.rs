@@ -2,7 +2,7 @@
 
 use crate::engine::{Batch, EngineError, Identity};
 use crate::entry::ByKey;
-use crate::{Entry, Key, Resource, Revision, Scope};
+use crate::{Entry, Key, Resource, Revision, Scope, Seal};
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 use std::ops::Bound;
@@ -210,11 +210,12 @@ impl StateSnapshot {
     }
 
     /// Everything as batches of bounded size, the last with `identity`: what a new engine is filled with.
-    pub fn batches(
-        &self,
+    pub fn batches<'a>(
+        &'a self,
         identity: Identity,
-    ) -> impl Iterator<Item = Result<Batch, EngineError>> + '_ {
-        crate::core::whole(&self.0, identity)
+        seal: &'a Arc<dyn Seal>,
+    ) -> impl Iterator<Item = Result<Batch, EngineError>> + 'a {
+        crate::core::whole(&self.0, identity, seal)
     }
 
     /// A note, if there is one of that name.

@@ -1,17 +1,21 @@
 //! The handle that everybody holds, and how a store is opened and closed.
 
+use crate::backup::{self, About, BackupError};
 use crate::cache::Budget;
 use crate::clock::{Clock, SystemClock};
-use crate::core::{Again, BatchLimits, Core};
+use crate::core::{Again, BatchLimits, Core, Relaxed};
 use crate::engine::record::{self, Record};
-use crate::engine::{Batch, Damage, Engine, EngineError, FORMAT, FORMAT_FIRST, Identity};
+use crate::engine::{Batch, Damage, Engine, EngineError, FORMAT, FORMAT_FIRST, Identity, Logged};
 use crate::entry::{Entry, EntryParts};
 use crate::history;
 use crate::queue::{Pending, Queue};
 use crate::snapshot::{Snapshot, State, StateSnapshot};
 use crate::watch::{Compacted, Watch};
 use crate::window::{Channel, Retention};
-use crate::{Bounds, CommitError, Committed, Health, Key, Resource, Revision, Scope, Transaction};
+use crate::{
+    Bounds, CommitError, Committed, Health, Key, Note, Opened, Plain, Resource, Revision, Scope,
+    Seal, Transaction,
+};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -20,6 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, oneshot, watch};
+
+/// The note of a store in which relaxed writes are allowed: how many revisions a power cut may take back.
+const RELAXED_NOTE: &str = "relaxed";
 
 /// Describes a stored object at open: what its header is.
 pub trait Describe: Send + Sync {
@@ -59,6 +66,10 @@ pub struct Options {
     pub queue_max: usize,
     /// The id of a store that is new; a random one if none is given.
     pub cluster_id: Option<u64>,
+    /// What happens to objects on their way to the disk.
+    pub seal: Arc<dyn Seal>,
+    /// Whether transactions that allow it are answered before they are synced; they are not if none.
+    pub relaxed: Option<Relaxed>,
 }
 
 impl Options {
@@ -82,6 +93,8 @@ impl Options {
             cache_bytes: 256 << 20,
             queue_max: 4096,
             cluster_id: None,
+            seal: Arc::new(Plain),
+            relaxed: None,
         }
     }
 }
@@ -174,6 +187,7 @@ pub(crate) struct Shared {
     pub(crate) sweep_now: AtomicBool,
     pub(crate) cluster_id: u64,
     pub(crate) limits: Bounds,
+    pub(crate) seal: Arc<dyn Seal>,
 }
 
 impl Shared {
@@ -276,9 +290,16 @@ impl Store {
             cache_bytes,
             queue_max,
             cluster_id,
+            seal,
+            relaxed,
         } = options;
         let budget = Budget::new(cache_bytes);
-        let found = load(engine.as_mut(), &*describe, &budget, cluster_id)?;
+        let reader = Reader {
+            describe: &*describe,
+            seal: &*seal,
+            budget: &budget,
+        };
+        let found = load(engine.as_mut(), &reader, cluster_id, relaxed)?;
         let health = if found.damage.is_empty() {
             Health::Writable
         } else {
@@ -304,9 +325,18 @@ impl Store {
             sweep_now: AtomicBool::new(false),
             cluster_id: found.identity.cluster_id,
             limits: bounds,
+            seal,
         });
         let identity = found.identity;
-        let core = Core::new(shared.clone(), engine, clock, retention, limits, identity);
+        let core = Core::new(
+            shared.clone(),
+            engine,
+            clock,
+            retention,
+            limits,
+            identity,
+            relaxed,
+        );
         let writer = Arc::new(Writer {
             shared: shared.clone(),
             thread: Mutex::new(None),
@@ -435,6 +465,41 @@ impl Store {
         self.shared.health.subscribe()
     }
 
+    /// Writes a backup of everything as it is now, or of what changed after a revision; see [`crate::backup`].
+    /// Blocks until it is written. Commits go on meanwhile.
+    pub fn backup(
+        &self,
+        since: Revision,
+        out: &mut dyn std::io::Write,
+    ) -> Result<About, BackupError> {
+        if let Health::Damaged { .. } = self.health() {
+            return Err(BackupError::Refused(format!(
+                "a damaged store is not backed up: {}",
+                self.health().refusal()
+            )));
+        }
+        let state = self.snapshot_all();
+        if since > state.revision() {
+            return Err(BackupError::Chain(format!(
+                "the store is at revision {}, the backup to build on is at {since}; is it of another cluster?",
+                state.revision()
+            )));
+        }
+        let about = About {
+            format: FORMAT,
+            cluster_id: self.cluster_id(),
+            since,
+            revision: state.revision(),
+            objects: 0,
+            changed: 0,
+        };
+        let identity = Identity {
+            format: FORMAT,
+            cluster_id: self.cluster_id(),
+        };
+        backup::write(about, &mut state.batches(identity, &self.shared.seal), out)
+    }
+
     /// Figures for metrics.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
@@ -474,16 +539,23 @@ struct Found {
     damage: Vec<Damage>,
 }
 
+/// Makes entries of records.
+struct Reader<'a> {
+    describe: &'a dyn Describe,
+    seal: &'a dyn Seal,
+    budget: &'a Arc<Budget>,
+}
+
 fn load(
     engine: &mut dyn Engine,
-    describe: &dyn Describe,
-    budget: &Arc<Budget>,
+    reader: &Reader<'_>,
     cluster_id: Option<u64>,
+    relaxed: Option<Relaxed>,
 ) -> Result<Found, OpenError> {
     let mut state = State::empty(Revision(1));
     let mut unreadable = Vec::new();
     let loaded = engine.load(&mut |path, bytes| match record::decode(path, bytes) {
-        Ok(record) => match revive(record, describe, budget, &state) {
+        Ok(record) => match reader.revive(record, &state) {
             Ok(entry) => {
                 state.revision = state.revision.max(entry.mod_revision());
                 state.insert(Arc::new(entry));
@@ -503,7 +575,7 @@ fn load(
     }
     let mut damage = loaded.damage;
     damage.append(&mut unreadable);
-    let identity = match loaded.identity {
+    let mut identity = match loaded.identity {
         Some(identity) if identity.format > FORMAT => {
             return Err(OpenError::NewerFormat {
                 found: identity.format,
@@ -523,11 +595,14 @@ fn load(
             engine.append(&Batch {
                 identity: Some(identity),
                 revision: state.revision,
-                transactions: Vec::new(),
+                ..Batch::default()
             })?;
             identity
         }
     };
+    if damage.is_empty() {
+        identity = skip_unsynced(engine, &mut state, identity, relaxed)?;
+    }
     Ok(Found {
         state,
         identity,
@@ -535,37 +610,80 @@ fn load(
     })
 }
 
-fn revive(
-    record: Record<'_>,
-    describe: &dyn Describe,
-    budget: &Arc<Budget>,
-    state: &State,
-) -> Result<Entry, Damage> {
-    let stored = Bytes::copy_from_slice(record.stored);
-    let path = record.key.path();
-    let unreadable = |reason| Damage {
-        key: path.clone(),
-        reason: format!("its object cannot be read: {reason}"),
+/// While relaxed writes are allowed a power cut may take revisions back that clients have seen: they are never
+/// given again. A note in the store tells that they were allowed.
+fn skip_unsynced(
+    engine: &mut dyn Engine,
+    state: &mut State,
+    identity: Identity,
+    relaxed: Option<Relaxed>,
+) -> Result<Identity, EngineError> {
+    let was = state
+        .notes
+        .get(RELAXED_NOTE)
+        .and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
+    if was.is_none() && relaxed.is_none() {
+        return Ok(identity);
+    }
+    state.revision = Revision(state.revision.0 + was.unwrap_or(0));
+    let note = match relaxed {
+        Some(relaxed) => Note::set(RELAXED_NOTE, relaxed.transactions.to_string()),
+        None => Note::remove(RELAXED_NOTE),
     };
-    let key = describe.locate(record.key, &stored).map_err(unreadable)?;
-    let header = describe.describe(&key, &stored).map_err(unreadable)?;
-    let resource = state
-        .trees
-        .get_key_value(key.resource())
-        .map(|(resource, _)| resource.clone());
-    let key = match resource {
-        Some(resource) => key.with_resource(resource),
-        None => key,
+    match &note.text {
+        Some(text) => drop(state.notes.insert(note.name.clone(), text.clone())),
+        None => drop(state.notes.remove(&note.name)),
+    }
+    let logged = Logged {
+        revision: state.revision,
+        writes: Vec::new(),
+        notes: vec![note],
     };
-    let parts = EntryParts {
-        key,
-        create_revision: record.create_revision,
-        mod_revision: record.mod_revision,
-        version: record.version,
-        expires_at: record.expires_at,
-        lease: record.lease,
-        header,
-        stored,
+    let identity = Identity {
+        format: identity.format.max(logged.format_needed()),
+        ..identity
     };
-    Ok(Entry::new(parts, budget))
+    engine.append(&Batch {
+        identity: Some(identity),
+        revision: state.revision,
+        transactions: vec![logged],
+        ..Batch::default()
+    })?;
+    Ok(identity)
+}
+
+impl Reader<'_> {
+    fn revive(&self, record: Record<'_>, state: &State) -> Result<Entry, Damage> {
+        let path = record.key.path();
+        let unreadable = |reason| Damage {
+            key: path.clone(),
+            reason: format!("its object cannot be read: {reason}"),
+        };
+        let opened = self.seal.open(&record.key, record.stored);
+        let Opened { plain, is_stale } = opened.map_err(unreadable)?;
+        let stored = plain;
+        let describe = self.describe;
+        let key = describe.locate(record.key, &stored).map_err(unreadable)?;
+        let header = describe.describe(&key, &stored).map_err(unreadable)?;
+        let resource = state
+            .trees
+            .get_key_value(key.resource())
+            .map(|(resource, _)| resource.clone());
+        let key = match resource {
+            Some(resource) => key.with_resource(resource),
+            None => key,
+        };
+        let parts = EntryParts {
+            key,
+            create_revision: record.create_revision,
+            mod_revision: record.mod_revision,
+            version: record.version,
+            expires_at: record.expires_at,
+            lease: record.lease,
+            is_stale,
+            header,
+            stored,
+        };
+        Ok(Entry::new(parts, self.budget))
+    }
 }

@@ -198,6 +198,19 @@ pub struct Transaction {
     pub notes: Vec<Note>,
     /// Adds steps when the transaction's turn comes.
     pub plan: Option<Plan>,
+    /// How durable it must be before it is answered.
+    pub durability: Durability,
+}
+
+/// How durable something is before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// It survives the power.
+    #[default]
+    Synced,
+    /// It survives the process, and the power only a little later, where the store allows that
+    /// ([`crate::Options::relaxed`]).
+    Relaxed,
 }
 
 /// Decides what a transaction does when its turn comes, on the state that it will change. Runs on the writer's
@@ -366,6 +379,14 @@ pub enum CommitError {
         key: Key,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// The object could not be encrypted; nothing changed.
+    #[error("commit of {key}: it could not be encrypted: {reason}")]
+    Seal {
+        /// The key.
+        key: Key,
+        /// Why not.
+        reason: String,
     },
     /// The transaction is larger than the store takes; nothing changed.
     #[error("commit of {key}: {what} is {size}, at most {max} is stored")]

@@ -176,6 +176,9 @@ impl Watch {
             self.next = start;
             let skip = (start - window.first) as usize;
             for event in window.events.iter().skip(skip).take(LOOK_MAX) {
+                // The revisions before this event's have been passed over whole, its own perhaps not.
+                let whole = Revision(event.revision().0 - 1).min(visible);
+                self.seen = self.seen.max(whole);
                 let wanted = event.revision() > self.from && self.scope.covers(event.key());
                 if event.revision() > visible || (wanted && taken >= limit) {
                     return Ok(());
@@ -185,7 +188,6 @@ impl Watch {
                     found(event);
                 }
                 self.next += 1;
-                self.seen = self.seen.max(event.revision());
             }
             if self.next >= window.end() {
                 self.seen = self.seen.max(visible);

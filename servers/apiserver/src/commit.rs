@@ -13,8 +13,8 @@ use corten_store::{
 };
 
 use crate::catalog::Served;
-use crate::encode;
 use crate::server::Server;
+use crate::{encode, keeping};
 
 /// How long events live.
 const EVENT_TTL: Duration = Duration::from_secs(3600);
@@ -90,12 +90,16 @@ pub(crate) fn header(served: &Served, object: &Object) -> Header {
 /// Commits; a lost race is an answer, everything else a refusal.
 pub(crate) async fn commit(
     server: &Server,
-    transaction: Transaction,
+    mut transaction: Transaction,
 ) -> Result<Committing, Status> {
+    transaction.durability = keeping::durability(&transaction);
     match server.store.commit(transaction).await {
         Ok(committed) => Ok(Committing::Done(committed)),
         Err(CommitError::Conflict(conflict)) => Ok(Committing::Lost(conflict)),
-        Err(error @ CommitError::Invalid { .. }) => Err(Status::internal(error)),
+        Err(error @ (CommitError::Invalid { .. } | CommitError::Seal { .. })) => {
+            Err(Status::internal(error))
+        }
+        Err(error @ CommitError::TooLarge { .. }) => Err(Status::too_large(error.to_string())),
         Err(error) => Err(Status::unavailable(error.to_string())),
     }
 }

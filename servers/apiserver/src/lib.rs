@@ -27,6 +27,7 @@ mod evict;
 mod http;
 mod info;
 mod jwt;
+mod keeping;
 mod keys;
 mod local;
 mod metadata;
@@ -61,6 +62,7 @@ pub use connect::{Encryption, Io, NoNodes, NodeConnector, Place};
 pub use corten_access::UserInfo;
 pub use corten_access::admission::PluginSet;
 pub use error::Error;
+pub use keeping::Keeping;
 pub use local::Local;
 pub use paths::VERSION;
 pub use settings::{

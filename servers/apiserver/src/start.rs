@@ -6,27 +6,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use corten_access::UserInfo;
 use corten_access::admission::PluginSet;
 use corten_meta::GroupVersionResource;
 use corten_pki::{Identity, KubeconfigUser, Pki};
-use corten_store::engine::fjall::FjallEngine;
-use corten_store::engine::memory::{MemoryDisk, MemoryEngine};
-use corten_store::{Key, Options, Store};
+use corten_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::access::{Access, Own, Sources};
 use crate::allocate::Ranges;
-use crate::catalog::Catalog;
 use crate::connect::{NoNodes, NodeConnector};
+use crate::keeping::{self, Keeping};
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::server::{Server, Settings};
 use crate::settings::AccessSettings;
-use crate::{Error, bootstrap, commit, reload, serve};
+use crate::{Error, bootstrap, reload, serve};
 
 /// Where the cluster's state is kept.
 #[derive(Clone, Debug)]
@@ -43,6 +40,8 @@ pub struct Config {
     pub pki_directory: PathBuf,
     /// The state.
     pub disk: Disk,
+    /// How objects are kept there.
+    pub keeping: Keeping,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The address others reach it at; the listening address when none is given.
@@ -69,6 +68,7 @@ impl Config {
         Config {
             pki_directory,
             disk,
+            keeping: Keeping::default(),
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             advertise: None,
             names: Vec::new(),
@@ -132,8 +132,8 @@ impl ApiServer {
         let token_keys = sources.token_keys()?;
         let metrics = Arc::new(Metrics::default());
         let access = Access::new(&sources, config.static_tokens, &metrics)?;
-        let disk = config.disk.clone();
-        let store = tokio::task::spawn_blocking(move || open_store(disk))
+        let (disk, keeping) = (config.disk.clone(), config.keeping.clone());
+        let store = tokio::task::spawn_blocking(move || keeping::open(disk, keeping))
             .await
             .map_err(|e| Error::Engine(e.to_string()))??;
         let authentication = &sources.settings.authentication;
@@ -189,6 +189,11 @@ impl ApiServer {
         format!("https://{}", self.address)
     }
 
+    /// The store below: for backups and figures.
+    pub fn store(&self) -> &Store {
+        &self.server.store
+    }
+
     /// The cluster's keys and certificates.
     pub fn pki(&self) -> &Pki {
         &self.pki
@@ -234,17 +239,4 @@ impl ApiServer {
         let store = self.server.store.clone();
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
-}
-
-fn open_store(disk: Disk) -> Result<Store, Error> {
-    let catalog = Catalog::built_in();
-    let describe = move |key: &Key, stored: &Bytes| commit::describe(&catalog, key, stored);
-    let options = match disk {
-        Disk::Memory => Options::new(MemoryEngine::on(&MemoryDisk::new()), describe),
-        Disk::Directory(path) => {
-            let engine = FjallEngine::open(&path).map_err(|e| Error::Engine(e.to_string()))?;
-            Options::new(engine, describe)
-        }
-    };
-    Ok(Store::open(options)?)
 }

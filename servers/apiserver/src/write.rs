@@ -176,7 +176,9 @@ async fn commit_charged(
         let again = others.is_empty() && !charges.is_empty();
         let kept = again.then(|| object.clone());
         let put = commit::put(aim.served, aim.key(), object)?;
-        if others.is_empty() && current.is_some_and(|entry| put.stored == *entry.stored()) {
+        // What another key encrypted is written again even if it says the same, so that keys can be rotated away.
+        let says_the_same = |entry: &Entry| put.stored == *entry.stored() && !entry.is_stale();
+        if others.is_empty() && current.is_some_and(|entry| says_the_same(entry)) {
             return Ok(None);
         }
         let put = put.when(precondition.clone());

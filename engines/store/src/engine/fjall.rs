@@ -4,7 +4,7 @@
 
 use super::lock::DirectoryLock;
 use super::{Batch, Damage, Engine, EngineError, Identity, Loaded, Write, place, record};
-use crate::{Note, Revision};
+use crate::{Durability, Note, Revision};
 use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
 use std::path::{Path, PathBuf};
 
@@ -231,13 +231,41 @@ impl Engine for FjallEngine {
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), EngineError> {
-        let result = self.opened()?.append(batch, PersistMode::SyncData);
+        let mode = match batch.durability {
+            Durability::Synced => PersistMode::SyncData,
+            Durability::Relaxed => PersistMode::Buffer,
+        };
+        let result = self.opened()?.append(batch, mode);
         self.written += result.as_ref().copied().unwrap_or(0);
         if result.is_err() {
             // fjall accepts nothing more after a failure; opening again starts from what the disk has.
             self.open = None;
         }
         result.map(drop)
+    }
+
+    fn sync(&mut self) -> Result<(), EngineError> {
+        let synced = self
+            .opened()?
+            .database
+            .persist(PersistMode::SyncData)
+            .map_err(|error| engine_error("syncing the log", error));
+        if synced.is_err() {
+            self.open = None;
+        }
+        synced
+    }
+
+    fn compact(&mut self) -> Result<(), EngineError> {
+        let attempt = "compacting the database";
+        let open = self.opened()?;
+        for keyspace in [&open.data, &open.meta] {
+            let compacted = keyspace
+                .rotate_memtable_and_wait()
+                .and_then(|()| keyspace.major_compact());
+            compacted.map_err(|error| engine_error(attempt, error))?;
+        }
+        Ok(())
     }
 
     fn reopen(&mut self) -> Result<(), EngineError> {

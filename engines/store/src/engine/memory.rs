@@ -2,7 +2,7 @@
 //! command. The "disk" outlives the engine, so that a store can be opened again on what survived.
 
 use super::{Batch, Engine, EngineError, Identity, Loaded, Write, record};
-use crate::{Note, Revision};
+use crate::{Durability, Note, Revision};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -176,10 +176,31 @@ impl Engine for MemoryEngine {
             }
             Some(Fault::CrashAfterSync) | None => {}
         }
+        if fault.is_none() && batch.durability == Durability::Relaxed {
+            return Ok(());
+        }
         for batch in std::mem::take(&mut disk.unsynced) {
             disk.synced.apply(&batch);
         }
         if fault.is_some() { Err(lost()) } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> Result<(), EngineError> {
+        if self.stopped {
+            return Err(EngineError::Stopped);
+        }
+        let mut disk = self.disk.0.lock();
+        if disk.fault.is_some() {
+            self.stopped = true;
+            return Err(EngineError::Io {
+                attempt: "syncing memory".to_owned(),
+                source: std::io::ErrorKind::BrokenPipe.into(),
+            });
+        }
+        for batch in std::mem::take(&mut disk.unsynced) {
+            disk.synced.apply(&batch);
+        }
+        Ok(())
     }
 
     fn reopen(&mut self) -> Result<(), EngineError> {

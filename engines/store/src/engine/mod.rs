@@ -8,7 +8,7 @@ mod place;
 pub mod record;
 pub mod redb;
 
-use crate::{Entry, Key, Note, Revision};
+use crate::{Durability, Entry, Key, Note, Revision};
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,9 +64,7 @@ impl Logged {
     /// The oldest format that can hold it.
     pub fn format_needed(&self) -> u32 {
         let is_newer = |write: &Write| match write {
-            Write::Put(entry, _, stored) => {
-                entry.lease() != 0 || stored.as_ptr() != entry.stored().as_ptr()
-            }
+            Write::Put(entry, _, stored) => record::needs_newer(entry, stored),
             Write::Delete(..) => false,
         };
         match self.notes.is_empty() && !self.writes.iter().any(is_newer) {
@@ -85,6 +83,8 @@ pub struct Batch {
     pub revision: Revision,
     /// The transactions in order of revision. A key may occur several times.
     pub transactions: Vec<Logged>,
+    /// How durable it must be before [`Engine::append`] answers.
+    pub durability: Durability,
 }
 
 /// What an engine hands out at open.
@@ -113,9 +113,20 @@ pub trait Engine: Send {
     /// Hands every stored record to `each`: the key's path and the record's bytes.
     fn load(&mut self, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<Loaded, EngineError>;
 
-    /// Makes a batch durable, all of it or nothing. After an error the engine answers errors until
+    /// Makes a batch durable, all of it or nothing; a relaxed one at least as far that it survives the process, if
+    /// the engine can tell the difference. After an error the engine answers errors until
     /// [`Engine::reopen`] succeeds, and whether the batch is there is open.
     fn append(&mut self, batch: &Batch) -> Result<(), EngineError>;
+
+    /// Makes relaxed batches durable too.
+    fn sync(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// Makes its files as small as it can; takes as long as it takes.
+    fn compact(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Tries to get back to work after an error that left no doubt about what the disk holds.
     fn reopen(&mut self) -> Result<(), EngineError>;
@@ -164,7 +175,7 @@ pub fn lower(engine: &mut dyn Engine) -> Result<(), EngineError> {
             ..identity
         }),
         revision: loaded.revision,
-        transactions: Vec::new(),
+        ..Batch::default()
     })
 }
 
@@ -224,6 +235,14 @@ pub enum EngineError {
         /// What was tried.
         attempt: String,
         /// What is wrong.
+        reason: String,
+    },
+    /// An object could not be encrypted.
+    #[error("encrypting {key}: {reason}")]
+    Seal {
+        /// The path of its key.
+        key: String,
+        /// Why not.
         reason: String,
     },
     /// The engine stopped after an earlier failure.

@@ -1,7 +1,7 @@
 //! The stored form of one entry: version byte, CRC-32C of the path and the rest, then lengths of the path's
 //! parts, revisions, expiry and the object's bytes. The header is not in it: it is described again at open.
-//! Version 2 has a lease after the expiry; it is written only where there is one, so that what has none can be
-//! read by programs of the format before.
+//! Version 2 has a lease after the expiry; it is written only for what is leased or encrypted, so that everything
+//! else can be read by programs of the format before.
 
 use super::Damage;
 use crate::key::ROOT;
@@ -11,6 +11,8 @@ use bytes::Bytes;
 const VERSION: u8 = 1;
 const VERSION_LEASED: u8 = 2;
 const BODY_AT: usize = 5;
+/// What encrypted objects begin with, in every scheme.
+const SEALED: &[u8] = b"k8s:enc:";
 
 /// A record taken apart.
 #[derive(Debug)]
@@ -35,9 +37,9 @@ pub struct Record<'a> {
 pub fn encode(path: &[u8], entry: &Entry, stored: &[u8]) -> Vec<u8> {
     let key = entry.key();
     let mut out = Vec::with_capacity(BODY_AT + 32 + stored.len());
-    let version = match entry.lease() {
-        0 => VERSION,
-        _ => VERSION_LEASED,
+    let version = match needs_newer(entry, stored) {
+        false => VERSION,
+        true => VERSION_LEASED,
     };
     out.extend_from_slice(&[version, 0, 0, 0, 0]);
     for number in [
@@ -102,6 +104,11 @@ pub fn decode<'a>(path: &[u8], record: &'a [u8]) -> Result<Record<'a>, String> {
         lease,
         stored: body,
     })
+}
+
+/// Whether only programs of format 2 can read the record of this entry.
+pub(crate) fn needs_newer(entry: &Entry, stored: &[u8]) -> bool {
+    entry.lease() != 0 || stored.starts_with(SEALED)
 }
 
 /// Whether a program of format 1 can read this record.
@@ -184,6 +191,7 @@ mod tests {
             version: 200,
             expires_at: 1_700_000_000_000,
             lease,
+            is_stale: false,
             header: Header::default(),
             stored: Bytes::from_static(b"k8s\0..."),
         };

@@ -4,7 +4,9 @@
 use super::lock::DirectoryLock;
 use super::{Batch, Damage, Engine, EngineError, Identity, Loaded, Write, place, record};
 use crate::{Note, Revision};
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,25 +23,61 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Unreadable pages after which loading gives up.
 const DAMAGE_MAX: usize = 16;
 
-/// A store in one file of a directory of the local disk.
+/// Where the files of the database are.
+pub trait Medium: Send {
+    /// Opens a database, which is made if there is none of this name.
+    fn database(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError>;
+    /// Removes a file, if it is there.
+    fn remove(&self, name: &str) -> Result<(), EngineError>;
+    /// Renames a file, durably.
+    fn rename(&self, from: &str, to: &str) -> Result<(), EngineError>;
+}
+
+/// A directory of the local disk.
+struct Directory {
+    path: PathBuf,
+    _lock: DirectoryLock,
+}
+
+impl Medium for Directory {
+    fn database(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError> {
+        builder.create(self.path.join(name))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), EngineError> {
+        place::remove(&self.path.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), EngineError> {
+        place::rename(&self.path.join(from), &self.path.join(to))
+    }
+}
+
+/// A store in one file.
 pub struct RedbEngine {
-    directory: PathBuf,
     open: Option<Database>,
     written: u64,
-    /// Last, so that it is released after the database is closed.
-    _lock: DirectoryLock,
+    /// Last, so that it is let go after the database is closed.
+    medium: Box<dyn Medium>,
 }
 
 impl RedbEngine {
     /// Opens the store in a directory, which is made if it does not exist.
     pub fn open(directory: &Path) -> Result<RedbEngine, EngineError> {
-        let lock = place::take(directory)?;
-        place::remove(&directory.join(NEXT))?;
+        RedbEngine::on(Directory {
+            path: directory.to_owned(),
+            _lock: place::take(directory)?,
+        })
+    }
+
+    /// Opens the store on a medium of its own.
+    pub fn on(medium: impl Medium + 'static) -> Result<RedbEngine, EngineError> {
+        medium.remove(NEXT)?;
+        let open = Some(database(&medium, DATABASE)?);
         Ok(RedbEngine {
-            directory: directory.to_owned(),
-            open: Some(database(&directory.join(DATABASE))?),
+            open,
             written: 0,
-            _lock: lock,
+            medium: Box::new(medium),
         })
     }
 
@@ -48,10 +86,14 @@ impl RedbEngine {
     }
 }
 
-fn database(path: &Path) -> Result<Database, EngineError> {
-    let attempt = format!("opening the database {}", path.display());
+fn database(medium: &dyn Medium, name: &str) -> Result<Database, EngineError> {
+    let attempt = format!("opening the database {name}");
+    let mut builder = Database::builder();
+    builder
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true);
     for _ in 1..LOCK_TRIES {
-        match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
+        match medium.database(name, &builder) {
             Err(DatabaseError::DatabaseAlreadyOpen) => std::thread::sleep(LOCK_PAUSE),
             other => return other.map_err(|error| engine_error(&attempt, error)),
         }
@@ -127,10 +169,17 @@ impl Engine for RedbEngine {
         result.map(drop)
     }
 
+    fn compact(&mut self) -> Result<(), EngineError> {
+        let open = self.open.as_mut().ok_or(EngineError::Stopped)?;
+        open.compact()
+            .map_err(|error| engine_error("compacting the database", error))?;
+        Ok(())
+    }
+
     fn reopen(&mut self) -> Result<(), EngineError> {
         self.open = None;
-        place::remove(&self.directory.join(NEXT))?;
-        self.open = Some(database(&self.directory.join(DATABASE))?);
+        self.medium.remove(NEXT)?;
+        self.open = Some(database(&*self.medium, DATABASE)?);
         Ok(())
     }
 
@@ -139,9 +188,8 @@ impl Engine for RedbEngine {
         batches: &mut dyn Iterator<Item = Result<Batch, EngineError>>,
     ) -> Result<(), EngineError> {
         self.open = None;
-        let next = self.directory.join(NEXT);
-        place::remove(&next)?;
-        let anew = database(&next)?;
+        self.medium.remove(NEXT)?;
+        let anew = database(&*self.medium, NEXT)?;
         let mut written = 0;
         let mut batches = batches.peekable();
         while let Some(batch) = batches.next() {
@@ -154,7 +202,7 @@ impl Engine for RedbEngine {
         }
         drop(anew);
         self.written += written;
-        place::rename(&next, &self.directory.join(DATABASE))?;
+        self.medium.rename(NEXT, DATABASE)?;
         self.reopen()
     }
 

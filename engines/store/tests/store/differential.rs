@@ -138,7 +138,9 @@ impl Side {
                     cluster_id: 7,
                 };
                 drop(rig);
-                self.engine().rebuild(&mut whole.batches(identity)).unwrap();
+                self.engine()
+                    .rebuild(&mut whole.batches(identity, &(Arc::new(Plain) as Arc<dyn Seal>)))
+                    .unwrap();
                 self.open();
                 String::new()
             }
@@ -216,7 +218,7 @@ fn transaction(changes: &[(u8, u8, u16)]) -> Transaction {
     Transaction {
         ops,
         notes,
-        plan: None,
+        ..Transaction::default()
     }
 }
 

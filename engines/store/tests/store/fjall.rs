@@ -118,7 +118,7 @@ fn a_newer_format_is_refused() {
         .append(&Batch {
             identity,
             revision: Revision(4),
-            transactions: Vec::new(),
+            ..Batch::default()
         })
         .unwrap();
     drop(engine);
@@ -261,7 +261,9 @@ fn a_rebuilt_store_is_the_same() {
         format: corten_store::engine::FORMAT,
         cluster_id,
     };
-    engine.rebuild(&mut whole.batches(identity)).unwrap();
+    engine
+        .rebuild(&mut whole.batches(identity, &(Arc::new(Plain) as Arc<dyn Seal>)))
+        .unwrap();
     drop(engine);
     let same = || {
         let rig = open(directory.path());

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod commit;
 mod crash;
 mod differential;
@@ -12,6 +13,8 @@ mod format;
 mod history;
 mod model;
 mod raw;
+mod relaxed;
 mod rig;
+mod seal;
 mod snapshot;
 mod watch;

@@ -166,6 +166,40 @@ fn progress_covers_what_was_seen() {
 }
 
 #[test]
+fn progress_waits_for_all_events_of_a_revision() {
+    let mut rig = Rig::new();
+    let mut watch = rig.store.watch(&pods(), Scope::All, Revision(1)).unwrap();
+    let both = Transaction::put(put(&Key::new(&pods(), "a", "1"), "u|"))
+        .and(Op::Put(put(&Key::new(&pods(), "a", "2"), "u|")));
+    rig.commit(both).unwrap();
+    assert_eq!(watch.try_next().unwrap().unwrap().revision(), Revision(2));
+    assert_eq!(
+        watch.progress(),
+        Revision(1),
+        "the second event is not yielded yet"
+    );
+    assert_eq!(watch.try_next().unwrap().unwrap().revision(), Revision(2));
+    assert_eq!(watch.progress(), Revision(2));
+}
+
+#[test]
+fn watches_that_are_dropped_leave_nothing() {
+    let mut rig = Rig::new();
+    let open = |store: &Store| {
+        (0..1000)
+            .map(|_| store.watch(&pods(), Scope::All, store.revision()).unwrap())
+            .collect::<Vec<_>>()
+    };
+    for _ in 0..100 {
+        let watches = open(&rig.store);
+        assert_eq!(rig.store.stats().watchers, 1000);
+        drop(watches);
+    }
+    rig.put(&Key::new(&pods(), "a", "1"), "");
+    assert_eq!(rig.store.stats().watchers, 0);
+}
+
+#[test]
 fn the_end_comes_after_the_last_event() {
     let mut rig = Rig::new();
     let mut watch = rig.store.watch(&pods(), Scope::All, Revision(1)).unwrap();

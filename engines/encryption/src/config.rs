@@ -2,13 +2,18 @@
 
 use crate::EncryptionError;
 use crate::cipher::{Key, Kind};
+use crate::kms::Kms;
 use crate::provider::{Provider, Providers};
 use base64::Engine;
 use corten_core::Value;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 const GROUP: &str = "apiserver.config.k8s.io/v1";
+/// How long a key management plugin may take to answer, unless told.
+const KMS_TIMEOUT: Duration = Duration::from_secs(3);
 const KIND: &str = "EncryptionConfiguration";
 
 /// Which providers each resource has.
@@ -240,12 +245,7 @@ fn provider(value: &Value, path: &str, problems: &mut Vec<String>) -> Option<Pro
         "aesgcm" => Kind::AesGcm,
         "aescbc" => Kind::AesCbc,
         "secretbox" => Kind::Secretbox,
-        _ => {
-            problems.push(format!(
-                "{path}.kms: Forbidden: this server has no KMS client"
-            ));
-            return None;
-        }
+        _ => return kms(settings, &format!("{path}.kms"), problems).map(Provider::Kms),
     };
     let path = format!("{path}.{name}.keys");
     let keys = list(settings, "keys");
@@ -258,6 +258,83 @@ fn provider(value: &Value, path: &str, problems: &mut Vec<String>) -> Option<Pro
     let keys =
         numbered.filter_map(|(index, one)| key(kind, one, &format!("{path}[{index}]"), problems));
     Some(Provider::Keys(kind, keys.collect()))
+}
+
+fn kms(value: &Value, path: &str, problems: &mut Vec<String>) -> Option<Kms> {
+    let before = problems.len();
+    unknown(
+        value,
+        &["apiVersion", "name", "cachesize", "endpoint", "timeout"],
+        path,
+        problems,
+    );
+    let (name, endpoint) = (value.str_at(&["name"]), value.str_at(&["endpoint"]));
+    if name.is_empty() {
+        problems.push(format!(
+            "{path}.name: Required value: name is a mandatory field for a kms"
+        ));
+    }
+    if name.contains(':') {
+        problems.push(format!(
+            "{path}.name: Invalid value: {name:?}: invalid KMS provider name {name}, must not contain ':'"
+        ));
+    }
+    let timeout = match value.get("timeout").and_then(Value::as_str) {
+        None => Some(KMS_TIMEOUT),
+        Some(text) => duration(text),
+    };
+    if timeout.is_none_or(|timeout| timeout.is_zero()) {
+        problems.push(format!(
+            "{path}.timeout: Invalid value: timeout should be a positive value"
+        ));
+    }
+    let socket = endpoint.strip_prefix("unix://");
+    if endpoint.is_empty() {
+        problems.push(format!(
+            "{path}.endpoint: Invalid value: \"\": endpoint is a mandatory field for a kms"
+        ));
+    } else if socket.is_none() {
+        let scheme = endpoint.split_once(':').map_or("", |(scheme, _)| scheme);
+        problems.push(format!(
+            "{path}.endpoint: Invalid value: {endpoint:?}: unsupported scheme {scheme:?} for KMS provider, only unix is \
+             supported"
+        ));
+    }
+    if let Some(size) = value.get("cachesize").and_then(Value::as_i64) {
+        problems.push(format!(
+            "{path}.cachesize: Invalid value: {size}: cachesize is not supported in v2"
+        ));
+    }
+    let version = value.str_at(&["apiVersion"]);
+    if version != "v2" {
+        // Upstream's default is v1, which its feature gate has off.
+        let version = if version.is_empty() { "v1" } else { version };
+        problems.push(format!(
+            "{path}.apiVersion: Invalid value: {version:?}: unsupported apiVersion {version} for KMS provider, only v2 \
+             is supported"
+        ));
+    }
+    if problems.len() > before {
+        return None;
+    }
+    let socket = PathBuf::from(socket?.trim_start_matches('@'));
+    match Kms::start(name, socket, timeout?) {
+        Ok(kms) => Some(kms),
+        Err(error) => {
+            problems.push(format!("{path}: {error}"));
+            None
+        }
+    }
+}
+
+/// `3s`, `500ms` or `1m`, as Go writes times.
+fn duration(text: &str) -> Option<Duration> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
+    let (number, unit) = units
+        .iter()
+        .find_map(|(name, millis)| Some((text.strip_suffix(name)?, *millis)))?;
+    let number: u64 = number.parse().ok()?;
+    Some(Duration::from_millis(number.checked_mul(unit)?))
 }
 
 fn key(kind: Kind, value: &Value, path: &str, problems: &mut Vec<String>) -> Option<(String, Key)> {

@@ -21,10 +21,11 @@
 //! # Ok::<(), corten_encryption::EncryptionError>(())
 //! ```
 //!
-//! Left out: the key management service plugin (`kms`), reloading while running.
+//! Left out: reloading while running, version 1 of the key management service's protocol.
 
 mod cipher;
 mod config;
+mod kms;
 mod provider;
 
 pub use config::Encryption;
@@ -51,6 +52,14 @@ pub enum EncryptionError {
     /// A key does not fit, or the bytes were changed or moved to another place.
     #[error("the stored data could not be decrypted with the key {0:?}")]
     Cipher(String),
+    /// A key management plugin.
+    #[error("kmsv2 Provider {name} is not healthy, error: {why}")]
+    Kms {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// There is no randomness.
     #[error("unable to read sufficient random bytes")]
     Random,

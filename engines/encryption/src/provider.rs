@@ -1,6 +1,7 @@
 //! The providers of one resource in their order: the first writes, the first that fits reads.
 
 use crate::cipher::{Key, Kind};
+use crate::kms::Kms;
 use crate::{EncryptionError, PREFIX};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 pub(crate) enum Provider {
     Identity,
     Keys(Kind, Vec<(String, Key)>),
+    Kms(Kms),
 }
 
 /// What was read.
@@ -47,6 +49,10 @@ impl Providers {
                 stored.extend_from_slice(&sealed);
                 Ok(stored)
             }
+            Some(Provider::Kms(kms)) => {
+                let sealed = kms.seal(plain, place)?;
+                Ok([kms.prefix().as_bytes(), &sealed].concat())
+            }
             Some(Provider::Identity) | None => Ok(plain.to_vec()),
         }
     }
@@ -75,6 +81,19 @@ impl Providers {
                     }
                     Some(Err(error)) => failure = Some(error),
                     None => {}
+                },
+                Provider::Kms(kms) => match stored.strip_prefix(kms.prefix().as_bytes()) {
+                    None => {}
+                    Some(sealed) => match kms.open(sealed, place) {
+                        Ok(Some((bytes, is_stale))) => {
+                            return Ok(Read {
+                                bytes,
+                                is_stale: index != 0 || is_stale,
+                            });
+                        }
+                        Ok(None) => failure = Some(EncryptionError::Cipher(kms.prefix())),
+                        Err(error) => failure = Some(error),
+                    },
                 },
             }
         }

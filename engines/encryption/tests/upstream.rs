@@ -225,8 +225,11 @@ fn wrong_configurations_get_upstreams_words() {
         refusal("resources: [{resources: [a], providers: [{identity: {}}], provider: []}]"),
         "strict decoding error: unknown field \"resources[0].provider\""
     );
+    let kms = refusal(
+        "resources: [{resources: [a], providers: [{kms: {name: 'a:b', endpoint: tcp://x, cachesize: 5}}]}]",
+    );
+    assert!(kms.contains("must not contain ':'") && kms.contains("unsupported scheme \"tcp\""));
     assert!(
-        refusal("resources: [{resources: [a], providers: [{kms: {name: k}}]}]")
-            .contains("no KMS client")
+        kms.contains("cachesize is not supported in v2") && kms.contains("only v2 is supported")
     );
 }

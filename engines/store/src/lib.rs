@@ -49,6 +49,8 @@
 //!   failed sync the log is written anew (`fjall::a_rebuilt_store_is_the_same`).
 //! - A damaged record is reported with its key and the store opens read-only
 //!   (`failure::a_damaged_record_is_named`, `fjall::a_damaged_record_is_named`).
+//! - After a restart only what the disk has is believed, not what the kernel remembers of a sync that failed
+//!   (the store's simulation, `sim/tests/store.rs`).
 //! - A torn end of the journal loses nothing before it (`fjall::a_torn_journal_keeps_what_came_before`).
 //! - Raw keys are any bytes; a planned transaction sees exactly the state that it changes
 //!   (`raw::a_planned_transaction_sees_the_state_it_changes`); notes are durable without a revision

@@ -103,9 +103,20 @@ impl VirtualDisk {
         (inside.is_full, inside.sync_fails) = (false, false);
     }
 
-    /// The process ends, the machine does not: what was written is there.
+    /// The process ends, the machine does not: what was written is there, but for what a failed sync has lost, since
+    /// an engine lets the kernel forget what it keeps of its files when it opens them.
     pub fn kill(&self) {
         let mut inside = self.inside();
+        for file in inside.files.values_mut() {
+            let File {
+                durable,
+                current,
+                pending,
+            } = file;
+            pending.iter().for_each(|change| apply(durable, change));
+            pending.clear();
+            *current = durable.clone();
+        }
         inside.generation += 1;
         (inside.is_full, inside.sync_fails) = (false, false);
     }

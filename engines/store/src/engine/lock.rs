@@ -4,8 +4,13 @@ use super::EngineError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 const LOCK_FILE: &str = "corten.lock";
+/// A process that was killed holds its lock until the kernel is done with it, and one that is being started holds its
+/// parent's for a moment.
+const TRIES: u32 = 25;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Held as long as the directory is in use.
 pub(crate) struct DirectoryLock {
@@ -24,7 +29,15 @@ impl DirectoryLock {
             .truncate(false)
             .open(&path)
             .map_err(|source| EngineError::io(&attempt(), source))?;
-        match file.try_lock() {
+        let mut tried = file.try_lock();
+        for _ in 0..TRIES {
+            match tried {
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+                _ => break,
+            }
+            tried = file.try_lock();
+        }
+        match tried {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();

@@ -41,7 +41,28 @@ pub(super) fn take(directory: &Path) -> Result<DirectoryLock, EngineError> {
             kind,
         });
     }
-    DirectoryLock::acquire(directory)
+    let lock = DirectoryLock::acquire(directory)?;
+    forget_cached(directory)?;
+    Ok(lock)
+}
+
+/// Makes what a killed process had written durable, and lets the kernel forget what it keeps of the files: after a
+/// sync that failed it may show bytes that the disk lacks, and what is built on them would go with the power.
+fn forget_cached(directory: &Path) -> Result<(), EngineError> {
+    let attempt = || format!("looking into {}", directory.display());
+    let failed = |source| EngineError::io(&attempt(), source);
+    for found in std::fs::read_dir(directory).map_err(failed)? {
+        let found = found.map_err(failed)?;
+        if found.file_type().map_err(failed)?.is_dir() {
+            forget_cached(&found.path())?;
+            continue;
+        }
+        let file = std::fs::File::open(found.path()).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        // Advice: where it is not taken there is nothing to forget.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+    Ok(())
 }
 
 /// Whether a user must not work in a directory of this owner. Root may: it hands directories to services.

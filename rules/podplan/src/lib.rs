@@ -11,6 +11,7 @@ mod note;
 mod observed;
 mod plan;
 mod policy;
+mod ports;
 mod probe;
 pub mod resources;
 mod status;
@@ -25,6 +26,7 @@ pub use observed::{
     Seen, Step,
 };
 pub use plan::{Action, Plan, plan};
+pub use ports::host_ports_collide;
 pub use policy::{all_containers, as_container, container_of, is_sidecar};
 pub use probe::{ProbeKind, ProbeResult, ProbeState, Probes};
 pub use status::{pod_name_and_uid, qos_class};

@@ -16,6 +16,7 @@ use crate::workspace::{Workspace, run_quiet};
 /// The suite's images, by the names of their archives.
 pub const IMAGES: &[&str] = &[
     "suite-agnhost",
+    "suite-glibc-dns",
     "suite-busybox",
     "suite-nginx",
     "suite-pause",
@@ -37,6 +38,11 @@ pub fn recipe(workspace: &Workspace, name: &str) -> Result<Image> {
             with_network_programs(agnhost(workspace)?)?,
             &["agnhost:2.63.0", "agnhost:2.55"],
         ),
+        // Debian's libraries resolve names here as there.
+        "suite-glibc-dns" => {
+            let image = with_network_programs(busybox()?)?;
+            named(image, &["glibc-dns-testing:2.0.0"])
+        }
         "suite-busybox" => named(busybox()?, &["busybox:1.37.0-1"]),
         "suite-nginx" => nginx(),
         "suite-pause" => pause(workspace),

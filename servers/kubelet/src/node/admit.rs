@@ -2,7 +2,7 @@
 
 use crate::pod::context::Context;
 use corten_api::core::v1::Pod;
-use corten_podplan::Rejection;
+use corten_podplan::{Rejection, host_ports_collide};
 use corten_podplan::resources::{Side, pod_total};
 
 /// Why the pod cannot run here, if it cannot.
@@ -56,6 +56,16 @@ pub(crate) fn refusal(context: &Context, pod: &Pod) -> Option<Rejection> {
         if asked > 0 && used + asked > most {
             return Some(out_of(name, asked, used, most));
         }
+    }
+    if others
+        .iter()
+        .any(|other| host_ports_collide(&pod.spec, &other.spec))
+    {
+        return Some(Rejection {
+            reason: "NodePorts".into(),
+            message: "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+                .to_owned(),
+        });
     }
     selector(context, pod)
 }

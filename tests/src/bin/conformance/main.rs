@@ -18,6 +18,7 @@ use corten_tests::{Cluster, Options};
 /// Archives that the suite's pods run.
 const IMAGES: &[&str] = &[
     "suite-agnhost",
+    "suite-glibc-dns",
     "suite-busybox",
     "suite-nginx",
     "suite-pause",

@@ -194,8 +194,16 @@ pub(crate) async fn mutate(a: &Admission<'_>, object: &mut Object) -> Result<Vec
     if let Some(assigned) = assigned {
         assigned.give(object);
     }
-    warnings.extend(notes.warnings);
+    warnings.extend(note(notes));
     Ok(warnings)
+}
+
+/// Puts annotations into the request's trail; answers warnings.
+fn note(notes: Notes) -> Vec<String> {
+    for (key, value) in &notes.annotations {
+        audit::annotate(key, value);
+    }
+    notes.warnings
 }
 
 /// What the server has given a new object already, though mutating admission comes first.

@@ -109,7 +109,7 @@ impl Catalog {
         corten_api::resources()
             .iter()
             .filter(|r| r.default_on() && r.plural != "componentstatuses")
-            .filter(|r| !UNSERVED.contains(&r.group) && !r.kind.contains("AdmissionPolicy"))
+            .filter(|r| !UNSERVED.contains(&r.group))
             .filter_map(built_in)
             .collect()
     }

@@ -19,7 +19,9 @@ use corten_meta::{GroupVersionResource, Revision};
 use crate::catalog::Served;
 use crate::encode::EventType;
 use crate::info::RequestInfo;
-use crate::options::{DeleteOptions, FieldValidation, ListOptions, Propagation, WriteOptions};
+use crate::options::{
+    Admitting, DeleteOptions, FieldValidation, ListOptions, Propagation, WriteOptions,
+};
 use crate::patching::PatchKind;
 use crate::server::Server;
 use crate::watching::Shown;
@@ -294,6 +296,7 @@ fn write_options(options: &Options) -> WriteOptions {
         given.set(&["fieldManager"], options.field_manager.as_str());
     }
     WriteOptions {
+        admitting: Admitting::Here,
         given,
         dry_run: options.dry_run,
         manager: options.field_manager.clone(),

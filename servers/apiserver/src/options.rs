@@ -30,6 +30,18 @@ pub(crate) struct WriteOptions {
     pub validation: FieldValidation,
     /// What the client gave, as admission shows it: `fieldManager`, `fieldValidation`, `dryRun`. Null for nothing.
     pub given: Value,
+    /// Where webhooks, policies and the built-in rules are asked about the write.
+    pub admitting: Admitting,
+}
+
+/// Which ladder asks admission.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Admitting {
+    /// The one that commits.
+    #[default]
+    Here,
+    /// It was asked already, about another form of the object (a Scale).
+    Before,
 }
 
 impl WriteOptions {
@@ -62,6 +74,7 @@ impl WriteOptions {
             }
         }
         Ok(WriteOptions {
+            admitting: Admitting::Here,
             given,
             dry_run: dry_run(query.all("dryRun"))?,
             manager: manager.chars().take(128).collect(),

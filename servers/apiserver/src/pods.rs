@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
@@ -248,7 +249,53 @@ pub(crate) async fn stream(
         _ => status,
     })?;
     let path = kubelet_path(pod, &call)?;
-    connect::forward(&server.connector, &place, &path, request).await
+    let answer = connect::forward(&server.connector, &place, &path, request).await?;
+    let refused = answer.status().as_u16() > 206;
+    match call.info.subresource == "log" && refused {
+        true => Err(refusal(&call.info.name, answer).await),
+        false => Ok(answer),
+    }
+}
+
+/// A kubelet's plain-text refusal of logs as a Status.
+async fn refusal(pod: &str, answer: Response<Answer>) -> Status {
+    const TEXT_MAX: usize = 10_000;
+    let code = answer.status().as_u16();
+    let mut text = Vec::new();
+    match answer.into_body() {
+        Answer::Stream(mut chunks) => {
+            while text.len() < TEXT_MAX
+                && let Some(chunk) = chunks.next().await
+            {
+                text.extend_from_slice(&chunk);
+            }
+        }
+        body => text.extend_from_slice(&body.into_bytes().unwrap_or_default()),
+    }
+    text.truncate(TEXT_MAX);
+    let text = String::from_utf8_lossy(&text).into_owned();
+    match code {
+        400 => Status::bad_request(text),
+        500 => Status::internal(text),
+        404 => {
+            let what = "the server could not find the requested resource";
+            let mut status = Status::new(404, "NotFound", format!("{what} ( pods/log {pod})"));
+            let target = Target {
+                group: "",
+                resource: "pods/log",
+                name: pod,
+            };
+            status.details = Status::not_found(target).details;
+            status
+        }
+        _ => Status::new(
+            code,
+            "",
+            format!(
+                "the server responded with the status code {code} but did not return more information ( pods/log {pod})"
+            ),
+        ),
+    }
 }
 
 /// Admission of a stream or a proxied request: the options are the object.

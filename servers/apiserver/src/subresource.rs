@@ -6,17 +6,19 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
+use corten_access::admission::Operation;
 use corten_api::autoscaling::v1::Scale;
 use corten_api::{Gvk, Object};
 use corten_client::Status;
 use corten_core::{MsgMut, Time, Value};
 
+use crate::admit::{self, Admission};
 use crate::body::Answer;
 use crate::catalog::Served;
 use crate::encode::{self, Form};
 use crate::http::{self, Call};
 use crate::negotiate::{self, Transforms};
-use crate::options::{FieldValidation, WriteOptions};
+use crate::options::{Admitting, FieldValidation, WriteOptions};
 use crate::patching::PatchKind;
 use crate::resource::{accepted, aim, answer_written, body_media};
 use crate::server::Server;
@@ -136,12 +138,16 @@ async fn scale(
         ));
     }
     let mut options = WriteOptions::parse(&call.query, call.agent())?;
-    let wish = scale_wish(served, &call, request).await?;
+    let mut wish = scale_wish(served, &call, request).await?;
     let scaling = Scaling {
         served,
         options: options.clone(),
         now: server.now(),
     };
+    if let Some(replicas) = admit_scale(server, &call, &target, &scaling, &wish).await? {
+        wish = ScaleWish::Given(replicas);
+    }
+    options.admitting = Admitting::Before;
     let compute = |old: &Object| scaling.scaled(old, &wish);
     // Who scales owns the replicas through the Scale, not what else the write touches.
     options.manager.clear();
@@ -163,6 +169,41 @@ async fn scale(
         form.media.content_type(),
         body,
     ))
+}
+
+/// Admission of a scaling: it sees the Scale. Answers the Scale that it made of the wish, when that is another.
+async fn admit_scale(
+    server: &Arc<Server>,
+    call: &Call,
+    target: &write::Aim<'_>,
+    scaling: &Scaling<'_>,
+    wish: &ScaleWish,
+) -> Result<Option<Object>, Status> {
+    let served = target.served;
+    let entry = read::get(server, served, target.namespace, target.name, "").await?;
+    let stored = typed::object(&entry)?;
+    let old = Object::from(scale_of(served, &stored)?);
+    let live = old.to_value().map_err(Status::internal)?;
+    let (wanted, _) = scaling.wanted(&live, wish)?;
+    check_scale(served, &wanted, &stored, target.name)?;
+    let (wanted, mut object) = (wanted.spec.replicas, Object::from(wanted));
+    let view = server.typed.fresh(server);
+    let options = &scaling.options;
+    let admission = Admission::new(
+        server,
+        &view,
+        &call.user,
+        target,
+        Operation::Update,
+        Some(&old),
+        options.dry_run,
+    )
+    .with_options(options.shown("UpdateOptions"));
+    admit::admit_own(admission, SCALE, &mut object).await?;
+    let changed = object
+        .downcast_ref::<Scale>()
+        .is_some_and(|scale| scale.spec.replicas != wanted);
+    Ok(changed.then_some(object))
 }
 
 /// What a client wants of a Scale.

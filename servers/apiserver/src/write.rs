@@ -13,7 +13,7 @@ use corten_store::{Committed, Conflict, Entry, Key, Op, Precondition, Put, Trans
 use crate::admit::{self, Admission};
 use crate::catalog::Served;
 use crate::commit::{self, Committing};
-use crate::options::WriteOptions;
+use crate::options::{Admitting, WriteOptions};
 use crate::server::Server;
 use crate::{allocate, custom, metadata, tracking, typed};
 
@@ -287,7 +287,11 @@ async fn update_once(
         options.dry_run,
     )
     .with_options(options.shown("UpdateOptions"));
-    let mut warnings = admit::mutate(&admission, &mut object).await?;
+    let asking = options.admitting == Admitting::Here;
+    let mut warnings = Vec::new();
+    if asking {
+        warnings = admit::mutate(&admission, &mut object).await?;
+    }
     served.default_storage(&mut object);
     let mut allocation =
         allocate::for_update(server, served, aim, &mut object, &old, options.dry_run).await?;
@@ -297,7 +301,9 @@ async fn update_once(
     let found = served.validate_update(&cx, aim.subresource, &object, &old);
     metadata::check_update(served, aim, &object, &old, found)?;
     warnings.extend(served.warnings(&cx, &object, Some(&old)));
-    warnings.extend(admit::validate(&admission, Some(&object)).await?);
+    if asking {
+        warnings.extend(admit::validate(&admission, Some(&object)).await?);
+    }
     if options.dry_run {
         admit::charge(&admission, Some(&object))?;
         return Ok(Some(Written {

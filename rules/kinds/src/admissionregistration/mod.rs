@@ -4,6 +4,7 @@ mod binding;
 pub(crate) mod client_config;
 mod columns;
 mod conditions;
+mod expressions;
 mod matching;
 mod policy;
 mod policy_validation;
@@ -11,6 +12,7 @@ mod webhook_validation;
 mod webhooks;
 
 pub use binding::{MutatingAdmissionPolicyBindings, ValidatingAdmissionPolicyBindings};
+pub use expressions::{Compiler, Naming, Purpose};
 pub use policy::{MutatingAdmissionPolicies, ValidatingAdmissionPolicies};
 pub use webhooks::{MutatingWebhookConfigurations, ValidatingWebhookConfigurations};
 

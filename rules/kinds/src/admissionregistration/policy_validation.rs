@@ -1,6 +1,7 @@
 //! Validation of admission policies: what both sorts share, validations, audit annotations and mutations.
 
-use super::conditions::validate_conditions;
+use super::conditions::{Params, validate_conditions};
+use super::expressions::{Compiler, Naming, Purpose};
 use super::matching::{
     FAILURE_POLICIES, REINVOCATION_POLICIES, validate_match, validate_param_kind,
 };
@@ -87,14 +88,25 @@ impl Common<'_> {
             }
         }
         if !old.is_some_and(|old| self.same_conditions(old)) {
-            validate_conditions(errors, &path.f("matchConditions"), self.conditions);
+            let params = match self.param_kind {
+                Some(_) => Params::Known,
+                None => Params::Unknown,
+            };
+            let path = path.f("matchConditions");
+            validate_conditions(errors, &path, self.conditions, params);
         }
     }
 
-    fn validate_variables(&self, errors: &mut Errors, path: &Path) {
+    /// The variables; answers what compiles the expressions that may name them.
+    fn validate_variables(&self, errors: &mut Errors, path: &Path, patches: Patches) -> Compilers {
+        let mut compilers = Compilers::new(self.param_kind.is_some(), patches);
+        if self.variables.is_empty() && patches == Patches::Unknown {
+            return compilers;
+        }
+        compilers.compose();
+        let list = path.f("variables");
         for (i, variable) in self.variables.iter().enumerate() {
-            let base = path.f("variables");
-            let path = base.i(i);
+            let path = list.i(i);
             let name = variable.name.as_str();
             if name.trim().is_empty() {
                 let text = "name is not specified";
@@ -103,10 +115,74 @@ impl Common<'_> {
                 let text = "must be a valid CEL identifier";
                 errors.push(FieldError::invalid(path.f("name"), name, text));
             }
+            let path = path.f("expression");
             if variable.expression.trim().is_empty() {
                 let text = "expression is not specified";
-                errors.push(FieldError::required(path.f("expression"), text));
+                errors.push(FieldError::required(path, text));
+            } else if let Err(why) = compilers.variable(variable) {
+                errors.push(FieldError::invalid(path, &variable.expression, why));
             }
+        }
+        compilers
+    }
+}
+
+/// Whether expressions may make patches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patches {
+    Known,
+    Unknown,
+}
+
+/// What compiles the expressions of a policy.
+struct Compilers {
+    all: Compiler,
+    /// Without the authorizer: for messages.
+    messages: Compiler,
+}
+
+impl Compilers {
+    fn new(params: bool, patches: Patches) -> Compilers {
+        let naming = Naming {
+            params,
+            authorizer: true,
+            patches: patches == Patches::Known,
+        };
+        let plain = Naming {
+            authorizer: false,
+            ..naming
+        };
+        Compilers {
+            all: Compiler::new(naming),
+            messages: Compiler::new(plain),
+        }
+    }
+
+    fn compose(&mut self) {
+        self.all = self.all.clone().composed();
+        self.messages = self.messages.clone().composed();
+    }
+
+    fn variable(&mut self, variable: &Variable) -> Result<(), String> {
+        // For messages its type matters, not whether it compiles without the authorizer.
+        let _ = self.messages.variable(variable);
+        self.all.variable(variable).map(|_| ())
+    }
+
+    /// Adds what is wrong with an expression, shown as `shown`.
+    fn check(
+        &self,
+        errors: &mut Errors,
+        path: &Path,
+        (source, shown): (&str, &str),
+        purpose: Purpose,
+    ) {
+        let compiler = match purpose {
+            Purpose::Message => &self.messages,
+            _ => &self.all,
+        };
+        if let Err(why) = compiler.compile(source, purpose) {
+            errors.push(FieldError::invalid(path, shown, why));
         }
     }
 }
@@ -127,7 +203,7 @@ pub(super) fn validate_validating(
     let (mut errors, path) = (Errors::new(), Path::Root.f("spec"));
     let common = common!(spec);
     common.validate(&mut errors, &path, old.map(|s| common!(s)).as_ref());
-    common.validate_variables(&mut errors, &path);
+    let compilers = common.validate_variables(&mut errors, &path, Patches::Unknown);
     if spec.validations.is_empty() && spec.audit_annotations.is_empty() {
         let text = "validations or auditAnnotations must contain at least one item";
         for field in ["validations", "auditAnnotations"] {
@@ -136,7 +212,8 @@ pub(super) fn validate_validating(
         return errors;
     }
     for (i, validation) in spec.validations.iter().enumerate() {
-        validate_validation(&mut errors, &path.f("validations").i(i), validation);
+        let list = path.f("validations");
+        validate_validation(&mut errors, &list.i(i), validation, &compilers);
     }
     let list = path.f("auditAnnotations");
     if spec.audit_annotations.len() > ANNOTATIONS_MAX {
@@ -147,7 +224,7 @@ pub(super) fn validate_validating(
     }
     for (i, annotation) in spec.audit_annotations.iter().enumerate() {
         let path = list.i(i);
-        validate_annotation(&mut errors, &path, name, annotation);
+        validate_annotation(&mut errors, &path, name, annotation, &compilers);
         let same = |a: &AuditAnnotation| a.key == annotation.key;
         if spec.audit_annotations[..i].iter().any(same) {
             errors.push(FieldError::duplicate(path.f("key"), &annotation.key));
@@ -156,10 +233,19 @@ pub(super) fn validate_validating(
     errors
 }
 
-fn validate_validation(errors: &mut Errors, path: &Path, validation: &Validation) {
-    if validation.expression.trim().is_empty() {
+fn validate_validation(
+    errors: &mut Errors,
+    path: &Path,
+    validation: &Validation,
+    compilers: &Compilers,
+) {
+    let source = validation.expression.as_str();
+    if source.trim().is_empty() {
         let text = "expression is not specified";
         errors.push(FieldError::required(path.f("expression"), text));
+    } else {
+        let path = path.f("expression");
+        compilers.check(errors, &path, (source, source), Purpose::Condition);
     }
     let blank = |text: &str| !text.is_empty() && text.trim().is_empty();
     let expression = validation.message_expression.as_str();
@@ -170,6 +256,10 @@ fn validate_validation(errors: &mut Errors, path: &Path, validation: &Validation
             expression,
             text,
         ));
+    }
+    if !expression.trim().is_empty() {
+        let path = path.f("messageExpression");
+        compilers.check(errors, &path, (expression, expression), Purpose::Message);
     }
     let message = validation.message.as_str();
     if blank(message) {
@@ -184,7 +274,13 @@ fn validate_validation(errors: &mut Errors, path: &Path, validation: &Validation
     }
 }
 
-fn validate_annotation(errors: &mut Errors, path: &Path, name: &str, annotation: &AuditAnnotation) {
+fn validate_annotation(
+    errors: &mut Errors,
+    path: &Path,
+    name: &str,
+    annotation: &AuditAnnotation,
+    compilers: &Compilers,
+) {
     let key = path.f("key");
     if name.is_empty() {
         let text = "requires metadata.name be non-empty";
@@ -200,6 +296,9 @@ fn validate_annotation(errors: &mut Errors, path: &Path, name: &str, annotation:
     } else if length > ANNOTATION_EXPRESSION_MAX {
         let text = format!("must not exceed {ANNOTATION_EXPRESSION_MAX} bytes in length");
         errors.push(FieldError::required(path, text));
+    } else {
+        let shown = annotation.value_expression.as_str();
+        compilers.check(errors, &path, (shown.trim(), shown), Purpose::Annotation);
     }
 }
 
@@ -245,13 +344,14 @@ pub(super) fn validate_mutating(
     for operation in operations {
         known(&mut errors, &at.f("operations"), operation, &MUTATED);
     }
-    common.validate_variables(&mut errors, &path);
+    let compilers = common.validate_variables(&mut errors, &path, Patches::Known);
     if spec.mutations.is_empty() {
         let text = "mutations must contain at least one item";
         errors.push(FieldError::required(path.f("mutations"), text));
     }
     for (i, mutation) in spec.mutations.iter().enumerate() {
-        validate_mutation(&mut errors, &path.f("mutations").i(i), mutation);
+        let list = path.f("mutations");
+        validate_mutation(&mut errors, &list.i(i), mutation, &compilers);
     }
     let policy = &spec.reinvocation_policy;
     let path = path.f("reinvocationPolicy");
@@ -259,7 +359,7 @@ pub(super) fn validate_mutating(
     errors
 }
 
-fn validate_mutation(errors: &mut Errors, path: &Path, mutation: &Mutation) {
+fn validate_mutation(errors: &mut Errors, path: &Path, mutation: &Mutation, compilers: &Compilers) {
     let patch = mutation.json_patch.as_ref().map(|p| p.expression.as_str());
     let apply = mutation
         .apply_configuration
@@ -286,7 +386,15 @@ fn validate_mutation(errors: &mut Errors, path: &Path, mutation: &Mutation) {
             let path = base.f("expression");
             errors.push(FieldError::required(path, ""));
         }
-        Some(_) => {}
+        Some(expression) => {
+            let purpose = match wanted.0 {
+                "jsonPatch" => Purpose::Patch,
+                _ => Purpose::Apply,
+            };
+            let base = path.f(wanted.0);
+            let source = expression.trim();
+            compilers.check(errors, &base.f("expression"), (source, source), purpose);
+        }
     }
     if other.2.is_some() {
         let text = format!("must not be specified when patchType is {}", wanted.1);

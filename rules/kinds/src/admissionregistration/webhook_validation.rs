@@ -2,7 +2,7 @@
 //! object has it.
 
 use super::client_config::{validate_service, validate_url};
-use super::conditions::validate_conditions;
+use super::conditions::{Params, validate_conditions};
 use super::matching::{FAILURE_POLICIES, MATCH_POLICIES, REINVOCATION_POLICIES, validate_rule};
 use crate::checks::{Errors, known};
 use crate::error::FieldError;
@@ -178,7 +178,8 @@ fn validate_hook(errors: &mut Errors, path: &Path, hook: &Hook, strictness: &Str
     }
     validate_client(errors, &path.f("clientConfig"), hook.client);
     if strictness.conditions {
-        validate_conditions(errors, &path.f("matchConditions"), hook.conditions);
+        let path = path.f("matchConditions");
+        validate_conditions(errors, &path, hook.conditions, Params::Unknown);
     }
 }
 

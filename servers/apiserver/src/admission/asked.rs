@@ -114,7 +114,7 @@ impl Asked<'_> {
         self.served_as(resource)?.served_version(object)
     }
 
-    fn served_as(&self, resource: &GroupVersionResource) -> Result<Arc<Served>, Status> {
+    pub(super) fn served_as(&self, resource: &GroupVersionResource) -> Result<Arc<Served>, Status> {
         if *resource == self.resource {
             return Ok(self.served.clone());
         }

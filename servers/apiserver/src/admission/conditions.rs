@@ -1,35 +1,113 @@
-//! Match conditions: expressions that must all hold before a webhook is asked.
+//! Match conditions: expressions that must all hold before a webhook or policy is asked.
 
 use corten_api::Object;
 use corten_api::admissionregistration::v1::MatchCondition;
 use corten_client::Status;
+use corten_kinds::admissionregistration::{Compiler, Naming, Purpose};
 
 use super::asked::Asked;
+use super::expressions::{
+    Asking, CONDITIONS_COST_MAX, Evaluation, Expression, Facts, Outcome, Remaining,
+};
 use super::matching::Matched;
 
-/// Conditions of a webhook.
+/// Compiled conditions.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
-    count: usize,
+    all: Vec<Expression>,
+    fails_open: bool,
+}
+
+/// What conditions say of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verdict {
+    Hold,
+    Fail,
+    /// They could not be evaluated, and the failure policy does not pass over that.
+    Wrong(String),
 }
 
 impl Conditions {
-    pub(super) fn of_webhook(conditions: &[MatchCondition], _fails_open: bool) -> Conditions {
+    /// The conditions of a webhook.
+    pub(super) fn of_webhook(conditions: &[MatchCondition], fails_open: bool) -> Conditions {
+        if conditions.is_empty() {
+            return Conditions::default();
+        }
+        let naming = Naming {
+            authorizer: true,
+            ..Naming::default()
+        };
+        Conditions::compile(conditions, fails_open, &Compiler::new(naming))
+    }
+
+    /// Conditions that may name what a compiler knows.
+    pub(super) fn compile(
+        conditions: &[MatchCondition],
+        fails_open: bool,
+        compiler: &Compiler,
+    ) -> Conditions {
+        let all = conditions.iter().map(|condition| Expression {
+            source: condition.expression.to_string(),
+            program: compiler.compile(&condition.expression, Purpose::Condition),
+        });
         Conditions {
-            count: conditions.len(),
+            all: all.collect(),
+            fails_open,
         }
     }
 
-    /// Whether all hold.
+    /// Whether a webhook is to be asked about a request.
     pub(super) fn hold(
         &self,
-        _asked: &Asked<'_>,
-        _object: Option<&Object>,
-        _matched: &Matched,
+        asked: &Asked<'_>,
+        object: Option<&Object>,
+        matched: &Matched,
     ) -> Result<bool, Status> {
-        match self.count {
-            0 => Ok(true),
-            _ => Err(Status::internal("match conditions are not evaluated yet")),
+        if self.all.is_empty() {
+            return Ok(true);
+        }
+        let facts = Facts::of(asked, matched, object)?;
+        match self.judge(asked, &facts, &[]) {
+            Verdict::Hold => Ok(true),
+            Verdict::Fail => Ok(false),
+            Verdict::Wrong(why) => Err(asked.forbidden(object, &why)),
+        }
+    }
+
+    /// One that fails decides, whatever is wrong with others.
+    pub(super) fn judge(
+        &self,
+        asked: &Asked<'_>,
+        facts: &Facts,
+        variables: &[(String, Expression)],
+    ) -> Verdict {
+        let expressions: Vec<Option<&Expression>> = self.all.iter().map(Some).collect();
+        let mut remaining = Remaining(CONDITIONS_COST_MAX);
+        let evaluation = Evaluation::new(asked, facts, Asking::Allowed);
+        let why = match evaluation.all(variables, &expressions, &mut remaining) {
+            Err(exhausted) => exhausted,
+            Ok(outcomes) => {
+                if outcomes.contains(&Outcome::Bool(false)) {
+                    return Verdict::Fail;
+                }
+                let mut failed: Vec<String> = Vec::new();
+                for outcome in outcomes {
+                    if let Outcome::Failed(why) = outcome
+                        && !failed.contains(&why)
+                    {
+                        failed.push(why);
+                    }
+                }
+                match failed.as_slice() {
+                    [] => return Verdict::Hold,
+                    [one] => one.clone(),
+                    many => format!("[{}]", many.join(", ")),
+                }
+            }
+        };
+        match self.fails_open {
+            true => Verdict::Fail,
+            false => Verdict::Wrong(why),
         }
     }
 }

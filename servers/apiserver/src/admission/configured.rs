@@ -1,4 +1,4 @@
-//! The webhooks that are configured, made ready once per change of their configurations: selectors parsed, conditions
+//! The webhooks and policies that are configured, made ready once per change of their configurations: selectors parsed, conditions
 //! compiled, endpoints named. Invariant: ordered by configuration name, as upstream asks them.
 
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use corten_meta::Snapshot;
 
 use super::conditions::Conditions;
 use super::matching::Selectors;
+use super::policies::{self, Mutating, Validating};
 use crate::outbound::{Endpoint, Place, Trust};
 use crate::typed::View;
 
@@ -44,6 +45,8 @@ pub(crate) struct Hook {
 pub(crate) struct Configured {
     pub mutating: Vec<Hook>,
     pub validating: Vec<Hook>,
+    pub(super) mutating_policies: Vec<Mutating>,
+    pub(super) validating_policies: Vec<Validating>,
 }
 
 /// Keeps what is configured ready.
@@ -55,12 +58,14 @@ pub(crate) struct Configurations {
 impl Configurations {
     /// Whether anything is configured that changes objects.
     pub(crate) fn mutate(&self, view: &View) -> bool {
-        !self.of(view).1.mutating.is_empty()
+        let configured = self.of(view);
+        !configured.1.mutating.is_empty() || !configured.1.mutating_policies.is_empty()
     }
 
     /// Whether anything is configured that refuses objects.
     pub(crate) fn validate(&self, view: &View) -> bool {
-        !self.of(view).1.validating.is_empty()
+        let configured = self.of(view);
+        !configured.1.validating.is_empty() || !configured.1.validating_policies.is_empty()
     }
 
     /// What a view has configured.
@@ -105,7 +110,11 @@ macro_rules! hook {
 
 impl Configured {
     fn of(snapshot: &Snapshot) -> Configured {
-        let mut configured = Configured::default();
+        let mut configured = Configured {
+            mutating_policies: policies::mutating(snapshot),
+            validating_policies: policies::validating(snapshot),
+            ..Configured::default()
+        };
         for configuration in snapshot.list::<MutatingWebhookConfiguration>() {
             for (index, webhook) in configuration.webhooks.iter().enumerate() {
                 let webhook: &MutatingWebhook = webhook;

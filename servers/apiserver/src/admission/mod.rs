@@ -3,16 +3,18 @@
 //! Invariant: a request sees one set of configurations from beginning to end, the newest that was committed when it
 //! began; a server without configurations spends nothing on them. Left out: the built-in rules (`corten_access`).
 
-#[allow(dead_code)]
 mod asked;
 mod call;
 mod conditions;
 mod configured;
-#[allow(dead_code)]
+mod expressions;
 mod matching;
 mod mutating;
+mod mutating_policies;
+mod policies;
 mod review;
 mod validating;
+mod validating_policies;
 
 pub(crate) use asked::{Asked, Subject};
 pub(crate) use configured::Configurations;
@@ -60,6 +62,12 @@ pub(crate) async fn mutate(
         return Ok(());
     }
     let on = |plugin| asked.server.config.plugins.has(plugin);
+    let configured = asked.server.configurations.of(asked.view);
+    let mut object = object;
+    let policies = &configured.1.mutating_policies;
+    if on(Plugin::MutatingAdmissionPolicy) && !policies.is_empty() && !is_review(asked) {
+        mutating_policies::mutate(asked, object.as_deref_mut(), policies, round)?;
+    }
     if on(Plugin::MutatingAdmissionWebhook) {
         mutating::mutate_by_webhooks(asked, object, round, notes).await?;
     }
@@ -76,10 +84,22 @@ pub(crate) async fn validate(
         return Ok(());
     }
     let on = |plugin| asked.server.config.plugins.has(plugin);
+    let configured = asked.server.configurations.of(asked.view);
+    let policies = &configured.1.validating_policies;
+    if on(Plugin::ValidatingAdmissionPolicy) && !policies.is_empty() && !is_review(asked) {
+        validating_policies::validate(asked, object, policies, notes)?;
+    }
     if on(Plugin::ValidatingAdmissionWebhook) {
         validating::validate_by_webhooks(asked, object, notes).await?;
     }
     Ok(())
+}
+
+/// Whether policies are not asked: reviews must work whatever policies say.
+fn is_review(asked: &Asked<'_>) -> bool {
+    let group = asked.resource.group.as_str();
+    matches!(group, "authentication.k8s.io" | "authorization.k8s.io")
+        && asked.resource.resource.ends_with("reviews")
 }
 
 /// Whether configurations are not asked about a kind: those that configure admission itself.

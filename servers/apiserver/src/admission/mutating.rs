@@ -29,6 +29,7 @@ pub(crate) struct Round {
     /// Whether something changed that calls for another round.
     pub again: bool,
     webhooks: Memory<Id>,
+    pub(super) policies: Memory<super::mutating_policies::Id>,
 }
 
 /// Who was asked already and wants to be asked again if the object changes.

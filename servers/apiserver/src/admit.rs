@@ -10,6 +10,7 @@ use corten_kinds::Context;
 use corten_meta::{GroupVersionKind, GroupVersionResource};
 
 use crate::admission::{Asked, Notes, Round, Subject};
+use crate::audit;
 use crate::options::WriteOptions;
 use crate::server::Server;
 use crate::typed::View;
@@ -185,16 +186,19 @@ pub(crate) async fn mutate(a: &Admission<'_>, object: &mut Object) -> Result<Vec
     let assigned = Assigned::take(a, object);
     let mut notes = Notes::default();
     let mut round = Round::default();
-    crate::admission::mutate(&asked, Some(&mut *object), &mut round, &mut notes).await?;
-    if round.again {
+    let mut outcome =
+        crate::admission::mutate(&asked, Some(&mut *object), &mut round, &mut notes).await;
+    if outcome.is_ok() && round.again {
         round.number += 1;
         admission::mutate(&review, object).map_err(|denial| a.refuse(denial))?;
-        crate::admission::mutate(&asked, Some(&mut *object), &mut round, &mut notes).await?;
+        outcome =
+            crate::admission::mutate(&asked, Some(&mut *object), &mut round, &mut notes).await;
     }
+    warnings.extend(note(notes));
+    outcome?;
     if let Some(assigned) = assigned {
         assigned.give(object);
     }
-    warnings.extend(note(notes));
     Ok(warnings)
 }
 
@@ -275,8 +279,10 @@ pub(crate) async fn validate(
     let mut warnings = admission::validate(&review, object).map_err(|denial| a.refuse(denial))?;
     if a.server.configurations.validate(a.view) {
         let mut notes = Notes::default();
-        crate::admission::validate(&a.asked(a.aim.name), object, &mut notes).await?;
-        warnings.extend(notes.warnings);
+        let asked = a.asked(a.aim.name);
+        let outcome = crate::admission::validate(&asked, object, &mut notes).await;
+        warnings.extend(note(notes));
+        outcome?;
     }
     Ok(warnings)
 }

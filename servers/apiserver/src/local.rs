@@ -192,26 +192,7 @@ impl Local {
             return Ok(object.clone());
         }
         if let Some(eviction) = object.downcast_ref::<Eviction>() {
-            let mut eviction = Object::from(eviction.clone());
-            self.admit(aim, &mut eviction, options).await?;
-            let eviction = eviction
-                .downcast_ref::<Eviction>()
-                .ok_or_else(|| Status::internal("admission made something else of an eviction"))?;
-            let asked = eviction.delete_options.as_deref();
-            let deletion = DeleteOptions {
-                dry_run: options.dry_run,
-                grace_seconds: asked.and_then(|o| o.grace_period_seconds),
-                uid: asked
-                    .and_then(|o| o.preconditions.as_ref())
-                    .and_then(|p| p.uid.as_ref())
-                    .map(|u| u.to_string()),
-                resource_version: asked
-                    .and_then(|o| o.preconditions.as_ref())
-                    .and_then(|p| p.resource_version.as_ref())
-                    .map(|v| v.to_string()),
-                ..DeleteOptions::default()
-            };
-            evict::evict_pod(server, aim.served, &self.user, namespace, name, &deletion).await?;
+            self.evict(aim, eviction, options).await?;
             return Ok(object.clone());
         }
         if let Some(request) = object.downcast_ref::<TokenRequest>() {
@@ -250,6 +231,34 @@ impl Local {
             .served
             .served_version(&written.object)?
             .map_or(written.object, Arc::new))
+    }
+
+    async fn evict(
+        &self,
+        aim: &Aim<'_>,
+        eviction: &Eviction,
+        options: &Options,
+    ) -> Result<(), Status> {
+        let mut eviction = Object::from(eviction.clone());
+        self.admit(aim, &mut eviction, options).await?;
+        let eviction = eviction
+            .downcast_ref::<Eviction>()
+            .ok_or_else(|| Status::internal("admission made something else of an eviction"))?;
+        let asked = eviction.delete_options.as_deref();
+        let preconditions = asked.and_then(|o| o.preconditions.as_ref());
+        let deletion = DeleteOptions {
+            dry_run: options.dry_run,
+            grace_seconds: asked.and_then(|o| o.grace_period_seconds),
+            uid: preconditions
+                .and_then(|p| p.uid.as_ref())
+                .map(|u| u.to_string()),
+            resource_version: preconditions
+                .and_then(|p| p.resource_version.as_ref())
+                .map(|v| v.to_string()),
+            ..DeleteOptions::default()
+        };
+        let (server, user) = (&self.server, &self.user);
+        evict::evict_pod(server, aim.served, user, aim.namespace, aim.name, &deletion).await
     }
 
     /// Admission of an object of a subresource's own kind.

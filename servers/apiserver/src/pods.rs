@@ -163,6 +163,10 @@ pub(crate) async fn assign(
         for (key, value) in binding.metadata.annotations.iter() {
             pod.metadata.annotations.insert(key.clone(), value.clone());
         }
+        // Admission puts the node's zone and region there.
+        for (key, value) in binding.metadata.labels.iter() {
+            pod.metadata.labels.insert(key.clone(), value.clone());
+        }
         pod.status.conditions.retain(|c| c.type_ != "PodScheduled");
         pod.status.conditions.push(PodCondition {
             type_: "PodScheduled".into(),

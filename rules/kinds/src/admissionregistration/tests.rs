@@ -90,10 +90,11 @@ fn webhooks() {
             "webhooks[0].clientConfig.service.port: Invalid value: 70000: port is not valid: must be between 1 and 65535, inclusive",
             "webhooks[0].clientConfig.service.path: Invalid value: \"a//b/C\": must start with a '/'",
             "webhooks[0].clientConfig.service.path: Invalid value: \"a//b/C\": segment[0] may not be empty",
-            "webhooks[0].clientConfig.service.path: Invalid value: \"a//b/C\": segment[2]: a lowercase RFC 1123 subdomain \
+            "webhooks[0].clientConfig.service.path: Invalid value: \"a//b/C\": segment[1] may not be empty",
+            "webhooks[0].clientConfig.service.path: Invalid value: \"a//b/C\": segment[3]: a lowercase RFC 1123 subdomain \
              must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an \
              alphanumeric character (e.g. 'example.com', regex used for validation is \
-             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
         ],
     );
 }

@@ -66,7 +66,7 @@ fn bound(sort: &str, name: &str, spec: Value, binding: Value) -> String {
         "metadata": {"name": name}, "spec": policy});
     let binding = json!({"apiVersion": GROUP, "kind": format!("{sort}AdmissionPolicyBinding"),
         "metadata": {"name": name}, "spec": bound});
-    format!("{policy}\n---\n{binding}")
+    format!("{policy}\n{binding}")
 }
 
 fn validating(cluster: &Cluster, name: &str, spec: Value, binding: Value) {
@@ -149,12 +149,9 @@ fn parameters_come_from_objects_of_any_kind() {
         }
         json!({"paramRef": reference})
     };
-    validating(
-        &cluster,
-        "limits",
-        spec.clone(),
-        binding(json!({"name": "limits"})),
-    );
+    create(&cluster, "limits", &[("max", "1")]).unwrap();
+    let nowhere = binding(json!({"name": "nowhere"}));
+    validating(&cluster, "limits", spec.clone(), nowhere);
     let missing = create(&cluster, "a", &[("x", "1")]).unwrap_err();
     let why = "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction";
     assert!(
@@ -162,7 +159,8 @@ fn parameters_come_from_objects_of_any_kind() {
         "{}",
         missing.message
     );
-    create(&cluster, "limits", &[("max", "1")]).unwrap();
+    let named = binding(json!({"name": "limits"}));
+    validating(&cluster, "limits", spec.clone(), named);
     create(&cluster, "a", &[("x", "1")]).unwrap();
     let many = create(&cluster, "b", &[("x", "1"), ("y", "1")]).unwrap_err();
     assert!(
@@ -254,7 +252,7 @@ fn expressions_that_do_not_compile_are_refused() {
     let cluster = Cluster::start();
     let policy = |spec: Value| {
         let both = bound("Validating", "p", spec, json!({}));
-        cluster.refused("create -f -", both.split("\n---\n").next().unwrap())
+        cluster.refused("create -f -", both.split('\n').next().unwrap())
     };
     let said = policy(json!({"validations": [{"expression": "object.x +"}]}));
     assert!(said.contains("spec.validations[0].expression: Invalid value: \"object.x +\": compilation failed: ERROR: <input>:1:11: Syntax error"), "{said}");
@@ -285,10 +283,10 @@ fn mutating_policies_merge_and_patch() {
     assert_eq!(made.data.get("size").unwrap().as_str(), "1");
     assert_eq!(made.data.get("x").unwrap().as_str(), "1");
     let patch = json!([{"patchType": "JSONPatch", "jsonPatch": {"expression":
-        "[JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey('a/b'), value: 'c'}, JSONPatch{op: 'remove', path: '/data/x'}]"}}]);
+        "[JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b'), value: 'c'}, JSONPatch{op: 'remove', path: '/data/x'}]"}}]);
     mutating(&cluster, "patches", patch);
     let made = create(&cluster, "b", &[("x", "1")]).unwrap();
-    assert_eq!(made.data.get("a/b").map(|v| v.as_str()), Some("c"));
+    assert_eq!(made.metadata.label("a/b"), "c");
     assert!(made.data.get("x").is_none());
     let status = create(&cluster, "c", &[("y", "1")]).unwrap_err();
     assert_eq!((status.code, status.reason.as_str()), (403, "Invalid"));

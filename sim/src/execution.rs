@@ -1,53 +1,34 @@
-//! Carries out one plan on virtual time, with the driver's rules.
+//! Carries out one plan on virtual time, with the driver's own code.
 //!
-//! Invariant: steps go out in order, runs of creates in batches that double, runs of deletes together; the first
-//! failure skips what follows except writes of status. A finished plan waits until its mirror shows what it wrote.
+//! Invariant: what a step takes for given is asked in one turn and the step is sent in a later one, so that the world may
+//! change between. A finished plan waits until its mirror shows what it wrote.
 
 use crate::env::Env;
 use crate::mirror::Mirror;
-use crate::server::{Body, Call, Refused, Request};
+use crate::server::{self, Body, Call, Refused, Request};
 use corten_api::Object;
-use corten_controllers::{Failure, Plan, Step, Target, Write};
-use corten_core::{Str, Time, Value};
-use corten_meta::{GroupVersionResource, ObjectKey, Revision};
-use std::collections::VecDeque;
+use corten_client::{Error, Status};
+use corten_controllers::Plan;
+use corten_core::Str;
+use corten_driver::{Executed, Execution as Steps, Job, Probe};
+use std::sync::Arc;
 
 /// Own writes that the mirror does not show after so long are not waited for any longer, milliseconds.
 const OWN_WRITES_WAIT: u64 = 5_000;
 
+enum Stage {
+    /// Its facts are to be confirmed.
+    Asked(Job),
+    Sent(Job, Box<Call>),
+}
+
 /// A plan under way.
 pub struct Execution {
     actor: Str,
-    steps: VecDeque<Step>,
-    batch_size: usize,
-    calls: Vec<Call>,
-    written: Vec<(GroupVersionResource, Revision)>,
-    /// The first failure.
-    pub failure: Option<Failure>,
-    /// The failure came from a plan made from an older state.
-    pub stale: bool,
-    /// When the key must be looked at again.
-    pub wake_at: Option<Time>,
+    steps: Option<Steps>,
+    stages: Vec<Stage>,
+    executed: Executed,
     waits_until: Option<u64>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum BatchKind {
-    Create,
-    Delete,
-    Single,
-}
-
-fn batch_kind(write: &Write) -> BatchKind {
-    match write {
-        Write::Create { .. } => BatchKind::Create,
-        Write::Delete { .. } => BatchKind::Delete,
-        _ => BatchKind::Single,
-    }
-}
-
-fn is_status(write: &Write) -> bool {
-    matches!(write, Write::Patch { subresource, .. } if *subresource == "status")
 }
 
 impl Execution {
@@ -55,13 +36,9 @@ impl Execution {
     pub fn new(actor: &str, plan: Plan) -> Execution {
         Execution {
             actor: actor.into(),
-            steps: plan.steps.into(),
-            batch_size: 1,
-            calls: Vec::new(),
-            written: Vec::new(),
-            failure: None,
-            stale: false,
-            wake_at: plan.wake_at,
+            steps: Some(Steps::new(plan)),
+            stages: Vec::new(),
+            executed: Executed::default(),
             waits_until: None,
         }
     }
@@ -69,23 +46,38 @@ impl Execution {
     /// Goes on; true when everything is done and seen.
     pub fn advance(&mut self, env: &mut Env, mirror: &Mirror) -> bool {
         if let Some(until) = self.waits_until {
-            let mut written = self.written.iter();
+            let mut written = self.executed.written.iter();
             return env.millis() >= until || written.all(|(r, at)| mirror.has_seen(r, *at));
         }
-        let mut open = Vec::new();
-        for mut call in std::mem::take(&mut self.calls) {
-            match call.poll(env) {
-                None => open.push(call),
-                Some(answer) => self.settle(call.request(), answer),
+        let Some(mut steps) = self.steps.take() else {
+            return true;
+        };
+        for stage in std::mem::take(&mut self.stages) {
+            match stage {
+                Stage::Asked(job) => match confirm(env, &job) {
+                    Ok(()) => self.send(env, job),
+                    Err(error) => drop(steps.settle(&job, Err(error))),
+                },
+                Stage::Sent(job, mut call) => match call.poll(env) {
+                    None => self.stages.push(Stage::Sent(job, call)),
+                    Some(answer) => drop(steps.settle(&job, answer.map_err(error_of))),
+                },
             }
         }
-        self.calls = open;
-        if self.calls.is_empty() {
-            self.send(env, mirror);
+        if self.stages.is_empty() {
+            for job in steps.next(&mirror.snapshot(), || mirror.resources()) {
+                match job.probes.is_empty() {
+                    true => self.send(env, job),
+                    false => self.stages.push(Stage::Asked(job)),
+                }
+            }
+            if self.stages.is_empty() {
+                (self.executed, _) = steps.end();
+                self.waits_until = Some(env.millis() + OWN_WRITES_WAIT);
+                return false;
+            }
         }
-        if self.calls.is_empty() && self.steps.is_empty() {
-            self.waits_until = Some(env.millis() + OWN_WRITES_WAIT);
-        }
+        self.steps = Some(steps);
         false
     }
 
@@ -94,64 +86,42 @@ impl Execution {
         self.waits_until
     }
 
-    fn send(&mut self, env: &mut Env, mirror: &Mirror) {
-        while let Some(first) = self.steps.pop_front() {
-            if self.failure.is_some() && !is_status(&first.write) {
-                continue;
-            }
-            let kind = batch_kind(&first.write);
-            let limit = match kind {
-                BatchKind::Delete => usize::MAX,
-                BatchKind::Create => self.batch_size,
-                BatchKind::Single => 1,
-            };
-            let mut batch = vec![first];
-            while batch.len() < limit {
-                match self.steps.front() {
-                    Some(next) if batch_kind(&next.write) == kind => {
-                        batch.extend(self.steps.pop_front());
-                    }
-                    _ => break,
-                }
-            }
-            self.batch_size = match kind {
-                BatchKind::Create => self.batch_size * 2,
-                _ => 1,
-            };
-            for step in batch {
-                let request = request_of(&self.actor, step.write, mirror);
-                watch_collector(env, &request);
-                self.calls.push(Call::send(env, request));
-            }
-            return;
-        }
+    /// How it ended.
+    pub fn end(self) -> Executed {
+        self.executed
     }
 
-    fn settle(&mut self, request: &Request, answer: Result<std::sync::Arc<Object>, Refused>) {
-        let verb = match request.body {
-            Body::Create(_) | Body::Bind { .. } => "create",
-            Body::Replace(_) => "update",
-            Body::Merge(_) => "patch",
-            Body::Delete { .. } => "delete",
-        };
-        match answer {
-            Ok(object) => {
-                let revision = Revision::parse(&object.meta().resource_version);
-                self.written
-                    .extend(revision.map(|r| (request.resource.clone(), r)));
+    fn send(&mut self, env: &mut Env, job: Job) {
+        let request = Request::of(&self.actor, &job.request);
+        watch_collector(env, &request);
+        let call = Box::new(Call::send(env, request));
+        self.stages.push(Stage::Sent(job, call));
+    }
+}
+
+fn confirm(env: &Env, job: &Job) -> Result<(), Error> {
+    for probe in &job.probes {
+        match probe {
+            Probe::Gone(request, _) => {
+                let found: Result<Arc<Object>, Refused> = server::get(env, request);
+                probe.judge_object(found.map_err(error_of))?;
             }
-            Err(refused) if refused.reason == "NotFound" && verb == "delete" => {}
-            Err(refused) if self.failure.is_none() => {
-                self.stale = matches!(refused.reason, "Conflict" | "NotFound");
-                self.failure = Some(Failure {
-                    verb,
-                    reason: refused.reason.to_owned(),
-                    message: refused.message,
-                });
+            Probe::Empty(request) | Probe::Followed(request, _) => {
+                probe.judge_list(server::list(env, request).map_err(error_of))?;
             }
-            Err(_) => {}
         }
     }
+    Ok(())
+}
+
+fn error_of(refused: Refused) -> Error {
+    let code = match refused.reason {
+        "NotFound" => 404,
+        "Conflict" | "AlreadyExists" => 409,
+        "Forbidden" => 403,
+        _ => 503,
+    };
+    Status::new(code, refused.reason, refused.message).into()
 }
 
 /// The garbage collector must not delete what a living owner keeps.
@@ -170,89 +140,4 @@ fn watch_collector(env: &mut Env, request: &Request) {
             "the garbage collector deletes {what} although its owner {owner} lives"
         ));
     }
-}
-
-fn request_of(actor: &Str, write: Write, mirror: &Mirror) -> Request {
-    let request =
-        |resource: GroupVersionResource, part: &'static str, key: ObjectKey, body| Request {
-            actor: actor.clone(),
-            resource,
-            part,
-            key,
-            body,
-        };
-    match write {
-        Write::Create {
-            resource, object, ..
-        } => {
-            let key = ObjectKey::new(object.meta().namespace.clone(), object.meta().name.clone());
-            request(resource, "", key, Body::Create(object))
-        }
-        Write::Patch {
-            target,
-            subresource,
-            patch,
-            ..
-        } => {
-            let body = change(&target, patch, mirror);
-            request(target.resource, subresource, target.key, body)
-        }
-        Write::Delete {
-            target,
-            propagation,
-            grace_period,
-            ..
-        } => {
-            let body = Body::Delete {
-                propagation,
-                grace: grace_period,
-                uid: target.uid,
-                revision: target.resource_version,
-            };
-            request(target.resource, "", target.key, body)
-        }
-        Write::Bind { target, node, .. } => {
-            let body = Body::Bind {
-                uid: target.uid,
-                node,
-            };
-            request(target.resource, "binding", target.key, body)
-        }
-        Write::Evict { target, .. } => {
-            let body = Body::Delete {
-                propagation: None,
-                grace: None,
-                uid: target.uid,
-                revision: None,
-            };
-            request(target.resource, "eviction", target.key, body)
-        }
-    }
-}
-
-/// As the driver does: objects are replaced by what was seen plus the patch; pods and nodes are patched.
-fn change(target: &Target, mut patch: Value, mirror: &Mirror) -> Body {
-    let resource = target.resource.group_resource();
-    let is_contended =
-        resource.group.is_empty() && matches!(resource.resource.as_str(), "pods" | "nodes");
-    let snapshot = mirror.snapshot();
-    let seen = snapshot
-        .object(&resource, &target.key)
-        .filter(|o| target.uid.is_empty() || o.meta().uid == target.uid);
-    if let Some(seen) = seen.filter(|_| !is_contended) {
-        let value = seen.to_value().expect("a mirrored object is valid");
-        let merged = corten_patch::merge(value, &patch).expect("plans hold valid patches");
-        let mut object = Object::from_value(&merged).expect("plans keep objects readable");
-        if let Some(revision) = &target.resource_version {
-            object.meta_mut().resource_version = revision.clone();
-        }
-        return Body::Replace(object);
-    }
-    if !target.uid.is_empty() {
-        patch.set(&["metadata", "uid"], &target.uid);
-    }
-    if let Some(revision) = &target.resource_version {
-        patch.set(&["metadata", "resourceVersion"], revision);
-    }
-    Body::Merge(patch)
 }

@@ -20,6 +20,5 @@ mod store;
 mod user;
 mod world;
 
-pub use env::OPEN;
 pub use store::{StoreReport, run_store};
 pub use world::{Report, run};

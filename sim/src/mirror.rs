@@ -6,22 +6,10 @@
 use crate::env::Env;
 use crate::objects;
 use corten_api::Object;
+use corten_client::Changed;
 use corten_meta::{GroupVersionResource, ObjectKey, Revision, Snapshot, Table};
 use corten_store::{Event, Resource, Scope, Watch, WatchEnd};
 use std::sync::Arc;
-
-/// One change of the view.
-#[derive(Clone, Debug)]
-pub struct Changed {
-    /// Of which resource.
-    pub resource: GroupVersionResource,
-    /// Which object.
-    pub key: ObjectKey,
-    /// Before.
-    pub old: Option<Arc<Object>>,
-    /// Now.
-    pub new: Option<Arc<Object>>,
-}
 
 struct Feed {
     resource: GroupVersionResource,
@@ -50,7 +38,7 @@ impl Mirror {
             from: None,
         });
         Mirror {
-            snapshot: Snapshot::new(),
+            snapshot: Snapshot::with_owners(),
             feeds: feeds.collect(),
             changes: Vec::new(),
             seen: corten_store::Revision::NONE,
@@ -60,6 +48,11 @@ impl Mirror {
     /// The state as it is known now.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.clone()
+    }
+
+    /// The resources that are followed.
+    pub fn resources(&self) -> Vec<GroupVersionResource> {
+        self.feeds.iter().map(|f| f.resource.clone()).collect()
     }
 
     /// The changes since they were taken last.

@@ -148,7 +148,7 @@ impl Kubelet {
         let request = Request {
             actor: format!("kubelet {}", self.name).into(),
             resource: GroupVersionResource::of::<Pod>(),
-            part: "status",
+            part: "status".into(),
             key: ObjectKey::new(pod.metadata.namespace.clone(), pod.metadata.name.clone()),
             body: Body::Merge(patch),
         };
@@ -160,7 +160,7 @@ impl Kubelet {
         let request = Request {
             actor: format!("kubelet {}", self.name).into(),
             resource: GroupVersionResource::of::<Pod>(),
-            part: "",
+            part: "".into(),
             key: ObjectKey::new(pod.metadata.namespace.clone(), pod.metadata.name.clone()),
             body: Body::Delete {
                 propagation: None,

@@ -4,10 +4,11 @@
 //! back once what it had sent is answered, as one that has to win an election does.
 
 use crate::env::Env;
-use crate::mirror::{Changed, Mirror};
+use crate::mirror::Mirror;
 use crate::server::{Body, Call, Request};
 use corten_api::core::v1::{Node, Pod};
 use corten_api::{Kind, Object};
+use corten_client::Changed;
 use corten_meta::{GroupResource, GroupVersionResource, ObjectKey};
 use corten_scheduling::queue::Queue;
 use corten_scheduling::{Budgets, Cluster, Decision, PodView, schedule};
@@ -163,7 +164,7 @@ impl Scheduler {
                 let request = Request {
                     actor: "scheduler".into(),
                     resource: GroupVersionResource::of::<Pod>(),
-                    part: "binding",
+                    part: "binding".into(),
                     key: key.clone(),
                     body: Body::Bind {
                         uid: pod.meta().uid.clone(),

@@ -7,7 +7,9 @@ use crate::env::Env;
 use crate::objects;
 use crate::storage::Ticket;
 use corten_api::Object;
-use corten_api::core::v1::{Namespace, Pod, PodCondition};
+use corten_api::core::v1::{Binding, Namespace, Pod, PodCondition};
+use corten_client::{Body as wire, ListAnswer, Verb, WatchRequest};
+use corten_codec::json;
 use corten_controllers::Propagation;
 use corten_core::{Str, Value};
 use corten_meta::{GroupVersionResource, ObjectKey, Snapshot};
@@ -55,7 +57,7 @@ pub struct Request {
     /// Of which resource.
     pub resource: GroupVersionResource,
     /// Empty, or a subresource.
-    pub part: &'static str,
+    pub part: Str,
     /// Which object.
     pub key: ObjectKey,
     /// What.
@@ -63,6 +65,43 @@ pub struct Request {
 }
 
 impl Request {
+    /// What a client's request asks, in the terms of this server.
+    pub fn of(actor: &Str, request: &corten_client::Request) -> Request {
+        let options = &request.options;
+        let preconditions = &options.preconditions;
+        let uid = preconditions.uid.as_deref().unwrap_or_default();
+        let delete = |propagation, uid| Body::Delete {
+            propagation,
+            grace: options.grace_period_seconds,
+            uid,
+            revision: preconditions.resource_version.as_deref().map(Str::from),
+        };
+        let body = match (&request.body, request.verb) {
+            (_, Verb::Delete) => delete(options.propagation.map(propagation_of), uid.into()),
+            (wire::Object(object), Verb::Create) if request.subresource == "binding" => {
+                let binding = object.downcast_ref::<Binding>().expect("a binding");
+                Body::Bind {
+                    uid: binding.metadata.uid.clone(),
+                    node: binding.target.name.clone(),
+                }
+            }
+            (_, Verb::Create) if request.subresource == "eviction" => delete(None, Str::EMPTY),
+            (wire::Object(object), Verb::Create) => Body::Create((**object).clone()),
+            (wire::Object(object), _) => Body::Replace((**object).clone()),
+            (wire::Patch(_, patch), _) => {
+                Body::Merge(json::decode_value(patch).expect("plans hold valid patches"))
+            }
+            (wire::None, verb) => unreachable!("{verb:?} without a body"),
+        };
+        Request {
+            actor: actor.clone(),
+            resource: request.resource.clone(),
+            part: request.subresource.as_str().into(),
+            key: ObjectKey::new(request.namespace.as_str(), request.name.as_str()),
+            body,
+        }
+    }
+
     fn store_key(&self) -> Key {
         Key::new(
             &objects::stored_under(&self.resource),
@@ -80,6 +119,47 @@ impl Request {
             Body::Bind { .. } => "bind",
         }
     }
+}
+
+fn propagation_of(propagation: corten_client::Propagation) -> Propagation {
+    match propagation {
+        corten_client::Propagation::Background => Propagation::Background,
+        corten_client::Propagation::Foreground => Propagation::Foreground,
+        corten_client::Propagation::Orphan => Propagation::Orphan,
+    }
+}
+
+/// Reads an object as it is now.
+///
+/// # Errors
+/// When it is not there, or the store is not.
+pub fn get(env: &Env, request: &corten_client::Request) -> Answer {
+    let Some(store) = env.storage.store() else {
+        return refused("ServiceUnavailable", "connection refused");
+    };
+    let resource = objects::stored_under(&request.resource);
+    let key = Key::new(&resource, &request.namespace, &request.name);
+    match store.get(&key) {
+        Some(entry) => Ok(objects::object_of(&entry)),
+        None => refused("NotFound", format!("{} not found", request.name)),
+    }
+}
+
+/// Reads a resource, or what a namespace holds of it, as it is now.
+///
+/// # Errors
+/// When the store is not there.
+pub fn list(env: &Env, request: &WatchRequest) -> Result<ListAnswer, Refused> {
+    let Some(store) = env.storage.store() else {
+        return refused("ServiceUnavailable", "connection refused");
+    };
+    let listed = store.snapshot(&objects::stored_under(&request.resource));
+    let wanted = |e: &&Arc<Entry>| request.namespace.is_empty() || e.namespace() == request.namespace;
+    let items = listed.iter().filter(wanted);
+    Ok(ListAnswer {
+        revision: corten_meta::Revision(listed.revision().0),
+        items: items.map(|e| objects::object_of(e)).collect(),
+    })
 }
 
 /// Why a request was refused.
@@ -376,7 +456,7 @@ fn update(
     let strategy = strategy(request);
     strategy.default(&mut object);
     with_context(env, |cx| {
-        strategy.prepare_update(cx, request.part, &mut object, old);
+        strategy.prepare_update(cx, &request.part, &mut object, old);
     });
     if is_finished(&object, old) {
         return Ok(Verdict::Remove(Arc::new(object)));

@@ -39,7 +39,7 @@ fn request<T: Kind>(key: ObjectKey, body: Body) -> Request {
     Request {
         actor: "user".into(),
         resource: GroupVersionResource::of::<T>(),
-        part: "",
+        part: "".into(),
         key,
         body,
     }

@@ -3,7 +3,7 @@
 //! watch that ends is continued where it stopped, or started over from a list after 410.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use corten_api::{Kind, Object};
@@ -48,12 +48,14 @@ enum Synced {
 struct Shared {
     state: watch::Sender<State>,
     changes: broadcast::Sender<Changed>,
+    transport: Arc<dyn Transport>,
 }
 
 /// Says what a mirror mirrors.
 #[derive(Default)]
 pub struct MirrorBuilder {
     requests: Vec<WatchRequest>,
+    snapshot: Snapshot,
 }
 
 impl MirrorBuilder {
@@ -79,10 +81,16 @@ impl MirrorBuilder {
         self
     }
 
+    /// Keeps an index of owners in the snapshot, for readers who ask for dependents.
+    pub fn with_owners(mut self) -> MirrorBuilder {
+        self.snapshot = Snapshot::with_owners();
+        self
+    }
+
     /// Starts mirroring in tasks of the current runtime; they end with the last clone of the mirror.
     pub fn start(self, transport: Arc<dyn Transport>) -> Mirror {
         let mut state = State {
-            snapshot: Snapshot::new(),
+            snapshot: self.snapshot,
             seen: HashMap::new(),
             synced: HashMap::new(),
         };
@@ -95,26 +103,40 @@ impl MirrorBuilder {
         let shared = Arc::new(Shared {
             state: watch::Sender::new(state),
             changes,
+            transport,
         });
-        let tasks = self
-            .requests
-            .into_iter()
-            .map(|request| tokio::spawn(follow(shared.clone(), transport.clone(), request)))
-            .collect();
+        let tasks = Tasks::default();
+        for request in self.requests {
+            tasks.start(&shared, request);
+        }
         Mirror {
             shared,
-            tasks: Arc::new(Tasks(tasks)),
+            tasks: Arc::new(tasks),
         }
     }
 }
 
-struct Tasks(Vec<JoinHandle<()>>);
+#[derive(Default)]
+struct Tasks(Mutex<HashMap<GroupVersionResource, JoinHandle<()>>>);
+
+impl Tasks {
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<GroupVersionResource, JoinHandle<()>>> {
+        // Nothing that can fail is done while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self, shared: &Arc<Shared>, request: WatchRequest) {
+        let mut table = self.table();
+        let resource = request.resource.clone();
+        table
+            .entry(resource)
+            .or_insert_with(|| tokio::spawn(follow(shared.clone(), request)));
+    }
+}
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
-        }
+        self.table().values().for_each(JoinHandle::abort);
     }
 }
 
@@ -134,6 +156,46 @@ impl Mirror {
     /// The state as it is known now.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.state.borrow().snapshot.clone()
+    }
+
+    /// The resources that are mirrored, in no order.
+    pub fn resources(&self) -> Vec<GroupVersionResource> {
+        self.tasks.table().keys().cloned().collect()
+    }
+
+    /// Mirrors one more resource from now on, all its objects; does nothing when it is mirrored already. Nobody waits
+    /// for its first list. Must be called on a tokio runtime.
+    pub fn follow(&self, resource: GroupVersionResource) {
+        let request = WatchRequest {
+            resource,
+            ..WatchRequest::default()
+        };
+        self.shared.state.send_modify(|state| {
+            let resource = request.resource.clone();
+            state.synced.entry(resource).or_insert(Synced::Yes);
+        });
+        self.tasks.start(&self.shared, request);
+    }
+
+    /// Mirrors a resource no longer, because it is not served any more: its objects are gone.
+    pub fn forget(&self, resource: &GroupVersionResource) {
+        let Some(task) = self.tasks.table().remove(resource) else {
+            return;
+        };
+        task.abort();
+        let mut changes = Vec::new();
+        self.shared.state.send_modify(|state| {
+            state.seen.remove(resource);
+            state.synced.remove(resource);
+            let gone = state.snapshot.forget(&resource.group_resource());
+            changes.extend(gone.into_iter().map(|(key, old)| Changed {
+                resource: resource.clone(),
+                key,
+                old: Some(old),
+                new: None,
+            }));
+        });
+        send(&self.shared, changes);
     }
 
     /// Every change from now on, in order per resource. A receiver that lags gets `Lagged` and looks at everything.
@@ -170,7 +232,7 @@ impl Mirror {
 
     /// How many tasks keep it current.
     pub fn width(&self) -> usize {
-        self.tasks.0.len()
+        self.tasks.table().len()
     }
 }
 
@@ -198,7 +260,8 @@ pub mod watch_marker {
 }
 
 /// Lists, then watches, for ever.
-async fn follow(shared: Arc<Shared>, transport: Arc<dyn Transport>, request: WatchRequest) {
+async fn follow(shared: Arc<Shared>, request: WatchRequest) {
+    let transport = shared.transport.clone();
     let mut from: Option<Revision> = None;
     let mut pause = RETRY_MIN;
     loop {
@@ -240,6 +303,9 @@ async fn list(
     }
     let mut changes = Vec::new();
     shared.state.send_modify(|state| {
+        if !state.synced.contains_key(&request.resource) {
+            return; // It was forgotten meanwhile.
+        }
         let before = state
             .snapshot
             .table(&request.resource.group_resource())
@@ -316,6 +382,9 @@ fn apply(shared: &Shared, request: &WatchRequest, event: WatchEvent) -> Revision
     let mut changes = Vec::new();
     let mut seen = Revision::default();
     shared.state.send_modify(|state| {
+        if !state.synced.contains_key(&request.resource) {
+            return; // It was forgotten meanwhile.
+        }
         match event {
             WatchEvent::Bookmark(revision) => seen = revision,
             WatchEvent::Applied(object) => {

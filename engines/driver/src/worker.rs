@@ -1,22 +1,24 @@
 //! One task for each controller: changes come in, keys are queued, workers plan and execute.
 
-use crate::execute::{Executed, execute};
-use crate::queue::Queue;
+use crate::execution::{Executed, Execution, Job};
+use crate::facts::Probe;
+use crate::reconciler::{Moment, Reconciler};
 use crate::recorder::Recorder;
 use corten_api::Object;
-use corten_client::{Changed, Client, Mirror, MirrorBuilder};
+use corten_api::apiextensions::v1::CustomResourceDefinition;
+use corten_client::{Changed, Client, Error, Mirror, MirrorBuilder};
 use corten_controllers::plan::Cluster;
 use corten_controllers::registry::Watched;
-use corten_controllers::{Context, Controller, Failure};
+use corten_controllers::{Controller, custom};
 use corten_core::Time;
-use corten_meta::{GroupResource, GroupVersionResource, ObjectKey, Snapshot};
-use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use corten_meta::{GroupVersionResource, ObjectKey};
+use futures_util::future::join_all;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Keys of one controller that are worked on at once, at most; upstream's default is 5 or more for most.
 const WORKERS: usize = 8;
@@ -37,16 +39,22 @@ pub struct Settings {
 /// Running controllers; they stop when this is dropped.
 #[derive(Debug)]
 pub struct Driver {
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
-/// A mirror of all that `controllers` look at; `served` are all resources that the API server stores.
+fn looks_at_everything(controllers: &[Controller]) -> bool {
+    let mut wakes = controllers.iter().flat_map(|c| c.wakes);
+    wakes.any(|wake| matches!(wake.on, Watched::Every))
+}
+
+/// A mirror of all that `controllers` look at; `served` are all resources that the API server stores. Custom resources
+/// join and leave it with their definitions while the [`Driver`] runs.
 pub fn mirror_for(controllers: &[Controller], served: &[GroupVersionResource]) -> MirrorBuilder {
     let mut wanted = BTreeMap::new();
     let mut want = |resource: GroupVersionResource| {
@@ -57,13 +65,21 @@ pub fn mirror_for(controllers: &[Controller], served: &[GroupVersionResource]) -
         for wake in controller.wakes {
             match wake.on {
                 Watched::One(resource) => want(resource()),
-                Watched::Every => served.iter().cloned().for_each(&mut want),
+                Watched::Every => served
+                    .iter()
+                    .filter(|r| corten_api::resource_of(&r.group, &r.version, &r.resource).is_some())
+                    .cloned()
+                    .for_each(&mut want),
             }
         }
     }
-    wanted
+    let builder = wanted
         .into_values()
-        .fold(Mirror::builder(), MirrorBuilder::dynamic)
+        .fold(Mirror::builder(), MirrorBuilder::dynamic);
+    match looks_at_everything(controllers) {
+        true => builder.with_owners(),
+        false => builder,
+    }
 }
 
 impl Driver {
@@ -73,38 +89,58 @@ impl Driver {
             let client = (settings.client_of)(controller.service_account);
             let task = Task {
                 recorder: Recorder::start(client.clone(), controller.service_account, ""),
-                controller: *controller,
+                reconciler: Reconciler::new(*controller, settings.cluster.clone(), now()),
                 client,
                 mirror: settings.mirror.clone(),
-                cluster: settings.cluster.clone(),
                 started: Instant::now(),
-                queue: Queue::default(),
-                failures: FxHashMap::default(),
             };
             tokio::spawn(task.run())
         });
-        Driver {
-            tasks: tasks.collect(),
+        let mut tasks: Vec<JoinHandle<()>> = tasks.collect();
+        if looks_at_everything(controllers) {
+            tasks.push(tokio::spawn(follow_definitions(settings.mirror.clone())));
+        }
+        Driver { tasks }
+    }
+}
+
+/// Keeps the mirror following exactly the custom resources that are served.
+async fn follow_definitions(mirror: Mirror) {
+    let definitions = GroupVersionResource::of::<CustomResourceDefinition>();
+    let mut changes = mirror.changes();
+    let mut followed: BTreeSet<GroupVersionResource> = BTreeSet::new();
+    loop {
+        let served: BTreeSet<_> = custom::resources(&mirror.snapshot()).collect();
+        for resource in followed.difference(&served) {
+            mirror.forget(resource);
+        }
+        for resource in served.difference(&followed) {
+            mirror.follow(resource.clone());
+        }
+        followed = served;
+        loop {
+            match changes.recv().await {
+                Ok(change) if change.resource == definitions => break,
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => break,
+                Err(RecvError::Closed) => return,
+            }
         }
     }
 }
 
 struct Task {
-    controller: Controller,
+    reconciler: Reconciler,
     client: Client,
     recorder: Recorder,
     mirror: Mirror,
-    cluster: Cluster,
     started: Instant,
-    queue: Queue<ObjectKey>,
-    failures: FxHashMap<ObjectKey, Failure>,
 }
 
 /// How one reconcile ended.
 struct Finished {
     key: ObjectKey,
     executed: Executed,
-    wake_at: Option<Time>,
 }
 
 impl Task {
@@ -115,13 +151,13 @@ impl Task {
         let mut workers: JoinSet<Finished> = JoinSet::new();
         loop {
             while workers.len() < WORKERS {
-                let Some(key) = self.queue.take(self.millis()) else {
+                let Some(key) = self.reconciler.take(self.moment()) else {
                     break;
                 };
                 self.begin(&mut workers, key);
             }
             let deadline = self
-                .queue
+                .reconciler
                 .next_deadline()
                 .filter(|_| workers.len() < WORKERS);
             tokio::select! {
@@ -131,7 +167,10 @@ impl Task {
                     Err(RecvError::Closed) => return,
                 },
                 Some(finished) = workers.join_next(), if !workers.is_empty() => match finished {
-                    Ok(finished) => self.finish(finished),
+                    Ok(Finished { key, executed }) => {
+                        let moment = self.moment();
+                        self.reconciler.finish(key, executed, moment);
+                    }
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
                 () = sleep_until(self.started, deadline), if deadline.is_some() => {}
@@ -139,18 +178,15 @@ impl Task {
         }
     }
 
-    fn millis(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+    fn moment(&self) -> Moment {
+        Moment {
+            millis: self.started.elapsed().as_millis() as u64,
+            now: now(),
+        }
     }
 
-    /// Queues what every object of the snapshot concerns: at the start, and after changes were missed.
     fn wake_everything(&mut self) {
-        let snapshot = self.mirror.snapshot();
-        for (resource, table) in snapshot.resources() {
-            for (key, object) in table.iter() {
-                self.route(&snapshot, resource, key, &[object]);
-            }
-        }
+        self.reconciler.wake_everything(&self.mirror.snapshot());
     }
 
     /// Queues what `change` and everything that has arrived behind it concern.
@@ -158,13 +194,7 @@ impl Task {
         let snapshot = self.mirror.snapshot();
         let mut next = change;
         loop {
-            let objects: Vec<&Arc<Object>> = [&next.old, &next.new].into_iter().flatten().collect();
-            self.route(
-                &snapshot,
-                &next.resource.group_resource(),
-                &next.key,
-                &objects,
-            );
+            self.reconciler.wake(&snapshot, &next);
             next = match changes.try_recv() {
                 Ok(change) => change,
                 Err(TryRecvError::Lagged(_)) => return self.wake_everything(),
@@ -173,52 +203,18 @@ impl Task {
         }
     }
 
-    fn route(
-        &mut self,
-        snapshot: &Snapshot,
-        resource: &GroupResource,
-        key: &ObjectKey,
-        objects: &[&Arc<Object>],
-    ) {
-        if (self.controller.primary)().group_resource() == *resource {
-            self.queue.wake(key.clone());
-        }
-        for wake in self.controller.wakes {
-            let watched = match wake.on {
-                Watched::One(one) => one().group_resource() == *resource,
-                Watched::Every => true,
-            };
-            for object in objects.iter().filter(|_| watched) {
-                (wake.keys)(snapshot, object)
-                    .into_iter()
-                    .for_each(|key| self.queue.wake(key));
-            }
-        }
-    }
-
     fn begin(&self, workers: &mut JoinSet<Finished>, key: ObjectKey) {
-        let now = now();
-        let context = Context {
-            now,
-            started: now.plus_seconds(-(self.started.elapsed().as_secs() as i64)),
-            failure: self.failures.get(&key).cloned(),
-            cluster: self.cluster.clone(),
-        };
         let snapshot = self.mirror.snapshot();
-        let plan = (self.controller.reconcile)(&snapshot, &key, &context).unwrap_or_default();
+        let plan = self.reconciler.plan(&snapshot, &key, self.moment());
         let (client, recorder) = (self.client.clone(), self.recorder.clone());
-        let (mirror, name) = (self.mirror.clone(), self.controller.name);
+        let (mirror, name) = (self.mirror.clone(), self.reconciler.controller().name);
         workers.spawn(async move {
-            let wake_at = plan.wake_at;
             if plan.is_empty() {
-                return Finished {
-                    key,
-                    executed: Executed::default(),
-                    wake_at,
-                };
+                let (executed, _) = Execution::new(plan).end();
+                return Finished { key, executed };
             }
             tracing::debug!(controller = name, %key, steps = plan.steps.len(), "execute");
-            let executed = execute(&client, &recorder, &mirror, plan).await;
+            let executed = execute(&client, &recorder, &mirror, Execution::new(plan)).await;
             let caught_up = async {
                 for (resource, revision) in &executed.written {
                     mirror.wait_until(resource, *revision).await;
@@ -230,40 +226,46 @@ impl Task {
             {
                 tracing::warn!(controller = name, %key, "own writes did not come back");
             }
-            Finished {
-                key,
-                executed,
-                wake_at,
-            }
+            Finished { key, executed }
         });
     }
+}
 
-    fn finish(&mut self, finished: Finished) {
-        let Finished {
-            key,
-            executed,
-            wake_at,
-        } = finished;
-        self.queue.done(&key);
-        match executed.failure {
-            Some(failure) => {
-                if !executed.stale {
-                    self.failures.insert(key.clone(), failure);
-                }
-                let now = self.millis();
-                self.queue.retry(key, now);
+async fn execute(
+    client: &Client,
+    recorder: &Recorder,
+    mirror: &Mirror,
+    mut execution: Execution,
+) -> Executed {
+    loop {
+        let jobs = execution.next(&mirror.snapshot(), || mirror.resources());
+        if jobs.is_empty() {
+            let (executed, notes) = execution.end();
+            notes.into_iter().for_each(|note| recorder.record(note));
+            return executed;
+        }
+        let results = join_all(jobs.iter().map(|job| carry_out(client, job))).await;
+        for (job, result) in jobs.iter().zip(results) {
+            let occurrence = execution.settle(job, result);
+            occurrence.into_iter().for_each(|o| recorder.record(o));
+        }
+    }
+}
+
+async fn carry_out(client: &Client, job: &Job) -> Result<Arc<Object>, Error> {
+    for probe in &job.probes {
+        match probe {
+            Probe::Gone(request, _) => {
+                let answer = client.transport().call((**request).clone()).await;
+                probe.judge_object(answer)?;
             }
-            None => {
-                self.queue.forget(&key);
-                self.failures.remove(&key);
-                if let Some(at) = wake_at {
-                    let wait = at.seconds_since(now()).max(0) as u64 * 1000;
-                    let due = self.millis() + wait.max(1);
-                    self.queue.wake_at(key, due);
-                }
+            Probe::Empty(request) | Probe::Followed(request, _) => {
+                let answer = client.transport().list(request.clone()).await;
+                probe.judge_list(answer)?;
             }
         }
     }
+    client.transport().call(job.request.clone()).await
 }
 
 /// The wall clock, in the API's whole seconds.

@@ -9,6 +9,7 @@ mod key;
 pub mod labels;
 mod selector;
 mod selector_parse;
+mod owners;
 mod snapshot;
 
 pub use field_selector::FieldSelector;

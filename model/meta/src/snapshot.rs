@@ -3,9 +3,10 @@
 //! Invariant: immutable once shared; a clone costs a few reference counts, so that a reader keeps its moment for as
 //! long as it likes while the next one is made beside it.
 
+use crate::owners::OwnerIndex;
 use crate::{GroupResource, ObjectKey, Revision};
 use corten_api::{Kind, Object};
-use imbl::{HashMap, OrdMap};
+use imbl::OrdMap;
 use std::sync::Arc;
 
 /// The objects of one resource, by namespace and name.
@@ -14,7 +15,8 @@ pub type Table = OrdMap<ObjectKey, Arc<Object>>;
 /// Objects by resource, each in the one version in which it is stored.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    tables: HashMap<GroupResource, Table>,
+    tables: OrdMap<GroupResource, Table>,
+    owners: Option<OwnerIndex>,
     revision: Revision,
 }
 
@@ -22,6 +24,14 @@ impl Snapshot {
     /// A snapshot of nothing.
     pub fn new() -> Snapshot {
         Snapshot::default()
+    }
+
+    /// A snapshot of nothing that keeps an index of owners: for those who ask for dependents.
+    pub fn with_owners() -> Snapshot {
+        Snapshot {
+            owners: Some(OwnerIndex::default()),
+            ..Snapshot::default()
+        }
     }
 
     /// The latest revision among the changes that the snapshot has seen.
@@ -85,9 +95,30 @@ impl Snapshot {
         self.tables.get(resource)?.get(key)
     }
 
-    /// The resources that the snapshot holds, in no order.
+    /// The resources that the snapshot holds, by group and name.
     pub fn resources(&self) -> impl Iterator<Item = (&GroupResource, &Table)> {
         self.tables.iter()
+    }
+
+    /// The objects whose owner references name `uid`, by resource, namespace and name. Looks through everything
+    /// unless the snapshot keeps an index; see [`Snapshot::with_owners`].
+    pub fn dependents(&self, uid: &str) -> Vec<(&GroupResource, &Arc<Object>)> {
+        if let Some(owners) = &self.owners {
+            let found = owners.dependents(uid);
+            return found
+                .filter_map(|(resource, key)| Some((resource, self.object(resource, key)?)))
+                .collect();
+        }
+        let all = self.tables.iter();
+        all.flat_map(|(resource, table)| table.values().map(move |object| (resource, object)))
+            .filter(|(_, o)| o.meta().owner_references.iter().any(|r| r.uid == uid))
+            .collect()
+    }
+
+    /// Whether the object with `uid` is known to have gone: it was here, and dependents of it were, when it went. False
+    /// says nothing.
+    pub fn has_gone(&self, uid: &str) -> bool {
+        self.owners.as_ref().is_some_and(|o| o.has_gone(uid))
     }
 
     /// Puts an object in, and gives back the one that it replaces.
@@ -97,6 +128,10 @@ impl Snapshot {
         key: ObjectKey,
         object: Arc<Object>,
     ) -> Option<Arc<Object>> {
+        if let Some(owners) = &mut self.owners {
+            let old = self.tables.get(resource).and_then(|t| t.get(&key));
+            owners.change(resource, &key, old.map(Arc::as_ref), Some(&object));
+        }
         self.tables
             .entry(resource.clone())
             .or_default()
@@ -115,7 +150,11 @@ impl Snapshot {
 
     /// Takes an object out.
     pub fn remove(&mut self, resource: &GroupResource, key: &ObjectKey) -> Option<Arc<Object>> {
-        self.tables.get_mut(resource)?.remove(key)
+        let old = self.tables.get_mut(resource)?.remove(key);
+        if let Some(owners) = &mut self.owners {
+            owners.change(resource, key, old.as_deref(), None);
+        }
+        old
     }
 
     /// Replaces all objects of a resource.
@@ -124,8 +163,26 @@ impl Snapshot {
         resource: &GroupResource,
         objects: impl IntoIterator<Item = (ObjectKey, Arc<Object>)>,
     ) {
-        self.tables
-            .insert(resource.clone(), objects.into_iter().collect());
+        let table: Table = objects.into_iter().collect();
+        if let Some(owners) = &mut self.owners {
+            let before = self.tables.get(resource).cloned().unwrap_or_default();
+            for (key, new) in &table {
+                let old = before.get(key);
+                owners.change(resource, key, old.map(Arc::as_ref), Some(new));
+            }
+            for (key, old) in before.iter().filter(|(key, _)| !table.contains_key(*key)) {
+                owners.change(resource, key, Some(old), None);
+            }
+        }
+        self.tables.insert(resource.clone(), table);
+    }
+
+    /// Forgets a resource with all its objects, which counts as seeing them go.
+    pub fn forget(&mut self, resource: &GroupResource) -> Table {
+        let before = self.tables.get(resource).cloned().unwrap_or_default();
+        self.replace(resource, []);
+        self.tables.remove(resource);
+        before
     }
 }
 

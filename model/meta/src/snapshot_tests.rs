@@ -3,6 +3,7 @@
 use crate::{GroupResource, GroupVersionKind, ObjectKey, Revision, Snapshot};
 use corten_api::Kind;
 use corten_api::core::v1::{Node, Pod};
+use corten_api::meta::v1::OwnerReference;
 
 #[test]
 fn lists_by_namespace_and_keeps_older_moments() {
@@ -47,4 +48,70 @@ fn names_print_as_upstream() {
     assert_eq!(GroupResource::new("", "pods").to_string(), "pods");
     assert_eq!(ObjectKey::new("a", "b").to_string(), "a/b");
     assert_eq!(Revision::parse("12"), Some(Revision(12)));
+}
+
+fn owned(name: &str, owners: &[&str]) -> Pod {
+    let mut pod = Pod::namespaced("a", name);
+    pod.metadata.uid = name.into();
+    for uid in owners {
+        pod.metadata.owner_references.push(OwnerReference {
+            uid: (*uid).into(),
+            ..OwnerReference::default()
+        });
+    }
+    pod
+}
+
+/// The names of the dependents of `uid`, which must not depend on the index.
+fn dependents(snapshot: &Snapshot, uid: &str) -> Vec<String> {
+    let names = |s: &Snapshot| -> Vec<String> {
+        let found = s.dependents(uid);
+        found.iter().map(|(_, o)| o.meta().name.to_string()).collect()
+    };
+    let mut scanned = Snapshot::new();
+    for (resource, table) in snapshot.resources() {
+        scanned.replace(resource, table.clone());
+    }
+    assert_eq!(names(snapshot), names(&scanned));
+    names(snapshot)
+}
+
+#[test]
+fn dependents_are_known_by_their_owner() {
+    let mut snapshot = Snapshot::with_owners();
+    snapshot.put(owned("x", &["n"]));
+    snapshot.put(owned("y", &["n", "x"]));
+    assert_eq!(dependents(&snapshot, "n"), ["x", "y"]);
+    assert_eq!(dependents(&snapshot, "x"), ["y"]);
+    snapshot.put(owned("y", &["n"]));
+    assert_eq!(dependents(&snapshot, "n"), ["x", "y"]);
+    assert!(dependents(&snapshot, "x").is_empty());
+    let pods = GroupResource::of::<Pod>();
+    snapshot.remove(&pods, &ObjectKey::new("a", "x"));
+    assert_eq!(dependents(&snapshot, "n"), ["y"]);
+    snapshot.replace(&pods, []);
+    assert!(dependents(&snapshot, "n").is_empty());
+}
+
+#[test]
+fn an_owner_is_known_to_have_gone_only_when_it_was_seen_to_go() {
+    let pods = GroupResource::of::<Pod>();
+    let mut snapshot = Snapshot::with_owners();
+    snapshot.put(owned("y", &["x", "never"]));
+    snapshot.put(owned("x", &[]));
+    assert!(!snapshot.has_gone("x") && !snapshot.has_gone("never"));
+    snapshot.remove(&pods, &ObjectKey::new("a", "x"));
+    assert!(snapshot.has_gone("x") && !snapshot.has_gone("never"));
+    snapshot.remove(&pods, &ObjectKey::new("a", "y"));
+    assert!(!snapshot.has_gone("x"), "nobody needs to know any more");
+    let mut again = owned("z", &[]);
+    again.metadata.uid = "first".into();
+    snapshot.put(again.clone());
+    snapshot.put(owned("y", &["first"]));
+    again.metadata.uid = "second".into();
+    snapshot.put(again);
+    assert!(snapshot.has_gone("first"), "another object has its name");
+    snapshot.put(owned("y", &["second"]));
+    assert_eq!(snapshot.forget(&pods).len(), 2);
+    assert!(snapshot.table(&pods).is_none());
 }

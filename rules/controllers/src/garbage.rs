@@ -1,16 +1,18 @@
 //! Garbage collector: objects whose owners are gone go too, and deletions wait for dependents or leave them behind as
 //! they were asked to.
 //!
-//! Invariant: an object is deleted only when each of its owners is absent from the snapshot or waits for its
-//! dependents, and at least one owner was named; an owner that lives keeps it, and dangling references are then
-//! removed. Keys name the resource too: `<resource>.<group>/<namespace>` stands where other controllers have the
-//! namespace.
+//! Invariant: an object is deleted only when each of its owners is gone, which is proven by having seen it go or by
+//! asking the server, or waits for its dependents, and at least one owner was named; an owner that lives keeps it, and
+//! dangling references are then removed. Keys name the resource too: `<resource>.<group>/<namespace>` stands where
+//! other controllers have the namespace.
 
-use crate::plan::{Plan, Propagation, Target, Write};
+use crate::custom::{self, Scope};
+use crate::plan::{Fact, Plan, Propagation, Target, Write};
 use crate::registry::{Controller, Wake, Watched, resource};
+use corten_api::apiextensions::v1::CustomResourceDefinition;
 use corten_api::core::v1::Namespace;
 use corten_api::meta::v1::OwnerReference;
-use corten_api::{Gvk, Object, resource_of_kind};
+use corten_api::{Gvk, Object};
 use corten_core::{Str, Value};
 use corten_meta::{GroupResource, GroupVersionResource, ObjectKey, Snapshot};
 use std::sync::Arc;
@@ -20,10 +22,16 @@ pub const CONTROLLER: Controller = Controller {
     name: "garbage-collector",
     service_account: "generic-garbage-collector",
     primary: resource::<Namespace>,
-    wakes: &[Wake {
-        on: Watched::Every,
-        keys: itself_and_relatives,
-    }],
+    wakes: &[
+        Wake {
+            on: Watched::Every,
+            keys: itself_and_relatives,
+        },
+        Wake {
+            on: Watched::One(resource::<CustomResourceDefinition>),
+            keys: those_owned_by_its_kind,
+        },
+    ],
     reconcile: |snapshot, key, _| observe(snapshot, key).map(|observed| plan(&observed)),
 };
 
@@ -44,137 +52,104 @@ fn parse(key: &ObjectKey) -> Option<(GroupResource, ObjectKey)> {
     Some((resource, ObjectKey::new(namespace, key.name.clone())))
 }
 
-/// The resource of an object in the snapshot.
+/// The resource that serves an object's kind.
 fn resource_of(snapshot: &Snapshot, object: &Object) -> Option<GroupVersionResource> {
     let gvk = object.gvk();
-    if let Some(resource) = resource_of_kind(gvk) {
-        return Some(GroupVersionResource::new(
-            gvk.group,
-            gvk.version,
-            resource.plural,
-        ));
-    }
-    let meta = object.meta();
-    let key = ObjectKey::new(meta.namespace.clone(), meta.name.clone());
-    let holds = |resource: &GroupResource| {
-        resource.group == gvk.group
-            && snapshot
-                .object(resource, &key)
-                .is_some_and(|o| o.kind() == gvk.kind)
-    };
-    let found = snapshot
-        .resources()
-        .map(|(resource, _)| resource)
-        .find(|r| holds(r))?;
-    Some(GroupVersionResource::new(
-        gvk.group,
-        gvk.version,
-        found.resource.clone(),
-    ))
+    custom::serving(snapshot, gvk.group, gvk.version, gvk.kind).map(|(resource, _)| resource)
+}
+
+fn place_of(object: &Object) -> ObjectKey {
+    ObjectKey::new(object.meta().namespace.clone(), object.meta().name.clone())
 }
 
 /// The object, its owners (which may wait for it) and, when it is going, its dependents.
 fn itself_and_relatives(snapshot: &Snapshot, object: &Object) -> Vec<ObjectKey> {
     let meta = object.meta();
     let mut keys = Vec::new();
+    let resource = resource_of(snapshot, object);
     if (!meta.owner_references.is_empty() || meta.deleting())
-        && let Some(resource) = resource_of(snapshot, object)
+        && let Some(resource) = &resource
     {
-        keys.push(key_of(
-            &resource.group_resource(),
-            &meta.namespace,
-            &meta.name,
-        ));
+        let resource = resource.group_resource();
+        keys.push(key_of(&resource, &meta.namespace, &meta.name));
     }
     for owner in meta.owner_references.iter() {
-        if let Some((resource, found)) = find_owner(snapshot, &meta.namespace, owner)
+        if let Some((resource, _, Some(found))) = find_owner(snapshot, &meta.namespace, owner)
             && found.meta().deleting()
         {
+            let meta = found.meta();
             keys.push(key_of(
-                &resource,
-                &found.meta().namespace,
-                &found.meta().name,
+                &resource.group_resource(),
+                &meta.namespace,
+                &meta.name,
             ));
         }
     }
-    let gone = resource_of_kind(object.gvk()).is_some_and(|r| {
-        let resource = GroupResource::new(r.group, r.plural);
-        let key = ObjectKey::new(meta.namespace.clone(), meta.name.clone());
-        snapshot
-            .object(&resource, &key)
-            .is_none_or(|now| now.meta().uid != meta.uid)
-    });
-    if gone || meta.deleting() {
-        keys.extend(dependents(snapshot, meta).map(|(resource, dependent)| {
-            key_of(
-                &resource,
-                &dependent.meta().namespace,
-                &dependent.meta().name,
-            )
+    let dependents = snapshot.dependents(&meta.uid);
+    let stays = || {
+        let resource = resource.as_ref().map(|r| r.group_resource());
+        let now = resource.and_then(|r| snapshot.object(&r, &place_of(object)));
+        now.is_some_and(|now| now.meta().uid == meta.uid)
+    };
+    if !dependents.is_empty() && (meta.deleting() || !stays()) {
+        keys.extend(dependents.into_iter().map(|(resource, dependent)| {
+            let meta = dependent.meta();
+            key_of(resource, &meta.namespace, &meta.name)
         }));
     }
     keys
 }
 
-fn dependents<'a>(
-    snapshot: &'a Snapshot,
-    owner: &'a corten_api::meta::v1::ObjectMeta,
-) -> impl Iterator<Item = (GroupResource, &'a Arc<Object>)> {
-    let uid = &owner.uid;
-    let namespace = &owner.namespace;
-    snapshot.resources().flat_map(move |(resource, table)| {
-        let scoped = !namespace.is_empty();
-        let objects: Box<dyn Iterator<Item = &Arc<Object>>> = match scoped {
-            true => Box::new(snapshot.objects_in(resource, namespace)),
-            false => Box::new(table.values()),
-        };
-        objects
-            .filter(move |o| o.meta().owner_references.iter().any(|r| r.uid == *uid))
-            .map(move |o| (resource.clone(), o))
-    })
+/// Objects whose owners' kind came or went: nothing could be said about them before.
+fn those_owned_by_its_kind(snapshot: &Snapshot, object: &Object) -> Vec<ObjectKey> {
+    let Some(definition) = object.downcast_ref::<CustomResourceDefinition>() else {
+        return Vec::new();
+    };
+    let names_it = |owner: &OwnerReference| {
+        let gvk = Gvk::parse(&owner.api_version, &owner.kind);
+        definition.spec.group == gvk.group && definition.spec.names.kind == gvk.kind
+    };
+    let owned = |(resource, object): (&GroupResource, &Arc<Object>)| {
+        let meta = object.meta();
+        let owned = meta.owner_references.iter().any(names_it);
+        owned.then(|| key_of(resource, &meta.namespace, &meta.name))
+    };
+    snapshot
+        .resources()
+        .flat_map(|(resource, table)| table.values().filter_map(move |o| owned((resource, o))))
+        .collect()
 }
 
-/// The object that a reference names, if it exists with that UID. An owner is in the namespace of its dependent, or
-/// in none.
+/// Where the object that a reference names would be, and the object if it is there with that UID. Nothing when its kind
+/// is not served, or when a reference of an object in no namespace names something that lies in one.
 fn find_owner<'a>(
     snapshot: &'a Snapshot,
     namespace: &str,
     owner: &OwnerReference,
-) -> Option<(GroupResource, &'a Arc<Object>)> {
+) -> Option<(GroupVersionResource, ObjectKey, Option<&'a Arc<Object>>)> {
     let gvk = Gvk::parse(&owner.api_version, &owner.kind);
-    let resource = owner_resource(snapshot, gvk)?;
-    let places = [namespace, ""];
-    let found = places
-        .iter()
-        .find_map(|ns| snapshot.object(&resource, &ObjectKey::new(*ns, owner.name.clone())))?;
-    (found.meta().uid == owner.uid).then_some((resource, found))
-}
-
-/// The resource of a kind, whatever its version; nothing for kinds that nobody serves.
-fn owner_resource(snapshot: &Snapshot, gvk: Gvk) -> Option<GroupResource> {
-    let built_in = corten_api::resources()
-        .iter()
-        .find(|r| r.group == gvk.group && r.kind == gvk.kind);
-    if let Some(resource) = built_in {
-        return Some(GroupResource::new(resource.group, resource.plural));
-    }
-    let holds =
-        |table: &corten_meta::Table| table.values().next().is_some_and(|o| o.kind() == gvk.kind);
-    let mut tables = snapshot
-        .resources()
-        .filter(|(resource, _)| resource.group == gvk.group);
-    tables
-        .find(|(_, table)| holds(table))
-        .map(|(resource, _)| resource.clone())
+    let (resource, scope) = custom::serving(snapshot, gvk.group, gvk.version, gvk.kind)?;
+    let namespace = match scope {
+        Scope::Namespaced if namespace.is_empty() => return None,
+        Scope::Namespaced => namespace,
+        Scope::Cluster => "",
+    };
+    let key = ObjectKey::new(namespace, owner.name.clone());
+    let found = snapshot
+        .object(&resource.group_resource(), &key)
+        .filter(|found| found.meta().uid == owner.uid);
+    Some((resource, key, found))
 }
 
 /// How one owner of an object is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Owner {
     /// It lives: the object stays.
     Solid,
-    /// It is gone.
-    Absent,
+    /// It was seen to go.
+    Gone,
+    /// It is not in the snapshot, which the server has to confirm.
+    Unseen(Target),
     /// It is being deleted in the foreground and waits for this object.
     Waiting,
     /// Nobody can tell: its kind is not served.
@@ -200,34 +175,36 @@ pub fn observe<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> Option<Observed<'
         object.gvk().version,
         group_resource.resource,
     );
-    let owners = meta.owner_references.iter().map(|owner| {
-        let gvk = Gvk::parse(&owner.api_version, &owner.kind);
-        let state = match find_owner(snapshot, &meta.namespace, owner) {
-            Some((_, found))
-                if found.meta().deleting() && found.meta().has_finalizer(FOREGROUND) =>
-            {
-                Owner::Waiting
-            }
-            Some(_) => Owner::Solid,
-            None if owner_resource(snapshot, gvk).is_none() => Owner::Unknown,
-            None => Owner::Absent,
-        };
-        (owner, state)
-    });
-    let owners = owners.collect();
-    let waits = meta.deleting() && (meta.has_finalizer(FOREGROUND) || meta.has_finalizer(ORPHAN));
-    let dependents = match waits {
-        true => dependents(snapshot, meta)
-            .filter_map(|(_, dependent)| Some((resource_of(snapshot, dependent)?, dependent)))
-            .collect(),
-        false => Vec::new(),
-    };
+    let references = meta.owner_references.iter();
+    let owners = references.map(|owner| (owner, state_of(snapshot, &meta.namespace, owner)));
+    let dependents = snapshot.dependents(&meta.uid).into_iter();
     Some(Observed {
         object,
         resource,
-        owners,
-        dependents,
+        owners: owners.collect(),
+        dependents: dependents
+            .filter_map(|(_, dependent)| Some((resource_of(snapshot, dependent)?, dependent)))
+            .collect(),
     })
+}
+
+fn state_of(snapshot: &Snapshot, namespace: &str, owner: &OwnerReference) -> Owner {
+    match find_owner(snapshot, namespace, owner) {
+        None => Owner::Unknown,
+        Some((_, _, Some(found))) => {
+            match found.meta().deleting() && found.meta().has_finalizer(FOREGROUND) {
+                true => Owner::Waiting,
+                false => Owner::Solid,
+            }
+        }
+        Some(_) if snapshot.has_gone(&owner.uid) => Owner::Gone,
+        Some((resource, key, None)) => Owner::Unseen(Target {
+            resource,
+            key,
+            uid: owner.uid.clone(),
+            resource_version: None,
+        }),
+    }
 }
 
 /// The writes that settle the object's fate.
@@ -242,46 +219,64 @@ pub fn plan(observed: &Observed) -> Plan {
         }
         return plan;
     }
-    let count = |state: Owner| observed.owners.iter().filter(|(_, s)| *s == state).count();
-    let (solid, absent, waiting) = (
-        count(Owner::Solid),
-        count(Owner::Absent),
-        count(Owner::Waiting),
-    );
-    if observed.owners.is_empty() || count(Owner::Unknown) > 0 {
+    let owners = || observed.owners.iter().map(|(_, state)| state);
+    if observed.owners.is_empty() || owners().any(|state| *state == Owner::Unknown) {
         return plan;
     }
-    if solid > 0 {
-        if absent + waiting > 0 {
-            let gone = observed
-                .owners
-                .iter()
-                .filter(|(_, s)| *s != Owner::Solid)
-                .map(|(o, _)| o.uid.clone());
-            let gone: Vec<Str> = gone.collect();
-            plan.write(drop_owners(
-                &observed.resource,
-                observed.object,
-                &gone,
-                "some of its owners are gone",
-            ));
+    let unseen = owners().filter_map(|state| match state {
+        Owner::Unseen(target) => Some(Fact::Gone(target.clone())),
+        _ => None,
+    });
+    let unseen: Vec<Fact> = unseen.collect();
+    if owners().any(|state| *state == Owner::Solid) {
+        let lost = observed.owners.iter().filter(|(_, s)| *s != Owner::Solid);
+        let lost: Vec<Str> = lost.map(|(owner, _)| owner.uid.clone()).collect();
+        if !lost.is_empty() {
+            let because = "some of its owners are gone";
+            let write = drop_owners(&observed.resource, observed.object, &lost, because);
+            plan.write_given(write, unseen);
         }
         return plan;
     }
-    let propagation = match waiting > 0 {
+    let waited_for = owners().any(|state| *state == Owner::Waiting);
+    if waited_for && let Some(write) = break_cycle(observed) {
+        plan.write(write);
+        return plan;
+    }
+    let propagation = match waited_for && !observed.dependents.is_empty() {
         // It may itself be waited for by its own dependents.
         true => Propagation::Foreground,
         false if meta.has_finalizer(ORPHAN) => Propagation::Orphan,
         false if meta.has_finalizer(FOREGROUND) => Propagation::Foreground,
         false => Propagation::Background,
     };
-    plan.write(delete(
-        &observed.resource,
-        observed.object,
-        propagation,
-        "none of its owners is left",
-    ));
+    plan.write_given(delete(observed, propagation), unseen);
     plan
+}
+
+/// An object that waits for a dependent which in turn waits for it would stay for ever: it stops blocking its owners.
+fn break_cycle(observed: &Observed) -> Option<Write> {
+    let meta = observed.object.meta();
+    let waits = |o: &Object| o.meta().deleting() && o.meta().has_finalizer(FOREGROUND);
+    let mut references = meta.owner_references.iter();
+    if !observed.dependents.iter().any(|(_, d)| waits(d))
+        || references.all(|r| r.block_owner_deletion != Some(true))
+    {
+        return None;
+    }
+    let freed = meta.owner_references.iter().map(|reference| {
+        let mut reference = reference.clone();
+        reference.block_owner_deletion = Some(false);
+        crate::plan::value_of(&reference)
+    });
+    let mut patch = Value::Map(Default::default());
+    patch.set(&["metadata", "ownerReferences"], Value::List(freed.collect()));
+    Some(Write::Patch {
+        target: target(&observed.resource, observed.object),
+        subresource: "",
+        patch,
+        because: "its dependents and its owners wait for each other".to_owned(),
+    })
 }
 
 /// Lets dependents live without this owner, then lets the owner go.
@@ -326,22 +321,13 @@ fn target(resource: &GroupVersionResource, object: &Object) -> Target {
     }
 }
 
-fn delete(
-    resource: &GroupVersionResource,
-    object: &Object,
-    propagation: Propagation,
-    because: &str,
-) -> Write {
-    // Only the UID counts: a status that moves on does not give the object an owner.
-    let target = Target {
-        resource_version: None,
-        ..target(resource, object)
-    };
+fn delete(observed: &Observed, propagation: Propagation) -> Write {
     Write::Delete {
-        target,
+        // Unchanged: somebody may have given it another owner.
+        target: target(&observed.resource, observed.object),
         propagation: Some(propagation),
         grace_period: None,
-        because: because.to_owned(),
+        because: "none of its owners is left".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod claim;
 pub mod clusterrole_aggregation;
 pub mod cronjob;
+pub mod custom;
 pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
@@ -36,5 +37,5 @@ pub mod template;
 mod testing;
 pub mod ttl_after_finished;
 
-pub use plan::{Context, Failure, Note, Plan, Propagation, Step, Target, Told, Write};
+pub use plan::{Context, Fact, Failure, Note, Plan, Propagation, Step, Target, Told, Write};
 pub use registry::{CONTROLLERS, Controller, Wake};

@@ -1,9 +1,9 @@
 //! Namespace: one that is being deleted is emptied of everything, then let go.
 //!
-//! Invariant: the finalizer `kubernetes` is removed only when the snapshot of every stored resource shows nothing left
-//! in the namespace. Objects with finalizers of their own are waited for and named in the conditions.
+//! Invariant: the finalizer `kubernetes` is removed only when the server confirms that nothing of any resource is left in
+//! the namespace. Objects with finalizers of their own are waited for and named in the conditions.
 
-use crate::plan::{Context, Plan, Propagation, Target, Write};
+use crate::plan::{Context, Fact, Plan, Propagation, Target, Write};
 use crate::registry::{Controller, Wake, Watched, resource};
 use corten_api::Object;
 use corten_api::core::v1::{Namespace, NamespaceCondition};
@@ -56,7 +56,6 @@ pub fn observe<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> Option<Observed<'
         let objects = snapshot.objects_in(resource, &key.name);
         content.extend(objects.map(|object| (resource.clone(), object)));
     }
-    content.sort_by(|(a, x), (b, y)| (a, &x.meta().name).cmp(&(b, &y.meta().name)));
     Some(Observed { namespace, content })
 }
 
@@ -67,14 +66,20 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
     if !namespace.spec.finalizers.iter().any(|f| f == FINALIZER) {
         return plan;
     }
+    if observed.content.is_empty() && is_last(namespace) {
+        // Nobody would see its last conditions.
+        finalize(&mut plan, namespace);
+        return plan;
+    }
     let mut new = namespace.clone();
     new.status.phase = "Terminating".into();
     conditions(&mut new, &observed.content, context.now);
-    plan.write_if(Write::patch_status(
-        namespace,
-        &new,
-        "what is left in it changed",
-    ));
+    let status = Write::patch_status(namespace, &new, "what is left in it changed");
+    match (&status, observed.content.is_empty()) {
+        (None, true) => finalize(&mut plan, namespace),
+        // Finalizing would conflict with the write of the status; its change wakes the key again.
+        _ => plan.write_if(status),
+    }
     let pods_left = observed
         .content
         .iter()
@@ -87,10 +92,12 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
         }
         plan.write(delete(resource, object));
     }
-    if observed.content.is_empty() {
-        plan.write(finalize(namespace));
-    }
     plan
+}
+
+/// Whether nothing but this controller keeps the namespace.
+fn is_last(namespace: &Namespace) -> bool {
+    namespace.metadata.finalizers.is_empty() && namespace.spec.finalizers.len() == 1
 }
 
 fn delete(resource: &GroupResource, object: &Object) -> Write {
@@ -113,17 +120,21 @@ fn delete(resource: &GroupResource, object: &Object) -> Write {
     }
 }
 
-fn finalize(namespace: &Namespace) -> Write {
+fn finalize(plan: &mut Plan, namespace: &Namespace) {
     let kept = namespace.spec.finalizers.iter().filter(|f| *f != FINALIZER);
     let kept: Vec<Value> = kept.map(|f| Value::Str(f.clone())).collect();
     let mut patch = Value::Map(Default::default());
     patch.set(&["spec", "finalizers"], Value::List(kept));
-    Write::Patch {
-        target: Target::of(namespace),
+    let write = Write::Patch {
+        target: Target::unchanged(namespace),
         subresource: "finalize",
         patch,
         because: "nothing is left in it".to_owned(),
-    }
+    };
+    let empty = Fact::Empty {
+        namespace: namespace.metadata.name.clone(),
+    };
+    plan.write_given(write, vec![empty]);
 }
 
 /// Upstream's five conditions, in the order in which upstream writes them.

@@ -35,21 +35,28 @@ impl Plan {
 
     /// Adds a write.
     pub fn write(&mut self, write: Write) {
-        self.steps.push(Step { write, told: None });
+        self.steps.push(Step::of(write));
     }
 
     /// Adds a write whose outcome is recorded as an event.
     pub fn write_told(&mut self, write: Write, told: Told) {
         self.steps.push(Step {
-            write,
             told: Some(told),
+            ..Step::of(write)
+        });
+    }
+
+    /// Adds a write that is carried out only when the server itself confirms `facts`, just before.
+    pub fn write_given(&mut self, write: Write, facts: Vec<Fact>) {
+        self.steps.push(Step {
+            given: facts,
+            ..Step::of(write)
         });
     }
 
     /// Adds a write if there is one: the shape in which [`Write::patch`] and its like answer.
     pub fn write_if(&mut self, write: Option<Write>) {
-        self.steps
-            .extend(write.map(|write| Step { write, told: None }));
+        self.steps.extend(write.map(Step::of));
     }
 
     /// Adds an event.
@@ -65,6 +72,32 @@ pub struct Step {
     pub write: Write,
     /// What to record about it.
     pub told: Option<Told>,
+    /// What the server must confirm first; otherwise the plan is stale.
+    pub given: Vec<Fact>,
+}
+
+impl Step {
+    fn of(write: Write) -> Step {
+        Step {
+            write,
+            told: None,
+            given: Vec::new(),
+        }
+    }
+}
+
+/// Something that is missing from the snapshot, which proves nothing: a snapshot may be behind, and is so for each
+/// resource by another stretch. The driver asks the server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// No object with the target's UID exists under its name. What has gone does not come back with the same UID.
+    Gone(Target),
+    /// Nothing is stored in the namespace, of any resource, definitions of custom resources counted that the snapshot
+    /// does not show yet. Final once the namespace is terminating, when nothing can be created in it.
+    Empty {
+        /// The namespace.
+        namespace: Str,
+    },
 }
 
 /// The events that tell how a write ended. `{name}` in a message stands for the written object's name, which the API

@@ -104,7 +104,7 @@ impl World {
     pub fn new(yaml: &str) -> World {
         let now = Time::from_unix(START);
         let mut world = World {
-            snapshot: Snapshot::new(),
+            snapshot: Snapshot::with_owners(),
             context: Context {
                 now,
                 ..Context::default()

@@ -1,0 +1,129 @@
+//! How the server confirms what a plan takes for given.
+//!
+//! Invariant: a snapshot is never asked whether something is absent; each probe is one uncached request whose answer
+//! alone decides.
+
+use crate::requests::request;
+use corten_api::apiextensions::v1::CustomResourceDefinition;
+use corten_api::{Object, resource_of};
+use corten_client::{Body, Error, ListAnswer, Request, Status, Verb, WatchRequest};
+use corten_controllers::{Fact, custom};
+use corten_core::Str;
+use corten_meta::{GroupVersionResource, Snapshot};
+use std::sync::Arc;
+
+/// One question to the server.
+#[derive(Debug)]
+pub enum Probe {
+    /// Get this: it must not be there, or be another object.
+    Gone(Box<Request>, Str),
+    /// List this: nothing must be in it.
+    Empty(WatchRequest),
+    /// List the definitions of custom resources: each that serves must be among these resources.
+    Followed(WatchRequest, Vec<GroupVersionResource>),
+}
+
+/// The questions that settle `facts`; `followed` gives the resources that `snapshot` shows.
+pub(crate) fn probes(
+    facts: &[Fact],
+    snapshot: &Snapshot,
+    followed: &impl Fn() -> Vec<GroupVersionResource>,
+) -> Vec<Probe> {
+    facts
+        .iter()
+        .flat_map(|fact| match fact {
+            Fact::Gone(target) => {
+                let resource = target.resource.clone();
+                let get = request(Verb::Get, resource, "", &target.key, Body::None);
+                vec![Probe::Gone(Box::new(get), target.uid.clone())]
+            }
+            Fact::Empty { namespace } => emptiness(namespace, snapshot, &followed()),
+        })
+        .collect()
+}
+
+fn emptiness(
+    namespace: &str,
+    snapshot: &Snapshot,
+    followed: &[GroupVersionResource],
+) -> Vec<Probe> {
+    let list = |resource: &GroupVersionResource, namespace: &str| WatchRequest {
+        resource: resource.clone(),
+        namespace: namespace.to_owned(),
+        ..WatchRequest::default()
+    };
+    let definitions = GroupVersionResource::of::<CustomResourceDefinition>();
+    let mut probes = Vec::new();
+    if followed.contains(&definitions) {
+        probes.push(Probe::Followed(list(&definitions, ""), followed.to_vec()));
+    }
+    let namespaced = |resource: &&GroupVersionResource| {
+        let built_in = resource_of(&resource.group, &resource.version, &resource.resource);
+        built_in.map_or_else(
+            || {
+                let scope = custom::scope(snapshot, &resource.group_resource());
+                scope == Some(custom::Scope::Namespaced)
+            },
+            |r| r.namespaced,
+        )
+    };
+    let resources = followed.iter().filter(namespaced);
+    probes.extend(resources.map(|r| Probe::Empty(list(r, namespace))));
+    probes
+}
+
+/// The refusal that stands for a fact that does not hold: whoever planned was behind.
+fn disproved(why: String) -> Error {
+    Status::new(409, "Conflict", why).into()
+}
+
+impl Probe {
+    /// What the answer to [`Probe::Gone`] means.
+    ///
+    /// # Errors
+    /// A conflict when the object exists; what the server answered when it could not tell.
+    pub fn judge_object(&self, answer: Result<Arc<Object>, Error>) -> Result<(), Error> {
+        match (self, answer) {
+            (Probe::Gone(request, uid), Ok(found)) if found.meta().uid == *uid => {
+                let (resource, name) = (&request.resource.resource, &request.name);
+                Err(disproved(format!("{resource} {name} is not gone")))
+            }
+            (_, Ok(_)) => Ok(()),
+            (_, Err(error)) if error.is_not_found() => Ok(()),
+            (_, Err(error)) => Err(error),
+        }
+    }
+
+    /// What the answer to the other probes means.
+    ///
+    /// # Errors
+    /// A conflict when there is something; what the server answered when it could not tell.
+    pub fn judge_list(&self, answer: Result<ListAnswer, Error>) -> Result<(), Error> {
+        match self {
+            Probe::Empty(request) => match answer {
+                // The definition of a custom resource went meanwhile, and its objects with it.
+                Err(error) if error.is_not_found() => Ok(()),
+                Err(error) => Err(error),
+                Ok(answer) => match answer.items.first() {
+                    None => Ok(()),
+                    Some(object) => {
+                        let (kind, name) = (object.kind(), object.meta().full_name());
+                        Err(disproved(format!("{kind} {name} is left")))
+                    }
+                },
+            },
+            Probe::Followed(_, known) => {
+                let answer = answer?;
+                let mut definitions = answer.items.iter().filter_map(|o| o.downcast_ref());
+                let served = definitions.find_map(|d: &CustomResourceDefinition| {
+                    custom::resource_of(d).filter(|resource| !known.contains(resource))
+                });
+                match served {
+                    None => Ok(()),
+                    Some(resource) => Err(disproved(format!("{resource} is not followed yet"))),
+                }
+            }
+            Probe::Gone(..) => Ok(()),
+        }
+    }
+}

@@ -111,10 +111,7 @@ impl Actor {
     fn begin(&mut self, env: &mut Env, key: ObjectKey) {
         let plan = self.plan(env, &key);
         if !plan.steps.is_empty() && env.rng.chance(env.chaos.twin) {
-            env.say(format!(
-                "{}: {key} is carried out twice",
-                self.name()
-            ));
+            env.say(format!("{}: {key} is carried out twice", self.name()));
             let execution = Execution::new(self.name(), self.plan(env, &key));
             self.work.push(Work {
                 key: key.clone(),

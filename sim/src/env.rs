@@ -43,6 +43,11 @@ impl Chaos {
         slow_sync: 0,
     };
 
+    /// Whether nobody acts twice on the same plan and every write is answered, so that counts come out exactly.
+    pub fn is_exact(&self) -> bool {
+        self.actor_crash + self.twin + self.store_crash + self.disk_fault == 0
+    }
+
     /// A mixture that a seed draws: each fault is absent, rare or frequent.
     pub fn draw(rng: &mut Rng) -> Chaos {
         let mut level = |rare: u64, frequent: u64| match rng.below(3) {
@@ -74,6 +79,8 @@ pub struct Env {
     pub violations: Vec<String>,
     /// What may go wrong now.
     pub chaos: Chaos,
+    /// Nothing that may happen in the run makes counts inexact; see [`Chaos::is_exact`].
+    pub is_exact: bool,
     clock: Arc<ManualClock>,
     millis: u64,
     counter: u64,
@@ -88,6 +95,7 @@ impl Env {
             trace: Vec::new(),
             violations: Vec::new(),
             chaos: Chaos::NONE,
+            is_exact: true,
             clock,
             millis: 0,
             counter: 0,

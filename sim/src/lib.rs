@@ -18,6 +18,7 @@ mod server;
 mod storage;
 mod store;
 mod user;
+mod workloads;
 mod world;
 
 pub use store::{StoreReport, run_store};

@@ -1,5 +1,5 @@
 //! A node that only pretends: pods bound to it become Running and Ready after a while, or Failed when they do not fit,
-//! and pods being deleted are let go.
+//! those that have an end reach it, and pods being deleted are let go.
 //!
 //! Invariant: it writes nothing about pods of other nodes, and never admits more than it has.
 
@@ -21,8 +21,12 @@ const WORK_MAX: u64 = 1_500;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Due {
     Start(u64),
+    Finish(u64),
     End(u64),
 }
+
+/// The label of pods whose work has an end.
+pub const ENDS: &str = "ends";
 
 /// See the module's description.
 pub struct Kubelet {
@@ -91,6 +95,7 @@ impl Kubelet {
         let due = self.due.get(uid).copied();
         if pod.metadata.deleting() {
             return match due {
+                _ if self.is_let_go(pod) => false,
                 Some(Due::End(at)) if at <= now => {
                     // Once more in a second, should the request get lost.
                     self.due.insert(uid.clone(), Due::End(now + 1_000));
@@ -101,6 +106,26 @@ impl Kubelet {
                 _ => {
                     let at = now + env.rng.below(WORK_MAX);
                     self.due.insert(uid.clone(), Due::End(at));
+                    true
+                }
+            };
+        }
+        if pod.status.phase == "Running" && pod.metadata.labels.contains_key(ENDS) {
+            return match due {
+                Some(Due::Finish(at)) if at <= now => {
+                    self.due.insert(uid.clone(), Due::Finish(now + 1_000));
+                    let phase = if env.rng.chance(100) {
+                        "Failed"
+                    } else {
+                        "Succeeded"
+                    };
+                    self.write_status(env, pod, finished(pod, phase));
+                    true
+                }
+                Some(Due::Finish(_)) => false,
+                _ => {
+                    let at = now + env.rng.below(WORK_MAX);
+                    self.due.insert(uid.clone(), Due::Finish(at));
                     true
                 }
             };
@@ -119,6 +144,13 @@ impl Kubelet {
                 true
             }
         }
+    }
+
+    /// Nothing is left to do: only finalizers keep it.
+    fn is_let_go(&self, pod: &Pod) -> bool {
+        pod.metadata.deletion_grace_period_seconds == Some(0)
+            && matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
+            && !pod.metadata.finalizers.is_empty()
     }
 
     fn fits(&self, pod: &Pod, pods: &[&Pod]) -> bool {
@@ -145,6 +177,10 @@ impl Kubelet {
             self.admitted.insert(uid.clone());
         }
         let patch = status(pod, fits, env.now());
+        self.write_status(env, pod, patch);
+    }
+
+    fn write_status(&mut self, env: &mut Env, pod: &Pod, patch: Value) {
         let request = Request {
             actor: format!("kubelet {}", self.name).into(),
             resource: GroupVersionResource::of::<Pod>(),
@@ -153,10 +189,15 @@ impl Kubelet {
             body: Body::Merge(patch),
         };
         let call = Call::send(env, request);
-        self.calls.push((uid.clone(), call));
+        self.calls.push((pod.metadata.uid.clone(), call));
     }
 
+    /// Lets a pod go; one that somebody keeps ends first, so that they see how.
     fn release(&mut self, env: &mut Env, pod: &Pod) {
+        let ended = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
+        if !pod.metadata.finalizers.is_empty() && !ended {
+            return self.write_status(env, pod, finished(pod, "Failed"));
+        }
         let request = Request {
             actor: format!("kubelet {}", self.name).into(),
             resource: GroupVersionResource::of::<Pod>(),
@@ -185,12 +226,21 @@ impl Kubelet {
             let waits = matches!(pod.status.phase.as_str(), "" | "Pending");
             match self.due.get(&pod.metadata.uid)? {
                 Due::Start(at) if waits && !pod.metadata.deleting() => Some(*at),
-                Due::End(at) if pod.metadata.deleting() => Some(*at),
+                Due::End(at) if pod.metadata.deleting() && !self.is_let_go(pod) => Some(*at),
+                Due::Finish(at) if pod.status.phase == "Running" => Some(*at),
                 _ => None,
             }
         });
         open.min()
     }
+}
+
+fn finished(pod: &Pod, phase: &str) -> Value {
+    let mut patch = Value::Map(ValueMap::new());
+    patch.set(&["metadata", "uid"], &pod.metadata.uid);
+    patch.set(&["status", "phase"], phase);
+    patch.set(&["status", "conditions"], Value::List(Vec::new()));
+    patch
 }
 
 fn status(pod: &Pod, fits: bool, now: Time) -> Value {

@@ -8,7 +8,7 @@ use corten_store::{AnyObject, Entry, Header, Key, Put, Resource};
 use std::sync::Arc;
 
 /// The resources that are stored, followed and collected: group, version, plural.
-pub const RESOURCES: [(&str, &str, &str); 7] = [
+pub const RESOURCES: [(&str, &str, &str); 11] = [
     ("", "v1", "namespaces"),
     ("", "v1", "nodes"),
     ("", "v1", "pods"),
@@ -16,6 +16,10 @@ pub const RESOURCES: [(&str, &str, &str); 7] = [
     ("", "v1", "serviceaccounts"),
     ("apps", "v1", "deployments"),
     ("apps", "v1", "replicasets"),
+    ("apps", "v1", "statefulsets"),
+    ("apps", "v1", "daemonsets"),
+    ("apps", "v1", "controllerrevisions"),
+    ("batch", "v1", "jobs"),
 ];
 
 /// The facts about a resource.

@@ -1,6 +1,7 @@
 //! What must hold once everything has come to rest.
 
 use crate::audit::Audit;
+use crate::workloads;
 use corten_api::Object;
 use corten_api::apps::v1::{Deployment, ReplicaSet};
 use corten_api::core::v1::{Namespace, Node, Pod};
@@ -19,8 +20,8 @@ fn is_finished(pod: &Pod) -> bool {
     pod.status.phase == "Succeeded" || pod.status.phase == "Failed"
 }
 
-/// What does not hold.
-pub fn check(audit: &Audit) -> Vec<String> {
+/// What does not hold. `is_exact` when nothing in the run makes counts inexact.
+pub fn check(audit: &Audit, is_exact: bool) -> Vec<String> {
     let objects: Vec<Arc<Object>> = audit.state().collect();
     let mut found = Vec::new();
     for object in &objects {
@@ -42,6 +43,7 @@ pub fn check(audit: &Audit) -> Vec<String> {
             found.extend(check_node(node, &objects));
         }
         found.extend(check_meta(object, audit, &objects));
+        found.extend(workloads::check(object, &objects, is_exact));
     }
     found
 }

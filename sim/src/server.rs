@@ -8,7 +8,7 @@ use crate::objects;
 use crate::storage::Ticket;
 use corten_api::Object;
 use corten_api::core::v1::{Binding, Namespace, Pod, PodCondition};
-use corten_client::{Body as wire, ListAnswer, Verb, WatchRequest};
+use corten_client::{Body as Wire, ListAnswer, Verb, WatchRequest};
 use corten_codec::json;
 use corten_controllers::Propagation;
 use corten_core::{Str, Value};
@@ -78,7 +78,7 @@ impl Request {
         };
         let body = match (&request.body, request.verb) {
             (_, Verb::Delete) => delete(options.propagation.map(propagation_of), uid.into()),
-            (wire::Object(object), Verb::Create) if request.subresource == "binding" => {
+            (Wire::Object(object), Verb::Create) if request.subresource == "binding" => {
                 let binding = object.downcast_ref::<Binding>().expect("a binding");
                 Body::Bind {
                     uid: binding.metadata.uid.clone(),
@@ -86,12 +86,12 @@ impl Request {
                 }
             }
             (_, Verb::Create) if request.subresource == "eviction" => delete(None, Str::EMPTY),
-            (wire::Object(object), Verb::Create) => Body::Create((**object).clone()),
-            (wire::Object(object), _) => Body::Replace((**object).clone()),
-            (wire::Patch(_, patch), _) => {
+            (Wire::Object(object), Verb::Create) => Body::Create((**object).clone()),
+            (Wire::Object(object), _) => Body::Replace((**object).clone()),
+            (Wire::Patch(_, patch), _) => {
                 Body::Merge(json::decode_value(patch).expect("plans hold valid patches"))
             }
-            (wire::None, verb) => unreachable!("{verb:?} without a body"),
+            (Wire::None, verb) => unreachable!("{verb:?} without a body"),
         };
         Request {
             actor: actor.clone(),
@@ -154,7 +154,8 @@ pub fn list(env: &Env, request: &WatchRequest) -> Result<ListAnswer, Refused> {
         return refused("ServiceUnavailable", "connection refused");
     };
     let listed = store.snapshot(&objects::stored_under(&request.resource));
-    let wanted = |e: &&Arc<Entry>| request.namespace.is_empty() || e.namespace() == request.namespace;
+    let wanted =
+        |e: &&Arc<Entry>| request.namespace.is_empty() || e.namespace() == request.namespace;
     let items = listed.iter().filter(wanted);
     Ok(ListAnswer {
         revision: corten_meta::Revision(listed.revision().0),

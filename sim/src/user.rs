@@ -1,9 +1,10 @@
-//! People at work: a random script of what users do with namespaces, deployments, replica sets and pods.
+//! People at work: a random script of what users do with namespaces, workloads and pods.
 //!
 //! Invariant: what is asked for always fits the nodes in the end, so that quiet means that everything runs.
 
 use crate::env::Env;
 use crate::server::{Body, Call, Request};
+use crate::workloads;
 use corten_api::apps::v1::{Deployment, ReplicaSet};
 use corten_api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use corten_api::meta::v1::OwnerReference;
@@ -30,7 +31,7 @@ pub struct User {
     first: Vec<Object>,
 }
 
-fn parse(text: &str) -> Object {
+pub(crate) fn parse(text: &str) -> Object {
     let decoded = json::decode(text.as_bytes(), &corten_codec::Options::default());
     decoded.expect("the script's manifests are valid").object
 }
@@ -49,7 +50,7 @@ fn key_of(object: &Object) -> ObjectKey {
     ObjectKey::new(object.meta().namespace.clone(), object.meta().name.clone())
 }
 
-fn create<T: Kind>(object: Object) -> Request {
+pub(crate) fn create<T: Kind>(object: Object) -> Request {
     request::<T>(key_of(&object), Body::Create(object))
 }
 
@@ -124,7 +125,7 @@ impl User {
     }
 }
 
-fn some<T: Kind>(env: &mut Env) -> Option<Arc<Object>> {
+pub(crate) fn some<T: Kind>(env: &mut Env) -> Option<Arc<Object>> {
     let all: Vec<Arc<Object>> = env
         .storage
         .audit
@@ -134,14 +135,16 @@ fn some<T: Kind>(env: &mut Env) -> Option<Arc<Object>> {
     env.rng.pick(&all).cloned()
 }
 
-fn count(env: &Env, test: impl Fn(&Object) -> bool) -> usize {
+pub(crate) fn count(env: &Env, test: impl Fn(&Object) -> bool) -> usize {
     env.storage.audit.state().filter(|o| test(o)).count()
 }
 
 /// A random step; nothing when there is nothing that it could be done to.
 fn step(env: &mut Env) -> Option<Request> {
     match env.rng.below(100) {
-        0..=24 => new_owner(env),
+        0..=15 => new_owner(env),
+        16..=21 => workloads::create_one(env),
+        22..=24 => workloads::change_one(env),
         25..=39 => change::<Deployment>(env, |env, patch| {
             let replicas = env.rng.between(0, REPLICAS_MAX) as i64;
             patch.set(&["spec", "replicas"], replicas);
@@ -159,7 +162,8 @@ fn step(env: &mut Env) -> Option<Request> {
             );
         }),
         55..=59 => resize_set(env),
-        60..=67 => delete::<Deployment>(env),
+        60..=64 => delete::<Deployment>(env),
+        65..=67 => workloads::delete_one(env),
         68..=71 => delete::<ReplicaSet>(env),
         72..=79 => delete::<Pod>(env),
         80..=84 => change::<Pod>(env, |env, patch| {
@@ -250,7 +254,10 @@ fn owned_config(env: &mut Env) -> Option<Request> {
     Some(create::<ConfigMap>(object))
 }
 
-fn change<T: Kind>(env: &mut Env, edit: impl FnOnce(&mut Env, &mut Value)) -> Option<Request> {
+pub(crate) fn change<T: Kind>(
+    env: &mut Env,
+    edit: impl FnOnce(&mut Env, &mut Value),
+) -> Option<Request> {
     let found = some::<T>(env)?;
     let mut patch = Value::Map(ValueMap::new());
     edit(env, &mut patch);
@@ -267,7 +274,7 @@ fn removal<T: Kind>(object: &Object, propagation: Option<Propagation>) -> Reques
     request::<T>(key_of(object), body)
 }
 
-fn delete<T: Kind>(env: &mut Env) -> Option<Request> {
+pub(crate) fn delete<T: Kind>(env: &mut Env) -> Option<Request> {
     let found = some::<T>(env)?;
     let propagation = match env.rng.below(4) {
         0 => Some(Propagation::Orphan),

@@ -2,13 +2,14 @@
 
 use corten_apiserver::{ApiServer, UserInfo};
 use corten_client::Client;
-use corten_controller_manager::{ClusterFacts, Controllers};
+use corten_controller_manager::{ClusterFacts, Controllers, Sign};
+use corten_core::Str;
 use corten_pki::Identity;
 use corten_scheduler::Scheduler;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Running controllers and scheduler; they stop when this is dropped.
-#[derive(Debug)]
 pub struct ControlPlane {
     _controllers: Controllers,
     _scheduler: Scheduler,
@@ -43,6 +44,20 @@ pub fn client(server: &ApiServer, user: UserInfo, manager: &str) -> Client {
     Client::new(Arc::new(server.local(user)), manager)
 }
 
+/// Signs with the CA of the server's clients.
+fn signer(server: &Arc<ApiServer>) -> Sign {
+    let server = server.clone();
+    Arc::new(move |request: &[u8], usages: &[Str], seconds: i64| {
+        let request = std::str::from_utf8(request).map_err(|error| error.to_string())?;
+        let lifetime = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        let usages: Vec<&str> = usages.iter().map(|usage| usage.as_str()).collect();
+        let ca = &server.pki().ca;
+        ca.sign_for_usages(request, &usages, lifetime, SystemTime::now())
+            .map(String::into_bytes)
+            .map_err(|error| error.to_string())
+    })
+}
+
 impl ControlPlane {
     /// Starts them. Must be called on a tokio runtime.
     pub fn start(server: &Arc<ApiServer>, service_cidr: &str) -> ControlPlane {
@@ -50,6 +65,7 @@ impl ControlPlane {
             root_ca: server.pki().ca.certificate().to_owned(),
             service_cidr: service_cidr.to_owned(),
             stored: server.stored_resources(),
+            sign: Some(signer(server)),
         };
         let watcher = client(
             server,
@@ -62,13 +78,11 @@ impl ControlPlane {
                 client(&server, service_account(account), "kube-controller-manager")
             })
         };
+        let controllers = Controllers::start(watcher, clients, facts);
+        let scheduler = client(server, user_of(&Identity::Scheduler), "kube-scheduler");
         ControlPlane {
-            _controllers: Controllers::start(watcher, clients, facts),
-            _scheduler: Scheduler::start(client(
-                server,
-                user_of(&Identity::Scheduler),
-                "kube-scheduler",
-            )),
+            _scheduler: Scheduler::start_beside(scheduler, controllers.mirror().clone()),
+            _controllers: controllers,
         }
     }
 }

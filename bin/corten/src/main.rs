@@ -19,6 +19,7 @@ mod up;
 use anyhow::Result;
 use clap::Parser;
 use cli::{Cli, Command};
+use rustix::thread::disable_transparent_huge_pages;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -27,9 +28,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::Shim { args } = cli.command {
+        // Containers inherit the choice from here, and theirs is the kernel's default.
+        let _ = disable_transparent_huge_pages(false);
         // Before any thread exists: a shim forks.
         corten_runtime::shim_main(args)
     }
+    // Many small objects that come and go would keep whole huge pages resident.
+    let _ = disable_transparent_huge_pages(true);
     telemetry::start(&cli.log);
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,

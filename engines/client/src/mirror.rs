@@ -3,7 +3,7 @@
 //! watch that ends is continued where it stopped, or started over from a list after 410.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use corten_api::{Kind, Object};
@@ -18,7 +18,7 @@ use crate::transport::{Error, Transport, WatchEvent, WatchRequest};
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Changes kept for a receiver that is behind; beyond that it is told to look at everything.
-const CHANGES_MAX: usize = 4096;
+const CHANGES_MAX: usize = 1024;
 
 /// One change of the mirrored state.
 #[derive(Clone, Debug)]
@@ -47,7 +47,8 @@ enum Synced {
 
 struct Shared {
     state: watch::Sender<State>,
-    changes: broadcast::Sender<Changed>,
+    /// Made for the first who asks: its room is taken at once.
+    changes: OnceLock<broadcast::Sender<Changed>>,
     transport: Arc<dyn Transport>,
 }
 
@@ -99,10 +100,9 @@ impl MirrorBuilder {
                 .synced
                 .insert(request.resource.clone(), Synced::NotYet);
         }
-        let (changes, _) = broadcast::channel(CHANGES_MAX);
         let shared = Arc::new(Shared {
             state: watch::Sender::new(state),
-            changes,
+            changes: OnceLock::new(),
             transport,
         });
         let tasks = Tasks::default();
@@ -200,7 +200,10 @@ impl Mirror {
 
     /// Every change from now on, in order per resource. A receiver that lags gets `Lagged` and looks at everything.
     pub fn changes(&self) -> broadcast::Receiver<Changed> {
-        self.shared.changes.subscribe()
+        let changes = &self.shared.changes;
+        changes
+            .get_or_init(|| broadcast::Sender::new(CHANGES_MAX))
+            .subscribe()
     }
 
     /// Waits until every resource was listed once.
@@ -352,9 +355,12 @@ fn change(
 }
 
 fn send(shared: &Shared, changes: Vec<Changed>) {
+    let Some(listeners) = shared.changes.get() else {
+        return;
+    };
     for change in changes {
-        // Nobody listening is fine.
-        let _ = shared.changes.send(change);
+        // Nobody listening any more is fine.
+        let _ = listeners.send(change);
     }
 }
 

@@ -3,15 +3,18 @@
 //! Invariant: steps are carried out in order, runs of creates in batches that double (so that a quota that is used up
 //! costs one refusal, not hundreds), runs of deletes together. The first failure skips what follows, except writes of
 //! status, which tell of it. What a step takes for given is confirmed by the server before the step is sent.
+//! Certificates are signed on the way, by whoever was given to do it.
 
 use crate::facts::{Probe, probes};
 use crate::recorder::Occurrence;
 use crate::requests::{request_of, verb_text};
 use corten_api::Object;
+use corten_api::certificates::v1::CertificateSigningRequestStatus;
 use corten_api::core::v1::ObjectReference;
 use corten_client::{Error, Request};
+use corten_controllers::plan::value_of;
 use corten_controllers::{Failure, Note, Plan, Step, Target, Told, Write};
-use corten_core::{Str, Time};
+use corten_core::{Str, Time, Value};
 use corten_meta::{GroupVersionResource, Revision, Snapshot};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,9 +42,12 @@ pub struct Job {
     told: Option<Told>,
 }
 
+/// Signs a certificate request (PEM) for usages and seconds; answers the certificate (PEM), or what is wrong.
+pub type Sign = Arc<dyn Fn(&[u8], &[Str], i64) -> Result<Vec<u8>, String> + Send + Sync>;
+
 /// See the module's description.
-#[derive(Debug)]
 pub struct Execution {
+    sign: Option<Sign>,
     steps: VecDeque<Step>,
     notes: Vec<Note>,
     batch_size: usize,
@@ -71,6 +77,7 @@ impl Execution {
     /// Begins to carry out `plan`.
     pub fn new(plan: Plan) -> Execution {
         Execution {
+            sign: None,
             steps: plan.steps.into(),
             notes: plan.events,
             batch_size: 1,
@@ -79,6 +86,12 @@ impl Execution {
                 ..Executed::default()
             },
         }
+    }
+
+    /// Has certificates signed by `sign`.
+    pub fn signing_with(mut self, sign: Option<Sign>) -> Execution {
+        self.sign = sign;
+        self
     }
 
     /// The requests to send now, all at once; none when the plan is carried out. `snapshot` is as new as can be and
@@ -92,6 +105,17 @@ impl Execution {
             if self.executed.failure.is_some() && !is_status(&first.write) {
                 continue;
             }
+            let first = match self.signed(first) {
+                Ok(first) => first,
+                Err(message) => {
+                    self.executed.failure.get_or_insert(Failure {
+                        verb: "sign",
+                        reason: String::new(),
+                        message,
+                    });
+                    continue;
+                }
+            };
             let kind = batch_kind(&first.write);
             let limit = match kind {
                 BatchKind::Delete => usize::MAX,
@@ -121,6 +145,35 @@ impl Execution {
             return batch.into_iter().map(job).collect();
         }
         Vec::new()
+    }
+
+    /// A step that asks for a signature becomes the write of the certificate.
+    fn signed(&self, mut step: Step) -> Result<Step, String> {
+        let Write::Sign {
+            target,
+            request,
+            usages,
+            seconds,
+            because,
+        } = step.write
+        else {
+            return Ok(step);
+        };
+        let sign = self.sign.as_ref();
+        let sign = sign.ok_or("there is no key to sign certificates with")?;
+        let status = CertificateSigningRequestStatus {
+            certificate: sign(&request, &usages, seconds)?.as_slice().into(),
+            ..Default::default()
+        };
+        let mut patch = Value::map();
+        patch.set(&["status"], value_of(&status));
+        step.write = Write::Patch {
+            target,
+            subresource: "status",
+            patch,
+            because,
+        };
+        Ok(step)
     }
 
     /// Takes in how a job ended, and gives what to record about it.
@@ -160,7 +213,9 @@ impl Execution {
             told.and_then(|told| occurrence(told, &told.failed, &request.name, &message));
         if self.executed.failure.is_none() {
             self.executed.stale = stale;
-            let reason = error.status().map_or_else(String::new, |s| s.reason.clone());
+            let reason = error
+                .status()
+                .map_or_else(String::new, |s| s.reason.clone());
             self.executed.failure = Some(Failure {
                 verb: verb_text(request.verb),
                 reason,
@@ -255,6 +310,7 @@ impl std::fmt::Debug for Brief<'_> {
             }
             Write::Bind { target, node, .. } => write!(f, "bind {} to {node}", target.key),
             Write::Evict { target, .. } => write!(f, "evict {}", target.key),
+            Write::Sign { target, .. } => write!(f, "sign {}", target.key),
         }
     }
 }

@@ -100,7 +100,7 @@ impl Probe {
     /// A conflict when there is something; what the server answered when it could not tell.
     pub fn judge_list(&self, answer: Result<ListAnswer, Error>) -> Result<(), Error> {
         match self {
-            Probe::Empty(request) => match answer {
+            Probe::Empty(_) => match answer {
                 // The definition of a custom resource went meanwhile, and its objects with it.
                 Err(error) if error.is_not_found() => Ok(()),
                 Err(error) => Err(error),

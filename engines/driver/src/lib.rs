@@ -10,9 +10,11 @@ pub mod queue;
 mod reconciler;
 mod recorder;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod worker;
 
-pub use execution::{Executed, Execution, Job};
+pub use execution::{Executed, Execution, Job, Sign};
 pub use facts::Probe;
 pub use reconciler::{Moment, Reconciler};
 pub use recorder::{Occurrence, Recorder, reference_to, reference_to_object};

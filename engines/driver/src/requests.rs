@@ -5,9 +5,7 @@
 use corten_api::core::v1::{Binding, ObjectReference};
 use corten_api::policy::v1::Eviction;
 use corten_api::{Kind, Object};
-use corten_client::{
-    Body, Options, PatchKind, Preconditions, Propagation, Request, Verb,
-};
+use corten_client::{Body, Options, PatchKind, Preconditions, Propagation, Request, Verb};
 use corten_controllers::plan;
 use corten_controllers::{Target, Write};
 use corten_core::Value;
@@ -62,6 +60,8 @@ pub(crate) fn request_of(write: Write, snapshot: &Snapshot) -> Request {
             let body = Body::Object(Arc::new(Object::from(binding)));
             request(Verb::Create, target.resource, "binding", &target.key, body)
         }
+        // What is to be signed was turned into a patch; without it the request stays as it is.
+        Write::Sign { target, .. } => change(target, "status", Value::map(), snapshot),
         Write::Evict { target, .. } => {
             let eviction = Eviction::namespaced(&target.key.namespace, &target.key.name);
             let body = Body::Object(Arc::new(Object::from(eviction)));

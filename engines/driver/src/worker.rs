@@ -1,6 +1,6 @@
 //! One task for each controller: changes come in, keys are queued, workers plan and execute.
 
-use crate::execution::{Executed, Execution, Job};
+use crate::execution::{Executed, Execution, Job, Sign};
 use crate::facts::Probe;
 use crate::reconciler::{Moment, Reconciler};
 use crate::recorder::Recorder;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub client_of: Arc<dyn Fn(&str) -> Client + Send + Sync>,
     /// What holds for the whole cluster.
     pub cluster: Cluster,
+    /// Signs certificates, where the cluster's CA key is at hand.
+    pub sign: Option<Sign>,
 }
 
 /// Running controllers; they stop when this is dropped.
@@ -67,7 +69,9 @@ pub fn mirror_for(controllers: &[Controller], served: &[GroupVersionResource]) -
                 Watched::One(resource) => want(resource()),
                 Watched::Every => served
                     .iter()
-                    .filter(|r| corten_api::resource_of(&r.group, &r.version, &r.resource).is_some())
+                    .filter(|r| {
+                        corten_api::resource_of(&r.group, &r.version, &r.resource).is_some()
+                    })
                     .cloned()
                     .for_each(&mut want),
             }
@@ -92,6 +96,7 @@ impl Driver {
                 reconciler: Reconciler::new(*controller, settings.cluster.clone(), now()),
                 client,
                 mirror: settings.mirror.clone(),
+                sign: settings.sign.clone(),
                 started: Instant::now(),
             };
             tokio::spawn(task.run())
@@ -134,6 +139,7 @@ struct Task {
     client: Client,
     recorder: Recorder,
     mirror: Mirror,
+    sign: Option<Sign>,
     started: Instant,
 }
 
@@ -208,13 +214,15 @@ impl Task {
         let plan = self.reconciler.plan(&snapshot, &key, self.moment());
         let (client, recorder) = (self.client.clone(), self.recorder.clone());
         let (mirror, name) = (self.mirror.clone(), self.reconciler.controller().name);
+        let sign = self.sign.clone();
         workers.spawn(async move {
             if plan.is_empty() {
                 let (executed, _) = Execution::new(plan).end();
                 return Finished { key, executed };
             }
             tracing::debug!(controller = name, %key, steps = plan.steps.len(), "execute");
-            let executed = execute(&client, &recorder, &mirror, Execution::new(plan)).await;
+            let execution = Execution::new(plan).signing_with(sign);
+            let executed = execute(&client, &recorder, &mirror, execution).await;
             let caught_up = async {
                 for (resource, revision) in &executed.written {
                     mirror.wait_until(resource, *revision).await;

@@ -183,6 +183,64 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// Signs a PEM certificate request as it stands for usages as the certificates API names them, which may be fewer or
+    /// more than [`Usage`] has. The certificate ends with the authority's own at the latest.
+    ///
+    /// # Errors
+    /// When the request cannot be read, or the key cannot sign.
+    pub fn sign_for_usages(
+        &self,
+        request: &str,
+        usages: &[&str],
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<String, Error> {
+        let mut request = CertificateSigningRequestParams::from_pem(request)
+            .map_err(|source| Error::Request { source })?;
+        let end = certificate_expiry(&self.certificate, "the authority")?;
+        let left = end.duration_since(now).unwrap_or_default();
+        let params = &mut request.params;
+        set_leaf(params, Usage::Both, lifetime.min(left), now);
+        params.key_usages = usages.iter().filter_map(|u| key_usage(u)).collect();
+        params.extended_key_usages = usages.iter().filter_map(|u| extended_usage(u)).collect();
+        let signed = request.signed_by(&self.issuer);
+        let certificate = signed.map_err(|source| Error::Sign {
+            name: "the certificate request".into(),
+            source,
+        })?;
+        Ok(certificate.pem())
+    }
+}
+
+fn key_usage(name: &str) -> Option<KeyUsagePurpose> {
+    Some(match name {
+        "signing" | "digital signature" => KeyUsagePurpose::DigitalSignature,
+        "content commitment" => KeyUsagePurpose::ContentCommitment,
+        "key encipherment" => KeyUsagePurpose::KeyEncipherment,
+        "key agreement" => KeyUsagePurpose::KeyAgreement,
+        "data encipherment" => KeyUsagePurpose::DataEncipherment,
+        "cert sign" => KeyUsagePurpose::KeyCertSign,
+        "crl sign" => KeyUsagePurpose::CrlSign,
+        "encipher only" => KeyUsagePurpose::EncipherOnly,
+        "decipher only" => KeyUsagePurpose::DecipherOnly,
+        _ => return None,
+    })
+}
+
+fn extended_usage(name: &str) -> Option<ExtendedKeyUsagePurpose> {
+    Some(match name {
+        "any" => ExtendedKeyUsagePurpose::Any,
+        "server auth" => ExtendedKeyUsagePurpose::ServerAuth,
+        "client auth" => ExtendedKeyUsagePurpose::ClientAuth,
+        "code signing" => ExtendedKeyUsagePurpose::CodeSigning,
+        "email protection" | "s/mime" => ExtendedKeyUsagePurpose::EmailProtection,
+        "timestamping" => ExtendedKeyUsagePurpose::TimeStamping,
+        "ocsp signing" => ExtendedKeyUsagePurpose::OcspSigning,
+        _ => return None,
+    })
+}
+
 /// A new ECDSA P-256 key.
 pub(crate) fn generate(name: &str) -> Result<KeyPair, Error> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|source| Error::Generate {

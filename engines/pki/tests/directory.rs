@@ -94,6 +94,24 @@ fn requests_are_signed_as_they_stand() {
         .unwrap();
     let (_, pem) = x509_parser::pem::parse_x509_pem(signed.as_bytes()).unwrap();
     assert_eq!(pem.parse_x509().unwrap().subject().to_string(), "CN=jane");
+    let usages = ["digital signature", "client auth"];
+    let lifetime = Duration::from_secs(100 * 365 * 24 * 3600);
+    let signed = pki
+        .ca
+        .sign_for_usages(&request, &usages, lifetime, now)
+        .unwrap();
+    let (_, pem) = x509_parser::pem::parse_x509_pem(signed.as_bytes()).unwrap();
+    let signed = pem.parse_x509().unwrap();
+    let usage = signed.key_usage().unwrap().unwrap().value;
+    assert!(usage.digital_signature() && !usage.key_encipherment());
+    let extended = signed.extended_key_usage().unwrap().unwrap().value;
+    assert!(extended.client_auth && !extended.server_auth);
+    let (_, ca) = x509_parser::pem::parse_x509_pem(pki.ca.certificate().as_bytes()).unwrap();
+    let end = ca.parse_x509().unwrap().validity().not_after;
+    assert!(
+        signed.validity().not_after <= end,
+        "it does not outlive the authority"
+    );
 }
 
 #[test]

@@ -7,9 +7,9 @@ mod field_selector;
 mod group;
 mod key;
 pub mod labels;
+mod owners;
 mod selector;
 mod selector_parse;
-mod owners;
 mod snapshot;
 
 pub use field_selector::FieldSelector;

@@ -66,7 +66,10 @@ fn owned(name: &str, owners: &[&str]) -> Pod {
 fn dependents(snapshot: &Snapshot, uid: &str) -> Vec<String> {
     let names = |s: &Snapshot| -> Vec<String> {
         let found = s.dependents(uid);
-        found.iter().map(|(_, o)| o.meta().name.to_string()).collect()
+        found
+            .iter()
+            .map(|(_, o)| o.meta().name.to_string())
+            .collect()
     };
     let mut scanned = Snapshot::new();
     for (resource, table) in snapshot.resources() {

@@ -270,7 +270,10 @@ fn break_cycle(observed: &Observed) -> Option<Write> {
         crate::plan::value_of(&reference)
     });
     let mut patch = Value::Map(Default::default());
-    patch.set(&["metadata", "ownerReferences"], Value::List(freed.collect()));
+    patch.set(
+        &["metadata", "ownerReferences"],
+        Value::List(freed.collect()),
+    );
     Some(Write::Patch {
         target: target(&observed.resource, observed.object),
         subresource: "",
@@ -370,3 +373,7 @@ fn drop_finalizer(observed: &Observed, finalizer: &str) -> Write {
         because: "its dependents are dealt with".to_owned(),
     }
 }
+
+#[cfg(test)]
+#[path = "garbage_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 //! Invariant: pure. A reconcile depends on the snapshot, the key and the moment alone, and applying its plans again and
 //! again comes to rest. Carrying plans out, retrying and recording events is the driver's.
 
+pub mod certificates;
 pub mod claim;
 pub mod clusterrole_aggregation;
 pub mod cronjob;
@@ -12,11 +13,14 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod endpointslice_mirroring;
+pub mod ephemeral_volume;
 pub mod garbage;
 pub mod job;
 pub mod namespace;
 pub mod node_fit;
 pub mod node_lifecycle;
+pub mod persistent_volume;
 pub mod plan;
 pub mod pod_gc;
 pub mod pods;
@@ -27,6 +31,7 @@ pub mod replicationcontroller;
 pub mod resourcequota;
 pub mod revisions;
 pub mod root_ca;
+pub mod service_cidr;
 pub mod serviceaccount;
 #[cfg(test)]
 mod settle_tests;
@@ -35,6 +40,8 @@ pub mod taint_eviction;
 pub mod template;
 #[cfg(test)]
 mod testing;
+pub mod token_cleaner;
+pub mod ttl;
 pub mod ttl_after_finished;
 
 pub use plan::{Context, Fact, Failure, Note, Plan, Propagation, Step, Target, Told, Write};

@@ -271,3 +271,7 @@ fn set(
         None => namespace.status.conditions.push(new),
     }
 }
+
+#[cfg(test)]
+#[path = "namespace_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@
 //! a snapshot that already shows its effects is empty. No client, no retry and no clock in here.
 
 use corten_api::{Kind, Object};
-use corten_core::{Message, Str, Time, Value, ValueMap};
+use corten_core::{Bin, Message, Str, Time, Value, ValueMap};
 use corten_meta::{GroupVersionResource, ObjectKey};
 
 /// Everything one reconcile of one key asks for.
@@ -258,6 +258,19 @@ pub enum Write {
         /// Why.
         because: String,
     },
+    /// Put a certificate of the cluster's CA into the status of a certificate request.
+    Sign {
+        /// The CertificateSigningRequest.
+        target: Target,
+        /// The certificate request, PEM.
+        request: Bin,
+        /// As in the API: `client auth` and so on.
+        usages: Vec<Str>,
+        /// How long the certificate lives.
+        seconds: i64,
+        /// Why.
+        because: String,
+    },
 }
 
 impl Write {
@@ -320,7 +333,8 @@ impl Write {
             | Write::Patch { because, .. }
             | Write::Delete { because, .. }
             | Write::Bind { because, .. }
-            | Write::Evict { because, .. } => because,
+            | Write::Evict { because, .. }
+            | Write::Sign { because, .. } => because,
         }
     }
 }

@@ -90,28 +90,29 @@ pub fn deletion_order(a: &Pod, b: &Pod, crowd: impl Fn(&Pod) -> usize, now: Time
         .then_with(|| deletion_cost(a).cmp(&deletion_cost(b)))
         .then_with(|| crowd(b).cmp(&crowd(a)))
         .then_with(|| match is_ready(a) && is_ready(b) {
-            true => younger_first(ready_since(a), ready_since(b), now),
+            true => younger_first((ready_since(a), a), (ready_since(b), b), now),
             false => Ordering::Equal,
         })
         .then_with(|| restarts(b).cmp(&restarts(a)))
         .then_with(|| {
-            younger_first(
-                a.metadata.creation_timestamp,
-                b.metadata.creation_timestamp,
-                now,
-            )
+            let created = |p: &Pod| p.metadata.creation_timestamp;
+            younger_first((created(a), a), (created(b), b), now)
         })
         .then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
 }
 
-/// Compares two moments by the logarithm of their age; the more recent one is less. An absent moment is least.
-fn younger_first(a: Time, b: Time, now: Time) -> Ordering {
-    let rank = |t: Time| match t.is_zero() {
-        true => -1,
-        false => {
-            let age = (now.unix() - t.unix()).max(0);
-            i64::from(64 - age.leading_zeros())
-        }
+/// Compares two moments of pods by the logarithm of their age in nanoseconds; the more recent one is less, and an absent
+/// one least. Different moments of about the same age are ordered by the pods' UIDs, so that no more is asked.
+fn younger_first(a: (Time, &Pod), b: (Time, &Pod), now: Time) -> Ordering {
+    let ((a, first), (b, second)) = (a, b);
+    if a == b || a.is_zero() || b.is_zero() {
+        return b.is_zero().cmp(&a.is_zero());
+    }
+    let rank = |t: Time| {
+        let age = i128::from(now.unix() - t.unix()) * 1_000_000_000;
+        u128::try_from(age).ok().and_then(u128::checked_ilog2)
     };
-    rank(a).cmp(&rank(b))
+    rank(a)
+        .cmp(&rank(b))
+        .then_with(|| first.metadata.uid.cmp(&second.metadata.uid))
 }

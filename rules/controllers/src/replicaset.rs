@@ -225,3 +225,7 @@ fn replica_failure(set: &mut ReplicaSet, active: usize, context: &Context) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+#[path = "replicaset_tests.rs"]
+mod tests;

@@ -86,3 +86,7 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
     ));
     plan
 }
+
+#[cfg(test)]
+#[path = "root_ca_tests.rs"]
+mod tests;

@@ -66,3 +66,7 @@ pub fn plan(observed: &Observed, _: &Context) -> Plan {
     ));
     plan
 }
+
+#[cfg(test)]
+#[path = "serviceaccount_tests.rs"]
+mod tests;

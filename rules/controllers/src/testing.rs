@@ -3,8 +3,9 @@
 //! Invariant: bounded and deterministic; UIDs, names and moments are counted, never drawn. Leaves out defaulting,
 //! validation and authorization: fixtures say what defaults would have said.
 
-use crate::plan::{Context, Plan, Propagation, Target, Write};
+use crate::plan::{Context, Fact, Plan, Propagation, Step, Target, Write};
 use crate::registry::{CONTROLLERS, Controller, Watched};
+use corten_api::certificates::v1::CertificateSigningRequest;
 use corten_api::core::v1::{Node, NodeCondition, Pod, PodCondition};
 use corten_api::{Kind, Object};
 use corten_core::{Str, Time, Value};
@@ -26,7 +27,7 @@ fn key_of(object: &Object) -> ObjectKey {
 
 /// A plan as text: one line for each write, event and deadline.
 pub fn show(plan: &Plan) -> String {
-    let mut lines: Vec<String> = plan.steps.iter().map(|s| show_write(&s.write)).collect();
+    let mut lines: Vec<String> = plan.steps.iter().map(show_step).collect();
     for note in &plan.events {
         let (kind, name) = (note.kind, &note.about.key.name);
         lines.push(format!(
@@ -49,6 +50,14 @@ fn show_target(target: &Target) -> String {
             target.resource.resource, target.key.namespace, target.key.name
         ),
     }
+}
+
+fn show_step(step: &Step) -> String {
+    let given = step.given.iter().map(|fact| match fact {
+        Fact::Gone(target) => format!(" if {} is gone", show_target(target)),
+        Fact::Empty { namespace } => format!(" if {namespace} is empty"),
+    });
+    given.fold(show_write(&step.write), |text, fact| text + &fact)
 }
 
 fn show_write(write: &Write) -> String {
@@ -89,6 +98,12 @@ fn show_write(write: &Write) -> String {
         }
         Write::Bind { target, node, .. } => format!("bind {} to {node}", show_target(target)),
         Write::Evict { target, .. } => format!("evict {}", show_target(target)),
+        Write::Sign {
+            target,
+            usages,
+            seconds,
+            ..
+        } => format!("sign {} {usages:?} {seconds}s", show_target(target)),
     }
 }
 
@@ -221,6 +236,11 @@ impl World {
                     });
                 }
                 Write::Evict { target, .. } => self.delete(&target, None, None),
+                Write::Sign { target, .. } => {
+                    self.edit::<CertificateSigningRequest>("", &target.key.name, |r| {
+                        r.status.certificate = b"signed".as_slice().into();
+                    });
+                }
             }
         }
     }

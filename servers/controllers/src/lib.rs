@@ -2,15 +2,16 @@
 //!
 //! Invariant: controllers act under their own service accounts; only the shared mirror reads as the controller manager.
 
-use corten_client::Client;
-use corten_controllers::CONTROLLERS;
+use corten_client::{Client, Mirror};
 use corten_controllers::plan::Cluster;
+use corten_controllers::{CONTROLLERS, Controller};
+pub use corten_driver::Sign;
 use corten_driver::{Driver, Settings, mirror_for};
 use corten_meta::GroupVersionResource;
 use std::sync::Arc;
 
 /// What holds for the whole cluster and stands in no object.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClusterFacts {
     /// The CA certificate, PEM.
     pub root_ca: String,
@@ -18,22 +19,28 @@ pub struct ClusterFacts {
     pub service_cidr: String,
     /// Every resource that the API server stores: what garbage collection and namespace deletion look through.
     pub stored: Vec<GroupVersionResource>,
+    /// Signs certificates with the cluster's CA; without it nobody does, as upstream without a key file.
+    pub sign: Option<Sign>,
 }
 
 /// Gives the client of a service account in kube-system.
 pub type Clients = Arc<dyn Fn(&str) -> Client + Send + Sync>;
 
 /// Running controllers; they stop when this is dropped.
-#[derive(Debug)]
 pub struct Controllers {
     _driver: Driver,
+    mirror: Mirror,
 }
 
 impl Controllers {
     /// Starts every controller. `watcher` reads everything, as `system:kube-controller-manager`; `clients` gives each
     /// controller the client that it writes with. Must be called on a tokio runtime.
     pub fn start(watcher: Client, clients: Clients, facts: ClusterFacts) -> Controllers {
-        let mirror = mirror_for(CONTROLLERS, &facts.stored).start(watcher.transport().clone());
+        let signs = |c: &&Controller| c.name == corten_controllers::certificates::SIGNER.name;
+        let can_sign = facts.sign.is_some();
+        let controllers = CONTROLLERS.iter().filter(|c| can_sign || !signs(c));
+        let controllers: Vec<Controller> = controllers.copied().collect();
+        let mirror = mirror_for(&controllers, &facts.stored).start(watcher.transport().clone());
         let cluster = Cluster {
             root_ca: facts.root_ca.into(),
             service_cidr: facts.service_cidr.into(),
@@ -42,9 +49,17 @@ impl Controllers {
             mirror,
             client_of: clients,
             cluster,
+            sign: facts.sign,
         };
         Controllers {
-            _driver: Driver::start(&settings, CONTROLLERS),
+            _driver: Driver::start(&settings, &controllers),
+            mirror: settings.mirror,
         }
+    }
+
+    /// What the controllers see: everything that is stored. Other roles of the process that may read as much of what
+    /// they need can read it here.
+    pub fn mirror(&self) -> &Mirror {
+        &self.mirror
     }
 }

@@ -40,6 +40,12 @@ impl Scheduler {
             .resource::<Node>()
             .resource::<PodDisruptionBudget>()
             .start(client.transport().clone());
+        Scheduler::start_beside(client, mirror)
+    }
+
+    /// As [`Scheduler::start`], but reading what another role of the process mirrors: pods, nodes and disruption budgets
+    /// must be among it.
+    pub fn start_beside(client: Client, mirror: Mirror) -> Scheduler {
         let recorder = Recorder::start(client.clone(), NAME, "");
         let worker = Worker {
             client,

@@ -70,6 +70,9 @@ impl State {
 
     /// Takes one change in.
     pub fn apply(&mut self, change: &Changed, now: u64) {
+        if !change.resource.group.is_empty() {
+            return;
+        }
         if change.resource.resource == "nodes" {
             match &change.new {
                 Some(object) => {

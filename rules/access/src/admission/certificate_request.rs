@@ -1,10 +1,16 @@
-//! The subject of a PKCS #10 certificate request in PEM: just enough of DER to read names.
+//! The names in a PKCS #10 certificate request in PEM: just enough of DER to read the subject, and which alternative
+//! names are asked for.
 //!
 //! Invariant: lengths are checked against what is there; malformed input is an error, never a guess.
-//! Leaves out: keys, extensions and the signature.
+//! Leaves out: keys, other extensions and the signature.
 
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 const ORGANIZATION: [u8; 3] = [0x55, 0x04, 0x0a];
+const EXTENSION_REQUEST: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
+const ALTERNATIVE_NAMES: [u8; 3] = [0x55, 0x1d, 0x11];
+const ATTRIBUTES: u8 = 0xa0;
+const BOOLEAN: u8 = 0x01;
+const OCTETS: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -12,15 +18,35 @@ const INTEGER: u8 = 0x02;
 const MALFORMED: &str = "asn1: structure error: malformed certificate request";
 
 /// Names in a request.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Subject {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Subject {
+    /// `CN`.
     pub common_name: String,
+    /// Each `O`, in order.
     pub organizations: Vec<String>,
+    /// How many alternative names of each sort are asked for.
+    pub alternatives: Alternatives,
+}
+
+/// Numbers of alternative names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alternatives {
+    /// DNS names.
+    pub dns: usize,
+    /// Addresses.
+    pub addresses: usize,
+    /// Mailboxes.
+    pub emails: usize,
+    /// URIs.
+    pub uris: usize,
 }
 
 impl Subject {
     /// Reads the first PEM block.
-    pub(super) fn of_pem(text: &[u8]) -> Result<Subject, &'static str> {
+    ///
+    /// # Errors
+    /// What upstream says about text that is no request.
+    pub fn of_pem(text: &[u8]) -> Result<Subject, &'static str> {
         const BEGIN: &str = "-----BEGIN CERTIFICATE REQUEST-----";
         const WRONG_BLOCK: &str = "PEM block type must be CERTIFICATE REQUEST";
         let text = std::str::from_utf8(text).map_err(|_| WRONG_BLOCK)?;
@@ -34,8 +60,12 @@ impl Subject {
         let (request, _) = element(der, SEQUENCE)?;
         let (info, _) = element(request, SEQUENCE)?;
         let (_, rest) = element(info, INTEGER)?;
-        let (mut names, _) = element(rest, SEQUENCE)?;
+        let (mut names, rest) = element(rest, SEQUENCE)?;
+        let (_, rest) = element(rest, SEQUENCE)?;
         let mut subject = Subject::default();
+        if let Some((attributes, _)) = element(rest, ATTRIBUTES) {
+            subject.alternatives = alternatives(attributes)?;
+        }
         while !names.is_empty() {
             let (mut set, rest) = element(names, SET)?;
             names = rest;
@@ -54,6 +84,46 @@ impl Subject {
         }
         Some(subject)
     }
+}
+
+fn alternatives(mut attributes: &[u8]) -> Option<Alternatives> {
+    let mut found = Alternatives::default();
+    while !attributes.is_empty() {
+        let (attribute, rest) = element(attributes, SEQUENCE)?;
+        attributes = rest;
+        let (kind, values) = element(attribute, OBJECT_IDENTIFIER)?;
+        if kind != EXTENSION_REQUEST {
+            continue;
+        }
+        let (values, _) = element(values, SET)?;
+        let (mut extensions, _) = element(values, SEQUENCE)?;
+        while !extensions.is_empty() {
+            let (extension, rest) = element(extensions, SEQUENCE)?;
+            extensions = rest;
+            let (kind, value) = element(extension, OBJECT_IDENTIFIER)?;
+            let value = element(value, BOOLEAN).map_or(value, |(_, rest)| rest);
+            if kind == ALTERNATIVE_NAMES {
+                let (value, _) = element(value, OCTETS)?;
+                count(&mut found, element(value, SEQUENCE)?.0)?;
+            }
+        }
+    }
+    Some(found)
+}
+
+fn count(found: &mut Alternatives, mut names: &[u8]) -> Option<()> {
+    while let Some(tag) = names.first() {
+        let (_, rest) = element(names, *tag)?;
+        names = rest;
+        match tag {
+            0x81 => found.emails += 1,
+            0x82 => found.dns += 1,
+            0x86 => found.uris += 1,
+            0x87 => found.addresses += 1,
+            _ => {}
+        }
+    }
+    Some(())
 }
 
 /// The contents of the element with this tag at the start, and what follows it.

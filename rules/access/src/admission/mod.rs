@@ -21,6 +21,7 @@ mod tolerations;
 mod topology;
 mod volumes;
 
+pub use certificate_request::{Alternatives, Subject};
 pub use plugins::{PLUGINS, Plugin, PluginSet};
 pub use quota::quota_usage;
 

@@ -300,3 +300,6 @@ fn emit(plan: &mut Plan, deployment: &Deployment, sets: &Sets) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

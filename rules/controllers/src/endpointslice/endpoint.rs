@@ -4,8 +4,10 @@ use super::pack::Group;
 use super::placeholder;
 use crate::pods;
 use corten_api::core::v1::{Node, ObjectReference, Pod, Service, ServicePort};
-use corten_api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
-use corten_core::{IntOrString, List};
+use corten_api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone,
+};
+use corten_core::{IntOrString, List, Str};
 use std::net::IpAddr;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -81,6 +83,10 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, family: &str) -> 
     let serving = pods::is_ready(pod);
     let terminating = pod.metadata.deletion_timestamp.is_some();
     let ready = service.spec.publish_not_ready_addresses || (serving && !terminating);
+    let zone = node
+        .and_then(|n| n.metadata.labels.get(ZONE))
+        .filter(|z| !z.is_empty())
+        .cloned();
     let has_name = !pod.spec.hostname.is_empty()
         && pod.spec.subdomain == service.metadata.name
         && pod.metadata.namespace == service.metadata.namespace;
@@ -100,12 +106,29 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, family: &str) -> 
             ..Default::default()
         })),
         node_name: (!pod.spec.node_name.is_empty()).then(|| pod.spec.node_name.clone()),
-        zone: node
-            .and_then(|n| n.metadata.labels.get(ZONE))
-            .filter(|z| !z.is_empty())
-            .cloned(),
+        hints: hints(service, pod, zone.as_ref()).filter(|_| ready),
+        zone,
         ..Default::default()
     })
+}
+
+/// Who should use the endpoint, where the service wants traffic to stay close (KEP-4444, KEP-3015).
+fn hints(service: &Service, pod: &Pod, zone: Option<&Str>) -> Option<Box<EndpointHints>> {
+    let distribution = service.spec.traffic_distribution.as_deref()?;
+    let close = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+    if !close.contains(&distribution) {
+        return None;
+    }
+    let mut hints = EndpointHints::default();
+    if let Some(zone) = zone {
+        hints.for_zones.push(ForZone { name: zone.clone() });
+    }
+    let node = &pod.spec.node_name;
+    if distribution == "PreferSameNode" && !node.is_empty() {
+        hints.for_nodes.push(ForNode { name: node.clone() });
+    }
+    let any = !hints.for_zones.is_empty() || !hints.for_nodes.is_empty();
+    any.then(|| Box::new(hints))
 }
 
 /// The endpoints of one family, grouped by the ports that they have in common.

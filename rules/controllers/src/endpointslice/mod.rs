@@ -203,3 +203,6 @@ fn placeholder() -> Group {
         endpoints: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ const OWN_WRITES_WAIT: u64 = 5_000;
 enum Stage {
     /// Its facts are to be confirmed.
     Asked(Job),
+    /// They were.
+    Confirmed(Job),
     Sent(Job, Box<Call>),
 }
 
@@ -55,9 +57,10 @@ impl Execution {
         for stage in std::mem::take(&mut self.stages) {
             match stage {
                 Stage::Asked(job) => match confirm(env, &job) {
-                    Ok(()) => self.send(env, job),
+                    Ok(()) => self.stages.push(Stage::Confirmed(job)),
                     Err(error) => drop(steps.settle(&job, Err(error))),
                 },
+                Stage::Confirmed(job) => self.send(env, job),
                 Stage::Sent(job, mut call) => match call.poll(env) {
                     None => self.stages.push(Stage::Sent(job, call)),
                     Some(answer) => drop(steps.settle(&job, answer.map_err(error_of))),

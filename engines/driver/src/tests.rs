@@ -235,13 +235,15 @@ fn a_signature_becomes_the_requests_status() {
         });
         Execution::new(plan)
     };
-    let mut execution = sign().signing_with(Some(Arc::new(|request: &[u8], usages: &[Str], seconds: i64| {
-        assert_eq!(
-            (request, usages.len(), seconds),
-            (b"asked".as_slice(), 1, 600)
-        );
-        Ok(b"signed".to_vec())
-    })));
+    let mut execution = sign().signing_with(Some(Arc::new(
+        |request: &[u8], usages: &[Str], seconds: i64| {
+            assert_eq!(
+                (request, usages.len(), seconds),
+                (b"asked".as_slice(), 1, 600)
+            );
+            Ok(b"signed".to_vec())
+        },
+    )));
     let job = next(&mut execution).remove(0);
     assert_eq!(job.request.subresource, "status");
     let Body::Patch(_, patch) = &job.request.body else {

@@ -7,7 +7,7 @@ use crate::env::Env;
 use crate::mirror::Mirror;
 use crate::server::{self, Body, Call, Refused, Request};
 use corten_api::Object;
-use corten_client::{Error, Status};
+use corten_client::{Details, Error, Status};
 use corten_controllers::Plan;
 use corten_core::Str;
 use corten_driver::{Executed, Execution as Steps, Job, Probe};
@@ -63,7 +63,10 @@ impl Execution {
                 Stage::Confirmed(job) => self.send(env, job),
                 Stage::Sent(job, mut call) => match call.poll(env) {
                     None => self.stages.push(Stage::Sent(job, call)),
-                    Some(answer) => drop(steps.settle(&job, answer.map_err(error_of))),
+                    Some(answer) => {
+                        let answer = answer.map_err(|r| error_of(r, &job.request.name));
+                        drop(steps.settle(&job, answer));
+                    }
                 },
             }
         }
@@ -107,24 +110,30 @@ fn confirm(env: &Env, job: &Job) -> Result<(), Error> {
         match probe {
             Probe::Gone(request, _) => {
                 let found: Result<Arc<Object>, Refused> = server::get(env, request);
-                probe.judge_object(found.map_err(error_of))?;
+                probe.judge_object(found.map_err(|r| error_of(r, &request.name)))?;
             }
             Probe::Empty(request) | Probe::Followed(request, _) => {
-                probe.judge_list(server::list(env, request).map_err(error_of))?;
+                let listed = server::list(env, request);
+                probe.judge_list(listed.map_err(|r| error_of(r, "")))?;
             }
         }
     }
     Ok(())
 }
 
-fn error_of(refused: Refused) -> Error {
+fn error_of(refused: Refused, name: &str) -> Error {
     let code = match refused.reason {
         "NotFound" => 404,
         "Conflict" | "AlreadyExists" => 409,
         "Forbidden" => 403,
         _ => 503,
     };
-    Status::new(code, refused.reason, refused.message).into()
+    let mut status = Status::new(code, refused.reason, refused.message);
+    status.details = Some(Box::new(Details {
+        name: name.to_owned(),
+        ..Details::default()
+    }));
+    status.into()
 }
 
 /// The garbage collector must not delete what a living owner keeps.

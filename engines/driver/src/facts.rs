@@ -77,6 +77,13 @@ fn disproved(why: String) -> Error {
     Status::new(409, "Conflict", why).into()
 }
 
+/// Whether the refusal says that there is no object of that name.
+fn names(error: &Error, name: &str) -> bool {
+    let status = error.status().filter(|s| s.is_not_found());
+    let details = status.and_then(|s| s.details.as_deref());
+    details.is_some_and(|d| d.name == name)
+}
+
 impl Probe {
     /// What the answer to [`Probe::Gone`] means.
     ///
@@ -89,7 +96,8 @@ impl Probe {
                 Err(disproved(format!("{resource} {name} is not gone")))
             }
             (_, Ok(_)) => Ok(()),
-            (_, Err(error)) if error.is_not_found() => Ok(()),
+            // Of the object, not of its resource: what is not served here may be kept all the same.
+            (Probe::Gone(request, _), Err(error)) if names(&error, &request.name) => Ok(()),
             (_, Err(error)) => Err(error),
         }
     }

@@ -171,7 +171,21 @@ fn absence_is_asked_of_the_server() {
         probe.judge_object(found(&owner)).is_ok(),
         "its name was given again"
     );
-    assert!(probe.judge_object(refused(404, "NotFound")).is_ok());
+    let named = corten_client::Target {
+        group: "",
+        resource: "configmaps",
+        name: "x",
+    };
+    assert!(
+        probe
+            .judge_object(Err(Status::not_found(named).into()))
+            .is_ok()
+    );
+    let unserved = probe.judge_object(Err(Status::no_such_path().into()));
+    assert!(
+        unserved.is_err(),
+        "its resource is not served, which says nothing"
+    );
     assert!(
         probe
             .judge_object(refused(503, "ServiceUnavailable"))

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use corten_api::Object;
 use corten_client::{
-    Client, Error, ListAnswer, Request, Status, Transport, Verb, WatchEvent, WatchRequest,
+    Client, Error, ListAnswer, Request, Status, Target, Transport, Verb, WatchEvent, WatchRequest,
     WatchStream,
 };
 use corten_controllers::garbage;
@@ -41,11 +41,16 @@ struct Server {
 #[async_trait]
 impl Transport for Server {
     async fn call(&self, request: Request) -> Result<Arc<Object>, Error> {
+        let absent = Status::not_found(Target {
+            group: &request.resource.group,
+            resource: &request.resource.resource,
+            name: &request.name,
+        });
         let verb = request.verb;
         let _ = self.requests.send(request);
         match verb {
             Verb::Delete => Ok(object(THING)),
-            _ => Err(Status::new(404, "NotFound", "nothing of that name").into()),
+            _ => Err(absent.into()),
         }
     }
 

@@ -177,7 +177,8 @@ impl Mirror {
         self.tasks.start(&self.shared, request);
     }
 
-    /// Mirrors a resource no longer, because it is not served any more: its objects are gone.
+    /// Mirrors a resource no longer, because it is not served any more, or not in this version. Readers are told that its
+    /// objects are out of sight, which does not mean that they are gone.
     pub fn forget(&self, resource: &GroupVersionResource) {
         let Some(task) = self.tasks.table().remove(resource) else {
             return;

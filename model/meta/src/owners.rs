@@ -55,6 +55,13 @@ impl OwnerIndex {
         }
     }
 
+    /// The object at a key is not followed any longer.
+    pub(crate) fn forget(&mut self, resource: &GroupResource, key: &ObjectKey, object: &Object) {
+        for owner in object.meta().owner_references.iter() {
+            self.leave(&owner.uid, resource, key);
+        }
+    }
+
     fn leave(&mut self, uid: &Str, resource: &GroupResource, key: &ObjectKey) {
         let Some(owned) = self.owned.get_mut(uid) else {
             return;

@@ -177,12 +177,15 @@ impl Snapshot {
         self.tables.insert(resource.clone(), table);
     }
 
-    /// Forgets a resource with all its objects, which counts as seeing them go.
+    /// Forgets a resource with all its objects, which says nothing about whether they exist.
     pub fn forget(&mut self, resource: &GroupResource) -> Table {
-        let before = self.tables.get(resource).cloned().unwrap_or_default();
-        self.replace(resource, []);
-        self.tables.remove(resource);
-        before
+        let table = self.tables.remove(resource).unwrap_or_default();
+        if let Some(owners) = &mut self.owners {
+            for (key, object) in &table {
+                owners.forget(resource, key, object);
+            }
+        }
+        table
     }
 }
 

@@ -114,7 +114,12 @@ fn an_owner_is_known_to_have_gone_only_when_it_was_seen_to_go() {
     again.metadata.uid = "second".into();
     snapshot.put(again);
     assert!(snapshot.has_gone("first"), "another object has its name");
-    snapshot.put(owned("y", &["second"]));
+    snapshot.put(corten_api::core::v1::ConfigMap::namespaced("a", "m"));
+    let mut map = corten_api::core::v1::ConfigMap::namespaced("a", "m");
+    map.metadata.owner_references = owned("", &["second"]).metadata.owner_references;
+    snapshot.put(map);
     assert_eq!(snapshot.forget(&pods).len(), 2);
     assert!(snapshot.table(&pods).is_none());
+    assert!(!snapshot.has_gone("second"), "it is only not followed any longer");
+    assert!(dependents(&snapshot, "first").is_empty());
 }

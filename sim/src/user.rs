@@ -166,10 +166,7 @@ fn step(env: &mut Env) -> Option<Request> {
         65..=67 => workloads::delete_one(env),
         68..=71 => delete::<ReplicaSet>(env),
         72..=79 => delete::<Pod>(env),
-        80..=84 => change::<Pod>(env, |env, patch| {
-            let app = format!("app-{}", env.rng.below(6));
-            patch.set(&["metadata", "labels", "app"], app);
-        }),
+        80..=84 => relabel(env),
         85..=88 => {
             let found = some::<Namespace>(env)?;
             Some(removal::<Namespace>(&found, None))
@@ -183,6 +180,20 @@ fn step(env: &mut Env) -> Option<Request> {
         }
         _ => owned_config(env),
     }
+}
+
+/// Takes a pod away from its owner, or gives it to another. Not from a stateful set, which needs the name that the pod
+/// would keep.
+fn relabel(env: &mut Env) -> Option<Request> {
+    let found = some::<Pod>(env)?;
+    let owner = found.meta().controller_of();
+    if owner.is_some_and(|o| o.kind == "StatefulSet") {
+        return None;
+    }
+    let mut patch = Value::Map(ValueMap::new());
+    let app = format!("app-{}", env.rng.below(6));
+    patch.set(&["metadata", "labels", "app"], app);
+    Some(request::<Pod>(key_of(&found), Body::Merge(patch)))
 }
 
 /// Resizes a replica set of no deployment; the others are their deployments' to resize.

@@ -426,7 +426,8 @@ impl World {
                 for key in self.keys(controller) {
                     let plan = (controller.reconcile)(&self.snapshot, &key, &self.context)
                         .unwrap_or_default();
-                    if !plan.is_empty() {
+                    // Whoever waits may tell so again and again; rest means that nothing is written.
+                    if !plan.steps.is_empty() {
                         quiet = false;
                         last.push_str(&format!("{} {key}:\n{}\n", controller.name, show(&plan)));
                         self.apply(plan);

@@ -120,8 +120,7 @@ fn keep(slice: &EndpointSlice, rest: &mut Vec<Endpoint>) -> Bin {
     for seen in slice.endpoints.iter() {
         match rest.iter().position(|wanted| is_same(wanted, seen)) {
             Some(index) => {
-                let mut wanted = rest.remove(index);
-                wanted.hints = seen.hints.clone();
+                let wanted = rest.remove(index);
                 changed |= wanted != *seen;
                 endpoints.push(wanted);
             }

@@ -9,8 +9,8 @@ mod claims;
 mod tests;
 mod volumes;
 
-use corten_api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
 use corten_api::Kind;
+use corten_api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
 use corten_core::Str;
 
 pub use claims::CONTROLLER as CLAIMS;

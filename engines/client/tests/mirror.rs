@@ -67,7 +67,10 @@ async fn resources_join_and_leave_while_it_runs() {
     assert!(change.new.is_none() && change.old.is_some());
     let snapshot = mirror.snapshot();
     assert!(snapshot.table(&GroupResource::of::<ConfigMap>()).is_none());
-    assert!(!snapshot.has_gone("u"), "it is only not followed any longer");
+    assert!(
+        !snapshot.has_gone("u"),
+        "it is only not followed any longer"
+    );
     assert_eq!(mirror.width(), 1);
     mirror.forget(&maps);
 }

@@ -120,6 +120,9 @@ fn an_owner_is_known_to_have_gone_only_when_it_was_seen_to_go() {
     snapshot.put(map);
     assert_eq!(snapshot.forget(&pods).len(), 2);
     assert!(snapshot.table(&pods).is_none());
-    assert!(!snapshot.has_gone("second"), "it is only not followed any longer");
+    assert!(
+        !snapshot.has_gone("second"),
+        "it is only not followed any longer"
+    );
     assert!(dependents(&snapshot, "first").is_empty());
 }

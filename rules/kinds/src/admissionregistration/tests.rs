@@ -85,7 +85,7 @@ fn webhooks() {
         ],
     );
     check(
-        &webhook("clientConfig: {service: {namespace: n, name: s, path: 'a//b/C', port: 70000}}"),
+        &webhook("clientConfig: {service: {namespace: ns, name: svc, path: 'a//b/C', port: 70000}}"),
         &[
             "webhooks[0].clientConfig.service.port: Invalid value: 70000: port is not valid: must be between 1 and 65535, inclusive",
             "webhooks[0].clientConfig.service.path: Invalid value: \"a//b/C\": must start with a '/'",
@@ -126,7 +126,7 @@ fn policies_and_bindings() {
     );
     check(
         "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: b}, \
-         spec: {policyName: p, paramRef: {name: x, selector: {}}, validationActions: [Deny, Warn, Deny, No]}}",
+         spec: {policyName: p, paramRef: {name: x, selector: {}}, validationActions: [Deny, Warn, Deny, 'No']}}",
         &[
             "spec.paramRef.name: Forbidden: name and selector are mutually exclusive",
             "spec.paramRef.selector: Forbidden: name and selector are mutually exclusive",

@@ -4,7 +4,8 @@
 
 use corten_access::UserInfo;
 use corten_api::core::v1::{
-    EndpointAddress, EndpointPort as Port, EndpointSubset, Endpoints, Service, ServicePort,
+    ConfigMap, EndpointAddress, EndpointPort as Port, EndpointSubset, Endpoints, Service,
+    ServicePort,
 };
 use corten_api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use corten_api::{Kind, Object};
@@ -45,6 +46,8 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
     let (others, policy) = tokio::join!(others, join_all(policy));
     refused += count(others) + count(policy);
     refused += report(reconcile(server, service(server)?.into(), refit_service).await);
+    let authentication = authentication(server).into();
+    refused += report(reconcile(server, authentication, refit_authentication).await);
     // A loopback address is no endpoint that pods could reach.
     if !server.config.advertise.ip().is_loopback() {
         refused += report(reconcile(server, endpoints(server).into(), refit_endpoints).await);
@@ -109,6 +112,38 @@ async fn ensure(server: &Server, object: Object) -> Result<(), Status> {
         Err(status) if !status.is_already_exists() => Err(status),
         _ => Ok(()),
     }
+}
+
+/// What aggregated servers need to know to trust the front proxy and client certificates.
+fn authentication(server: &Server) -> ConfigMap {
+    let mut map = ConfigMap::namespaced("kube-system", "extension-apiserver-authentication");
+    let config = &server.config;
+    for (key, value) in [
+        ("client-ca-file", config.client_ca.as_str()),
+        ("requestheader-allowed-names", "[\"front-proxy-client\"]"),
+        ("requestheader-client-ca-file", &config.front_proxy_ca),
+        (
+            "requestheader-extra-headers-prefix",
+            "[\"X-Remote-Extra-\"]",
+        ),
+        ("requestheader-group-headers", "[\"X-Remote-Group\"]"),
+        ("requestheader-username-headers", "[\"X-Remote-User\"]"),
+    ] {
+        map.data.insert(key, value);
+    }
+    map
+}
+
+fn refit_authentication(old: &Object, wanted: &Object) -> Option<Object> {
+    let (was, wanted) = (
+        old.downcast_ref::<ConfigMap>()?,
+        wanted.downcast_ref::<ConfigMap>()?,
+    );
+    let mut new = was.clone();
+    for (key, value) in wanted.data.iter() {
+        new.data.insert(key.clone(), value.clone());
+    }
+    (new != *was).then(|| new.into())
 }
 
 /// What an existing object (first) must become to be as wanted (second); none when it is already.

@@ -94,10 +94,6 @@ pub(crate) struct Catalog {
     pub documents: Documents,
 }
 
-/// Groups whose objects would be kept but not acted on: a webhook or policy that nobody calls must not look as if it
-/// guarded anything. Clients see them as absent.
-const UNSERVED: [&str; 1] = ["apiregistration.k8s.io"];
-
 impl Catalog {
     /// The built-in resources of stable versions.
     pub(crate) fn built_in() -> Catalog {
@@ -109,7 +105,6 @@ impl Catalog {
         corten_api::resources()
             .iter()
             .filter(|r| r.default_on() && r.plural != "componentstatuses")
-            .filter(|r| !UNSERVED.contains(&r.group))
             .filter_map(built_in)
             .collect()
     }

@@ -5,9 +5,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::header::{CONNECTION, HeaderMap, HeaderName, UPGRADE};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -37,6 +36,33 @@ pub enum Place {
         port: u16,
         tls: Encryption,
     },
+}
+
+impl Place {
+    /// `host:port`.
+    pub(crate) fn authority(&self) -> String {
+        let (Place::Kubelet { host, port, .. } | Place::Address { host, port, .. }) = self;
+        format!("{}:{port}", bracketed(host))
+    }
+}
+
+/// An IPv6 address as URLs hold it.
+pub(crate) fn bracketed(host: &str) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    }
+}
+
+/// A failed connection in Go's words.
+pub(crate) fn go_error(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        std::io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        std::io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        std::io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Whether the other side speaks TLS.
@@ -77,20 +103,46 @@ const HOP: [&str; 6] = [
     "transfer-encoding",
 ];
 
+/// Where a request goes on to.
+pub(crate) struct Onward {
+    /// `host:port`, for the Host header.
+    pub host: String,
+    /// Path and query.
+    pub path: String,
+}
+
 /// Sends `request` to `place` under `path` (with query) and answers what comes back; an upgrade is tunnelled.
 pub(crate) async fn forward(
     connector: &Arc<dyn NodeConnector>,
     place: &Place,
     path: &str,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     let io = connector
         .connect(place)
         .await
         .map_err(|e| unreachable(place, &e))?;
+    let onward = Onward {
+        host: place.authority(),
+        path: path.to_owned(),
+    };
+    over(io, &onward, request).await.map_err(|why| match place {
+        Place::Kubelet { .. } => Status::internal(format!("error dialing backend: {why}")),
+        Place::Address { .. } => {
+            Status::unavailable(format!("error trying to reach service: {why}"))
+        }
+    })
+}
+
+/// The same over a connection that is there already. Bodies are passed through as they come. `Err` says what failed.
+pub(crate) async fn over(
+    io: Box<dyn Io>,
+    onward: &Onward,
+    mut request: Request<Incoming>,
+) -> Result<Response<Answer>, String> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io))
         .await
-        .map_err(|e| Status::internal(format!("error dialing backend: {e}")))?;
+        .map_err(|e| e.to_string())?;
     let driver = tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "proxied connection");
@@ -100,11 +152,11 @@ pub(crate) async fn forward(
         .headers()
         .contains_key(UPGRADE)
         .then(|| hyper::upgrade::on(&mut request));
-    let outgoing = outgoing(place, path, request, upgrade.is_some()).await?;
+    let outgoing = outgoing(onward, request, upgrade.is_some())?;
     let mut answer = sender
         .send_request(outgoing)
         .await
-        .map_err(|e| Status::internal(format!("error dialing backend: {e}")))?;
+        .map_err(|e| e.to_string())?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(client) = upgrade {
             let backend = hyper::upgrade::on(&mut answer);
@@ -132,26 +184,18 @@ pub(crate) async fn forward(
     ))
 }
 
-async fn outgoing(
-    place: &Place,
-    path: &str,
+fn outgoing(
+    onward: &Onward,
     request: Request<Incoming>,
     upgraded: bool,
-) -> Result<Request<Full<Bytes>>, Status> {
+) -> Result<Request<Incoming>, String> {
     let (parts, body) = request.into_parts();
-    let body = match upgraded {
-        true => Bytes::new(),
-        false => body
-            .collect()
-            .await
-            .map_err(|e| Status::bad_request(e.to_string()))?
-            .to_bytes(),
-    };
-    let mut outgoing = Request::new(Full::new(body));
+    let mut outgoing = Request::new(body);
     *outgoing.method_mut() = parts.method;
+    let path = &onward.path;
     *outgoing.uri_mut() = path
         .parse()
-        .map_err(|e| Status::bad_request(format!("the path {path:?} cannot be proxied: {e}")))?;
+        .map_err(|e| format!("the path {path:?} cannot be proxied: {e}"))?;
     for (name, value) in &parts.headers {
         let keep_upgrade = upgraded && (name == UPGRADE || name == CONNECTION);
         let secret =
@@ -160,16 +204,7 @@ async fn outgoing(
             outgoing.headers_mut().append(name, value.clone());
         }
     }
-    let host = match place {
-        Place::Kubelet { host, port, .. } | Place::Address { host, port, .. } => {
-            if host.contains(':') {
-                format!("[{host}]:{port}")
-            } else {
-                format!("{host}:{port}")
-            }
-        }
-    };
-    if let Ok(host) = host.parse() {
+    if let Ok(host) = onward.host.parse() {
         outgoing.headers_mut().insert(http::header::HOST, host);
     }
     Ok(outgoing)
@@ -198,12 +233,11 @@ async fn tunnel(client: hyper::upgrade::OnUpgrade, backend: hyper::upgrade::OnUp
 }
 
 fn unreachable(place: &Place, error: &std::io::Error) -> Status {
+    let why = format!("dial tcp {}: {}", place.authority(), go_error(error));
     match place {
-        Place::Kubelet { host, port, .. } => Status::internal(format!(
-            "error dialing backend: dial tcp {host}:{port}: {error}"
-        )),
-        Place::Address { host, port, .. } => Status::unavailable(format!(
-            "error trying to reach service: dial tcp {host}:{port}: {error}"
-        )),
+        Place::Kubelet { .. } => Status::internal(format!("error dialing backend: {why}")),
+        Place::Address { .. } => {
+            Status::unavailable(format!("error trying to reach service: {why}"))
+        }
     }
 }

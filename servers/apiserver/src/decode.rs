@@ -86,7 +86,7 @@ fn read_of(
     let text = match media {
         Media::Yaml => {
             let (value, found) = yaml::decode_value_strict(body)
-                .map_err(|e| unrecognized(expected, &format!("yaml: {e}")))?;
+                .map_err(|e| unrecognized(expected, &format!("{e} ({})", summary(body))))?;
             problems = found;
             Bytes::from(json::encode_value(&value))
         }
@@ -118,7 +118,17 @@ fn read_of(
             .ok_or_else(|| Status::internal("a served kind has no table"))?;
         json::decode_message(&text, message, Some(&mut report)).map(|()| object)
     };
-    let object = made.map_err(|e| unhandled(expected, &e.to_string()))?;
+    let object = made.map_err(|e| match e {
+        // The whole text is read before its kind is believed.
+        JsonError::Syntax(e) => {
+            let why = format!(
+                "couldn't get version/kind; json parse error: {e} ({})",
+                summary(&text)
+            );
+            unrecognized(expected, &why)
+        }
+        JsonError::Type(_) => unhandled(expected, &e.to_string()),
+    })?;
     problems.extend(report.problems);
     judge(expected, object, problems, validation)
 }
@@ -146,8 +156,8 @@ fn protobuf_object(expected: Gvk<'_>, custom: bool, body: &Bytes) -> Result<Obje
             "application/vnd.kubernetes.protobuf",
         ));
     }
-    let envelope =
-        protobuf::open_envelope(body).map_err(|e| unrecognized(expected, &e.to_string()))?;
+    let envelope = protobuf::open_envelope(body)
+        .map_err(|e| unrecognized(expected, &format!("{e} ({})", summary(body))))?;
     check_kind(
         expected,
         &envelope.type_meta.api_version,

@@ -1,16 +1,25 @@
 //! Discovery: what groups, versions and resources there are, in the legacy documents and in the aggregated one
-//! (apidiscovery.k8s.io/v2 with an ETag), all made from the catalog.
+//! (apidiscovery.k8s.io/v2 with an ETag), made from the catalog and from what aggregated servers say of themselves.
 
 use std::sync::Arc;
 
+use corten_api::meta::v1::{
+    APIGroup, APIGroupList, APIResource, APIResourceList, APIVersions, GroupVersionForDiscovery,
+    ServerAddressByClientCIDR,
+};
+use corten_codec::{json, protobuf, yaml};
+use corten_core::{List, MsgRef, Str};
 use hyper::{Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use corten_client::Status;
 
+use crate::aggregation::{self, Remote};
 use crate::body::Answer;
 use crate::catalog::{Catalog, Served};
-use crate::http::{Call, json, page_not_found, respond};
+use crate::http::{self, Call, page_not_found, respond};
+use crate::negotiate::{self, Media, Transforms};
+use crate::resource::MEDIA;
 use crate::server::Server;
 
 /// The content type of the aggregated document.
@@ -20,117 +29,213 @@ pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer
     let catalog = server.catalog();
     let path = call.info.path.trim_end_matches('/');
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let simple = call.info.verb == "get";
     match parts.as_slice() {
-        ["api"] if wants_aggregated(call) => {
-            Ok(aggregated(call, &catalog, |group| group.is_empty()))
+        ["api"] if wants_aggregated(call) => Ok(aggregated(server, call, &catalog, Legacy::Only)),
+        ["apis"] if wants_aggregated(call) => Ok(aggregated(server, call, &catalog, Legacy::No)),
+        ["api"] if simple => {
+            http::routed(&call.headers, &MEDIA)?;
+            let versions = APIVersions {
+                kind: "APIVersions".into(),
+                versions: std::iter::once(Str::from("v1")).collect(),
+                server_address_by_client_cidrs: std::iter::once(ServerAddressByClientCIDR {
+                    client_cidr: "0.0.0.0/0".into(),
+                    server_address: server.config.advertise.to_string().into(),
+                })
+                .collect(),
+                ..APIVersions::default()
+            };
+            document(call, MsgRef::new(&versions), "", "APIVersions")
         }
-        ["apis"] if wants_aggregated(call) => {
-            Ok(aggregated(call, &catalog, |group| !group.is_empty()))
-        }
-        ["api"] => Ok(json(&json!({
-            "kind": "APIVersions", "versions": ["v1"],
-            "serverAddressByClientCIDRs":
-                [{"clientCIDR": "0.0.0.0/0", "serverAddress": server.config.advertise.to_string()}],
-        }))),
         ["apis"] => {
-            let groups: Vec<Value> = catalog
-                .group_versions()
-                .iter()
-                .filter(|(group, _)| !group.is_empty())
-                .map(|(group, versions)| api_group(group, versions))
-                .collect();
-            Ok(json(
-                &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}),
-            ))
+            let list = APIGroupList {
+                kind: "APIGroupList".into(),
+                api_version: "v1".into(),
+                groups: groups(server, &catalog)
+                    .iter()
+                    .filter(|group| !group.name.is_empty())
+                    .map(api_group)
+                    .collect(),
+            };
+            document(call, MsgRef::new(&list), "v1", "APIGroupList")
         }
-        ["api", version] => resource_list(&catalog, "", version),
-        ["apis", group] => {
-            let all = catalog.group_versions();
-            let Some((group, versions)) = all.iter().find(|(g, _)| g == group) else {
+        ["apis", name] => {
+            let all = groups(server, &catalog);
+            let Some(group) = all.iter().find(|g| g.name == *name && !name.is_empty()) else {
                 return Ok(page_not_found());
             };
-            let mut document = api_group(group, versions);
-            if let Some(map) = document.as_object_mut() {
-                let rest = std::mem::take(map);
-                map.insert("kind".into(), "APIGroup".into());
-                map.insert("apiVersion".into(), "v1".into());
-                map.extend(rest);
-            }
-            Ok(json(&document))
+            let mut group = api_group(group);
+            group.kind = "APIGroup".into();
+            group.api_version = "v1".into();
+            document(call, MsgRef::new(&group), "v1", "APIGroup")
         }
-        ["apis", group, version] => resource_list(&catalog, group, version),
+        ["api", version] if simple => resource_list(call, &catalog, "", version),
+        ["apis", group, version] if simple => resource_list(call, &catalog, group, version),
+        ["api"] | ["api", _] | ["apis", _, _] => Err(Status::method_not_allowed()),
         _ => Err(Status::no_such_path()),
     }
 }
 
-fn api_group(group: &str, versions: &[String]) -> Value {
-    let listed: Vec<Value> = versions
-        .iter()
-        .map(|v| json!({"groupVersion": format!("{group}/{v}"), "version": v}))
+/// A group with its versions, the preferred one first.
+pub(crate) struct Group {
+    pub name: String,
+    pub versions: Vec<String>,
+}
+
+/// Every group in upstream's order: by priority, then name.
+pub(crate) fn groups(server: &Server, catalog: &Catalog) -> Vec<Group> {
+    let mut all: Vec<(i32, Group)> = catalog
+        .group_versions()
+        .into_iter()
+        .map(|(name, versions)| {
+            let priority = aggregation::group_priority(&name);
+            (priority, Group { name, versions })
+        })
         .collect();
-    let preferred = listed.first().cloned().unwrap_or(Value::Null);
-    json!({"name": group, "versions": listed, "preferredVersion": preferred})
+    let remotes = server.remotes();
+    let mut theirs: Vec<&Arc<Remote>> = remotes.iter().collect();
+    theirs.sort_by_key(|remote| std::cmp::Reverse(remote.version_priority));
+    for remote in theirs {
+        match all.iter_mut().find(|(_, g)| g.name == remote.group) {
+            Some((_, group)) if group.versions.contains(&remote.version) => {}
+            Some((priority, group)) => {
+                *priority = (*priority).max(remote.group_priority);
+                group.versions.push(remote.version.clone());
+            }
+            None => all.push((
+                remote.group_priority,
+                Group {
+                    name: remote.group.clone(),
+                    versions: vec![remote.version.clone()],
+                },
+            )),
+        }
+    }
+    all.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.name.cmp(&y.name)));
+    all.into_iter().map(|(_, group)| group).collect()
+}
+
+/// A discovery document in the encoding that the client accepts.
+fn document(
+    call: &Call,
+    message: MsgRef<'_>,
+    api_version: &str,
+    kind: &str,
+) -> Result<Response<Answer>, Status> {
+    let accepted = negotiate::accept(&call.headers, &call.query, Transforms::None)
+        .map_err(|()| Status::not_acceptable(&MEDIA))?;
+    let body: Answer = match accepted.media {
+        Media::Protobuf => {
+            let raw = protobuf::encode_message(message);
+            protobuf::seal_envelope(api_version, kind, &raw).into()
+        }
+        Media::Yaml => {
+            let value =
+                json::decode_value(&json::encode_message(message)).map_err(Status::internal)?;
+            yaml::encode_value(&value).into()
+        }
+        Media::Json => {
+            let mut text = json::encode_message(message);
+            if accepted.pretty {
+                let value: Value = serde_json::from_slice(&text).map_err(Status::internal)?;
+                text = serde_json::to_vec_pretty(&value).map_err(Status::internal)?;
+            } else {
+                text.push(b'\n');
+            }
+            text.into()
+        }
+    };
+    let mut response = respond(StatusCode::OK, accepted.media.content_type(), body);
+    http::compress(&mut response, accepted.gzip);
+    Ok(response)
+}
+
+fn api_group(group: &Group) -> APIGroup {
+    let listed: List<GroupVersionForDiscovery> = group
+        .versions
+        .iter()
+        .map(|version| GroupVersionForDiscovery {
+            group_version: format!("{}/{version}", group.name).into(),
+            version: version.as_str().into(),
+        })
+        .collect();
+    APIGroup {
+        name: group.name.as_str().into(),
+        preferred_version: listed.first().cloned().unwrap_or_default(),
+        versions: listed,
+        ..APIGroup::default()
+    }
+}
+
+fn texts(list: &[String]) -> List<Str> {
+    if list.is_empty() {
+        return List::default();
+    }
+    list.iter().map(|text| Str::from(text.as_str())).collect()
 }
 
 fn resource_list(
+    call: &Call,
     catalog: &Catalog,
     group: &str,
     version: &str,
 ) -> Result<Response<Answer>, Status> {
-    let mut resources = Vec::new();
+    let mut resources: Vec<APIResource> = Vec::new();
     for served in catalog.in_version(group, version) {
         resources.push(main_entry(served));
         for sub in &served.subresources {
-            let mut entry = json!({
-                "name": format!("{}/{}", served.plural, sub.name), "singularName": "",
-                "namespaced": served.namespaced,
-            });
             let foreign = (sub.group.as_str(), sub.version.as_str())
                 != (served.group.as_str(), served.version.as_str());
+            let mut entry = APIResource {
+                name: format!("{}/{}", served.plural, sub.name).into(),
+                namespaced: served.namespaced,
+                kind: sub.kind.as_str().into(),
+                verbs: texts(&sub.verbs),
+                ..APIResource::default()
+            };
             if foreign {
-                if !sub.group.is_empty() {
-                    entry["group"] = sub.group.clone().into();
-                }
-                entry["version"] = sub.version.clone().into();
+                entry.group = sub.group.as_str().into();
+                entry.version = sub.version.as_str().into();
             }
-            entry["kind"] = sub.kind.clone().into();
-            entry["verbs"] = json!(sub.verbs);
             resources.push(entry);
         }
     }
     if resources.is_empty() {
-        return Err(Status::no_such_path());
+        return match group {
+            "" => Err(Status::no_such_path()),
+            _ => Ok(page_not_found()),
+        };
     }
-    resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
-    let group_version = if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
+    http::routed(&call.headers, &MEDIA)?;
+    resources.sort_by(|a, b| a.name.cmp(&b.name));
+    let (api_version, group_version) = match group {
+        "" => ("", version.to_owned()),
+        _ => ("v1", format!("{group}/{version}")),
     };
-    let mut document = json!({"kind": "APIResourceList"});
-    if !group.is_empty() {
-        document["apiVersion"] = "v1".into();
-    }
-    document["groupVersion"] = group_version.into();
-    document["resources"] = resources.into();
-    Ok(json(&document))
+    let list = APIResourceList {
+        kind: "APIResourceList".into(),
+        api_version: api_version.into(),
+        group_version: group_version.into(),
+        api_resources: resources.into_iter().collect(),
+    };
+    document(call, MsgRef::new(&list), api_version, "APIResourceList")
 }
 
-fn main_entry(served: &Served) -> Value {
-    let mut entry = json!({
-        "name": served.plural, "singularName": served.singular, "namespaced": served.namespaced,
-        "kind": served.kind, "verbs": served.verbs,
-    });
-    if !served.short_names.is_empty() {
-        entry["shortNames"] = json!(served.short_names);
+fn main_entry(served: &Served) -> APIResource {
+    APIResource {
+        name: served.plural.as_str().into(),
+        singular_name: served.singular.as_str().into(),
+        namespaced: served.namespaced,
+        kind: served.kind.as_str().into(),
+        verbs: texts(&served.verbs),
+        short_names: texts(&served.short_names),
+        categories: texts(&served.categories),
+        storage_version_hash: match served.is_stored() {
+            true => served.storage_hash().into(),
+            false => "".into(),
+        },
+        ..APIResource::default()
     }
-    if !served.categories.is_empty() {
-        entry["categories"] = json!(served.categories);
-    }
-    if served.is_stored() {
-        entry["storageVersionHash"] = served.storage_hash().into();
-    }
-    entry
 }
 
 fn wants_aggregated(call: &Call) -> bool {
@@ -145,20 +250,35 @@ fn wants_aggregated(call: &Call) -> bool {
     })
 }
 
-fn aggregated(call: &Call, catalog: &Catalog, wanted: impl Fn(&str) -> bool) -> Response<Answer> {
-    let items: Vec<Value> = catalog
-        .group_versions()
+/// Which groups an aggregated document holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Legacy {
+    /// The one without a name.
+    Only,
+    /// All others.
+    No,
+}
+
+fn aggregated(server: &Server, call: &Call, catalog: &Catalog, legacy: Legacy) -> Response<Answer> {
+    let remotes = server.remotes();
+    let items: Vec<Value> = groups(server, catalog)
         .iter()
-        .filter(|(group, _)| wanted(group))
-        .map(|(group, versions)| {
-            let versions: Vec<Value> = versions
+        .filter(|group| group.name.is_empty() == (legacy == Legacy::Only))
+        .map(|group| {
+            let versions: Vec<Value> = group
+                .versions
                 .iter()
-                .map(|v| aggregated_version(catalog, group, v))
+                .map(|v| {
+                    let remote = remotes.find(&group.name, v);
+                    remote.map_or_else(
+                        || aggregated_version(catalog, &group.name, v),
+                        |remote| remote_version(&remote),
+                    )
+                })
                 .collect();
-            let metadata = if group.is_empty() {
-                json!({})
-            } else {
-                json!({"name": group})
+            let metadata = match group.name.as_str() {
+                "" => json!({}),
+                name => json!({"name": name}),
             };
             json!({"metadata": metadata, "versions": versions})
         })
@@ -189,6 +309,15 @@ fn aggregated(call: &Call, catalog: &Catalog, wanted: impl Fn(&str) -> bool) -> 
         header::HeaderValue::from_static("public"),
     );
     response
+}
+
+/// A version that another server serves, as that server last described it.
+fn remote_version(remote: &Remote) -> Value {
+    let (resources, freshness) = match remote.described() {
+        Some(resources) => (resources, "Current"),
+        None => (Vec::new(), "Stale"),
+    };
+    json!({"version": remote.version, "resources": resources, "freshness": freshness})
 }
 
 fn aggregated_version(catalog: &Catalog, group: &str, version: &str) -> Value {

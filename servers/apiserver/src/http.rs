@@ -3,7 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -17,20 +17,25 @@ use corten_client::Status;
 
 use crate::authentication::Peer;
 use crate::body::Answer;
+use crate::flow::PfHeaders;
 use crate::info::{Query, RequestInfo};
-use crate::negotiate::{self, Media, Transforms};
-use crate::server::Server;
-use crate::{audit, authentication, authorization, encode, metrics, paths, resource};
+use crate::negotiate::{self, Accepted, Media, Transforms};
+use crate::server::{Server, Stays};
+use crate::{
+    aggregation, audit, authentication, authorization, encode, flow, metrics, paths, resource,
+};
 
 /// The largest body that is read, as upstream.
 const BODY_MAX: usize = 3 * 1024 * 1024;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// One authorized request on its way to a handler.
 pub(crate) struct Call {
     /// Whom it acts as.
     pub user: Arc<UserInfo>,
     /// What it asks for.
-    pub info: RequestInfo,
+    pub info: Arc<RequestInfo>,
     /// Query parameters.
     pub query: Query,
     /// Headers.
@@ -51,6 +56,9 @@ impl Call {
     }
 }
 
+/// The time a request that does not stay open may take, as upstream's --request-timeout.
+const REQUEST_MAX: Duration = Duration::from_secs(60);
+
 /// Answers one request; never fails, a refusal is an answer.
 pub(crate) async fn handle(
     server: Arc<Server>,
@@ -58,8 +66,16 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let started = Instant::now();
+    if !is_well_escaped(request.uri().path()) {
+        let text = "400 Bad Request".to_owned();
+        return respond(StatusCode::BAD_REQUEST, PLAIN, text.into());
+    }
     let query = Query::parse(request.uri().query());
-    let info = RequestInfo::new(request.method(), request.uri().path(), &query);
+    let info = Arc::new(RequestInfo::new(
+        request.method(),
+        request.uri().path(),
+        &query,
+    ));
     let counted = metrics::Request::new(
         &info,
         request.method(),
@@ -70,32 +86,35 @@ pub(crate) async fn handle(
             .is_some(),
     );
     let running = server.metrics.running(&counted);
-    let accept = negotiate::accept(request.headers(), &query, Transforms::None);
-    let media = accept.map_or(Media::Json, |a| a.media);
-    let identified = info.clone();
+    let stays = match flow::is_long_running(&info) {
+        true => Stays::Open,
+        false => Stays::Briefly,
+    };
+    let _inside = server.enter(stays);
+    let accepted = negotiate::accept(request.headers(), &query, Transforms::None).ok();
     let id = request_id(&server, request.headers());
-    let uri = request
-        .uri()
-        .path_and_query()
-        .map_or("", |uri| uri.as_str());
+    let uri = request.uri().clone();
+    let headers = request.headers().clone();
     let beginning = audit::Beginning {
         id: &id,
-        uri,
+        uri: uri.path_and_query().map_or("", |uri| uri.as_str()),
         peer: &peer,
-        headers: request.headers(),
+        headers: &headers,
         info: &info,
     };
     let trail = audit::begin(server.access.audit.as_ref(), &beginning);
-    let answering = AssertUnwindSafe(answer(&server, &peer, info, query, request)).catch_unwind();
+    let mut flowed = None;
+    let answering = answer(&server, &peer, &info, query, request, &mut flowed);
+    let answering = AssertUnwindSafe(limited(&info, started, answering)).catch_unwind();
     let answer = match audit::follow(trail.clone(), answering).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(status)) => {
             audit::answered(trail.as_ref(), &status);
-            refuse(&status, media)
+            refuse_in(&status, accepted)
         }
         Err(panic) => failed(trail.clone(), said(panic)).await,
     };
-    let mut answer = audit::finish(trail, &identified, answer).await;
+    let mut answer = audit::finish(trail, &info, answer).await;
     drop(running);
     let size = answer.body().size();
     server
@@ -106,6 +125,10 @@ pub(crate) async fn handle(
         answer = answer.map(|body| body.holding(held));
     }
     let headers = answer.headers_mut();
+    if let Some(flowed) = flowed {
+        headers.insert("x-kubernetes-pf-flowschema-uid", flowed.schema);
+        headers.insert("x-kubernetes-pf-prioritylevel-uid", flowed.level);
+    }
     headers.insert("audit-id", header_value(&id));
     headers
         .entry(header::CACHE_CONTROL)
@@ -147,28 +170,74 @@ async fn failed(trail: Option<Arc<audit::Trail>>, why: String) -> Response<Answe
     respond(code, "text/plain; charset=utf-8", text.to_owned().into())
 }
 
+/// Ends a request that takes too long, unless it is one that stays open.
+async fn limited(
+    info: &RequestInfo,
+    started: Instant,
+    answered: impl Future<Output = Result<Response<Answer>, Status>>,
+) -> Result<Response<Answer>, Status> {
+    if flow::is_long_running(info) {
+        return answered.await;
+    }
+    let deadline = tokio::time::Instant::from_std(started + REQUEST_MAX);
+    match tokio::time::timeout_at(deadline, answered).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Status::timeout(
+            "Timeout: request did not complete within the allotted timeout",
+        )),
+    }
+}
+
+/// Whether every `%` starts an escape, as Go's servers insist.
+fn is_well_escaped(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let mut at = 0;
+    while let Some(found) = bytes[at..].iter().position(|b| *b == b'%') {
+        at += found;
+        let digits = bytes.get(at + 1..at + 3);
+        if !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit)) {
+            return false;
+        }
+        at += 3;
+    }
+    true
+}
+
 async fn answer(
     server: &Arc<Server>,
     peer: &Peer,
-    info: RequestInfo,
+    info: &Arc<RequestInfo>,
     query: Query,
     mut request: Request<Incoming>,
+    flowed: &mut Option<PfHeaders>,
 ) -> Result<Response<Answer>, Status> {
     let headers = request.headers_mut();
     let identified = authentication::authenticate(server, peer, &info.path, headers).await?;
-    audit::received(&identified.user, &info).await?;
-    let user = authentication::impersonate(server, identified.user, &info, headers).await?;
+    audit::received(&identified.user, info).await?;
+    let user = authentication::impersonate(server, identified.user, info, headers).await?;
+    let admitted = match server.flow.admit(server, &user, info, &query).await {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            *flowed = Some(refused.headers);
+            return Ok(too_many_requests(refused.retry_after));
+        }
+    };
+    flowed.clone_from(&admitted.headers);
     let field_selector = query.get("fieldSelector").unwrap_or_default();
     let label_selector = query.get("labelSelector").unwrap_or_default();
-    authorization::authorize(server, &user, &info, field_selector, label_selector).await?;
+    authorization::authorize(server, &user, info, field_selector, label_selector).await?;
+    if let Some(remote) = aggregation::remote_for(server, info) {
+        return Ok(aggregation::proxy(server, &remote, &user, request).await);
+    }
     let headers = request.headers().clone();
     let call = Call {
         user,
-        info,
+        info: info.clone(),
         query,
         headers,
         warnings: identified.warnings,
     };
+    // The seats are held until here: a watch that has begun takes none.
     if call.info.is_resource {
         resource::serve(server, call, request).await
     } else {
@@ -178,6 +247,15 @@ async fn answer(
 
 /// The whole body, at most 3 MiB.
 pub(crate) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Status> {
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > BODY_MAX as u64) {
+        return Err(Status::too_large(format!(
+            "Request entity too large: limit is {BODY_MAX}"
+        )));
+    }
     match Limited::new(request.into_body(), BODY_MAX).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Status::too_large(format!(
@@ -189,9 +267,23 @@ pub(crate) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Statu
     }
 }
 
-/// A refusal as an answer.
-pub(crate) fn refuse(status: &Status, media: Media) -> Response<Answer> {
+/// A refusal in the form the client accepts; indented JSON where none of its forms will do.
+fn refuse_in(status: &Status, accepted: Option<Accepted>) -> Response<Answer> {
+    let indented = accepted.is_none_or(|a| a.media == Media::Json && a.pretty);
+    let media = accepted.map_or(Media::Json, |a| a.media);
     let body = encode::status(status, media);
+    if !indented {
+        return refusal(status, media, body);
+    }
+    let whole = serde_json::from_slice::<serde_json::Value>(&body);
+    let body = whole
+        .ok()
+        .and_then(|value| serde_json::to_vec_pretty(&value).ok())
+        .unwrap_or(body);
+    refusal(status, media, body)
+}
+
+fn refusal(status: &Status, media: Media, body: Vec<u8>) -> Response<Answer> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = respond(code, media.content_type(), body.into());
     if let Some(details) = &status.details
@@ -221,20 +313,49 @@ pub(crate) fn respond(code: StatusCode, content_type: &str, body: Answer) -> Res
     response
 }
 
-/// 200 with JSON.
+/// 200 with indented JSON.
 pub(crate) fn json(value: &serde_json::Value) -> Response<Answer> {
-    let mut text = value.to_string();
-    text.push('\n');
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
     respond(StatusCode::OK, "application/json", text.into())
+}
+
+/// A text as Go's servers send it: browsers are not to guess what it is.
+pub(crate) fn plain(code: StatusCode, text: impl Into<String>) -> Response<Answer> {
+    let mut response = respond(code, PLAIN, text.into().into());
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+/// 429: the client's flow has had its share.
+fn too_many_requests(retry_after: u64) -> Response<Answer> {
+    let text = "Too many requests, please try again later.\n";
+    let mut response = plain(StatusCode::TOO_MANY_REQUESTS, text);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+    response
+}
+
+/// 406 as the router words it when none of the accepted types is made at a path.
+pub(crate) fn routed(headers: &http::HeaderMap, made: &[&str]) -> Result<(), Status> {
+    if negotiate::routed(headers, made) {
+        return Ok(());
+    }
+    let text = format!(
+        "406: Not Acceptable\n\nAvailable representations: {}",
+        made.join(", ")
+    );
+    let mut status = Status::new(406, "NotAcceptable", text);
+    status.details = Some(Box::default());
+    Err(status)
 }
 
 /// What no handler serves, as Go's mux answers it.
 pub(crate) fn page_not_found() -> Response<Answer> {
-    respond(
-        StatusCode::NOT_FOUND,
-        "text/plain; charset=utf-8",
-        "404 page not found\n".to_owned().into(),
-    )
+    plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 /// Adds `Warning: 299` headers.
@@ -287,7 +408,7 @@ pub(crate) fn compress(response: &mut Response<Answer>, gzip: bool) {
                 .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             response
                 .headers_mut()
-                .insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+                .append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         }
         Err(_) => *response.body_mut() = Answer::Whole(bytes),
     }

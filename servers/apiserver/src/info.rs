@@ -64,6 +64,12 @@ impl Query {
             .map(|(_, v)| v.as_str())
     }
 
+    /// A parameter as Go's ParseBool reads it; none when it is absent or empty.
+    pub fn boolean(&self, name: &str) -> Option<bool> {
+        let value = self.get(name).filter(|v| !v.is_empty())?;
+        Some(matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
+
     /// A boolean as Go's conversion reads it: present and neither `false` nor `0`.
     pub fn truthy(&self, name: &str) -> bool {
         self.get(name)
@@ -111,10 +117,12 @@ impl RequestInfo {
             path: path.to_owned(),
             ..RequestInfo::default()
         };
-        let decoded: Vec<String> = path
+        // Decoded first, as Go's servers do: an escaped slash divides like any other.
+        let whole = decode(path, Plus::Literal);
+        let decoded: Vec<String> = whole
             .trim_matches('/')
             .split('/')
-            .map(|p| decode(p, Plus::Literal))
+            .map(str::to_owned)
             .collect();
         let mut parts: &[String] = &decoded;
         match parts.first().map(String::as_str) {
@@ -195,11 +203,10 @@ fn verb_of(method: &http::Method) -> &'static str {
 
 /// The name that a field selector pins (`metadata.name=x`), which then counts for authorization.
 fn name_in_selector(selector: &str) -> Option<String> {
-    selector.split(',').find_map(|term| {
-        let value = term.trim().strip_prefix("metadata.name=")?;
-        let value = value.strip_prefix('=').unwrap_or(value);
-        (!value.is_empty() && !value.contains(['/', '%'])).then(|| value.to_owned())
-    })
+    let selector = corten_meta::FieldSelector::parse(selector).ok()?;
+    let name = selector.required("metadata.name")?;
+    let segment = !matches!(name, "" | "." | "..") && !name.contains(['/', '%']);
+    segment.then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -286,5 +293,10 @@ mod tests {
         check("GET", "/api/v1", "get false / ns= / ");
         check("GET", "/apis/apps/v1", "get false / ns= / ");
         check("POST", "/healthz", "post false / ns= / ");
+        check(
+            "GET",
+            "/api/v1/namespaces/a/configmaps/b%2Fc",
+            "get true /v1 ns=a configmaps/c b",
+        );
     }
 }

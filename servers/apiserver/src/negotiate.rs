@@ -50,6 +50,26 @@ pub enum Shape {
     PartialList,
 }
 
+/// The version of meta.k8s.io a shape is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MetaVersion {
+    /// v1.
+    #[default]
+    V1,
+    /// v1beta1, the same in all but its name.
+    V1Beta1,
+}
+
+impl MetaVersion {
+    /// The apiVersion.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            MetaVersion::V1 => "meta.k8s.io/v1",
+            MetaVersion::V1Beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+}
+
 /// What the client accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -57,6 +77,8 @@ pub struct Accepted {
     pub media: Media,
     /// Shape.
     pub shape: Shape,
+    /// The version of the shape.
+    pub version: MetaVersion,
     /// Indented JSON.
     pub pretty: bool,
     /// gzip may be used.
@@ -104,35 +126,20 @@ pub fn accept(headers: &HeaderMap, query: &Query, transforms: Transforms) -> Res
         .get(ACCEPT)
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
-    let gzip = headers
-        .get(ACCEPT_ENCODING)
-        .and_then(|v| v.to_str().ok())
-        .is_some_and(|v| {
-            v.split(',')
-                .any(|e| e.split(';').next().is_some_and(|e| e.trim() == "gzip"))
-        });
-    let agent = headers
-        .get(http::header::USER_AGENT)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
-    let pretty = match query.get("pretty") {
-        Some(value) => value != "false" && value != "0",
-        None => ["curl", "Wget", "Mozilla/5.0"]
-            .iter()
-            .any(|p| agent.starts_with(p)),
+    let mut accepted = Accepted {
+        media: Media::Json,
+        shape: Shape::Plain,
+        version: MetaVersion::V1,
+        pretty: pretty(headers, query),
+        gzip: takes_gzip(headers),
     };
-    let list = if header.is_empty() {
-        vec![]
-    } else {
-        clauses(header)
-    };
+    let list = clauses(header);
     if list.is_empty() {
-        return Ok(Accepted {
-            media: Media::Json,
-            shape: Shape::Plain,
-            pretty,
-            gzip,
-        });
+        return if header.trim().is_empty() {
+            Ok(accepted)
+        } else {
+            Err(())
+        };
     }
     for clause in &list {
         let Some(media) = media_of(clause) else {
@@ -141,32 +148,56 @@ pub fn accept(headers: &HeaderMap, query: &Query, transforms: Transforms) -> Res
         if media == Media::Protobuf && transforms == Transforms::JsonOnly {
             continue;
         }
-        let Some(shape) = shape_of(clause, transforms) else {
+        let Some((shape, version)) = shape_of(clause, media, transforms) else {
             continue;
         };
-        let explicit = clause
+        accepted.media = media;
+        accepted.shape = shape;
+        accepted.version = version;
+        accepted.pretty |= clause
             .params
             .iter()
             .any(|(k, v)| *k == "pretty" && *v == "1");
-        return Ok(Accepted {
-            media,
-            shape,
-            pretty: pretty || explicit,
-            gzip,
-        });
+        return Ok(accepted);
     }
     Err(())
 }
 
-/// Whether the Accept header names any encoding there is.
-pub fn names_known_media(headers: &HeaderMap) -> bool {
+/// Whether gzip may be used.
+pub fn takes_gzip(headers: &HeaderMap) -> bool {
+    headers
+        .get(ACCEPT_ENCODING)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| {
+            v.split(',')
+                .any(|e| e.split(';').next().is_some_and(|e| e.trim() == "gzip"))
+        })
+}
+
+/// Whether JSON is indented: as asked, else for programs that people read.
+fn pretty(headers: &HeaderMap, query: &Query) -> bool {
+    let agent = headers
+        .get(http::header::USER_AGENT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    query.boolean("pretty").unwrap_or_else(|| {
+        ["curl", "Wget", "Mozilla/5.0"]
+            .iter()
+            .any(|p| agent.starts_with(p))
+    })
+}
+
+/// Whether a route that makes these types takes the Accept header at all: names count, parameters do not.
+pub fn routed(headers: &HeaderMap, made: &[&str]) -> bool {
     let header = headers
         .get(ACCEPT)
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
-    clauses(header)
-        .iter()
-        .any(|clause| media_of(clause).is_some())
+    header.is_empty()
+        || header.split(',').any(|clause| {
+            let name = clause.split(';').next().unwrap_or_default().trim();
+            name == "*/*" || made.contains(&name)
+        })
 }
 
 /// What may become of the answer.
@@ -189,7 +220,11 @@ fn media_of(clause: &Clause<'_>) -> Option<Media> {
     }
 }
 
-fn shape_of(clause: &Clause<'_>, transforms: Transforms) -> Option<Shape> {
+fn shape_of(
+    clause: &Clause<'_>,
+    media: Media,
+    transforms: Transforms,
+) -> Option<(Shape, MetaVersion)> {
     let get = |name: &str| {
         clause
             .params
@@ -198,17 +233,23 @@ fn shape_of(clause: &Clause<'_>, transforms: Transforms) -> Option<Shape> {
             .map(|(_, v)| *v)
     };
     let Some(kind) = get("as") else {
-        return Some(Shape::Plain);
+        return Some((Shape::Plain, MetaVersion::V1));
     };
-    if transforms == Transforms::None || get("g") != Some("meta.k8s.io") || get("v") != Some("v1") {
+    if transforms == Transforms::None || get("g") != Some("meta.k8s.io") {
         return None;
     }
-    match kind {
-        "Table" => Some(Shape::Table),
-        "PartialObjectMetadata" => Some(Shape::Partial),
-        "PartialObjectMetadataList" => Some(Shape::PartialList),
-        _ => None,
-    }
+    let version = match get("v") {
+        Some("v1") => MetaVersion::V1,
+        Some("v1beta1") => MetaVersion::V1Beta1,
+        _ => return None,
+    };
+    let shape = match kind {
+        "Table" if media != Media::Protobuf => Shape::Table,
+        "PartialObjectMetadata" => Shape::Partial,
+        "PartialObjectMetadataList" => Shape::PartialList,
+        _ => return None,
+    };
+    Some((shape, version))
 }
 
 /// The encoding of a request's body. `Err` = 415 with the given type.
@@ -217,11 +258,16 @@ pub fn body_media(headers: &HeaderMap) -> Result<Media, String> {
         .get(CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
-    match header.split(';').next().unwrap_or_default().trim() {
-        "" | "application/json" => Ok(Media::Json),
-        "application/yaml" => Ok(Media::Yaml),
-        "application/vnd.kubernetes.protobuf" => Ok(Media::Protobuf),
-        other => Err(other.to_owned()),
+    let mut parts = header.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+    // A parameter without a value makes the whole header unreadable.
+    let readable = parts.all(|p| p.is_empty() || p.contains('='));
+    match name.as_str() {
+        "" => Ok(Media::Json),
+        "application/json" if readable => Ok(Media::Json),
+        "application/yaml" if readable => Ok(Media::Yaml),
+        "application/vnd.kubernetes.protobuf" if readable => Ok(Media::Protobuf),
+        _ => Err(header.to_owned()),
     }
 }
 
@@ -259,5 +305,34 @@ mod tests {
         );
         check("text/html", Transforms::All, Err(()));
         check("*/*", Transforms::All, Ok((Media::Json, Shape::Plain)));
+        check("garbage", Transforms::All, Err(()));
+        check(
+            "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json",
+            Transforms::All,
+            Ok((Media::Json, Shape::Plain)),
+        );
+    }
+
+    #[test]
+    fn routes_look_at_names_alone() {
+        let made = ["application/json", "application/yaml"];
+        let routed = |header: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, header.parse().unwrap());
+            routed(&headers, &made)
+        };
+        assert!(routed("application/json;as=Nothing;q=0") && routed("text/html, */*;q=0.8"));
+        assert!(!routed("application/*") && !routed("application/JSON") && !routed(","));
+    }
+
+    #[test]
+    fn bodies() {
+        let of = |header: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, header.parse().unwrap());
+            body_media(&headers)
+        };
+        assert_eq!(of("APPLICATION/JSON; charset=utf-8"), Ok(Media::Json));
+        assert!(of("application/json;foo").is_err() && of("text/plain").is_err());
     }
 }

@@ -171,103 +171,107 @@ impl ListOptions {
     /// From query parameters, validated as upstream does.
     pub(crate) fn parse(query: &Query, watching: bool) -> Result<ListOptions, Status> {
         let text = |name: &str| query.get(name).unwrap_or_default().to_owned();
-        let number = |name: &str| match query.get(name).filter(|v| !v.is_empty()) {
-            None => Ok(None),
-            Some(v) => match v.parse::<i64>() {
-                Ok(n) => Ok(Some(n.max(0) as u64)),
-                Err(_) => Err(Status::bad_request(format!(
-                    "strconv.ParseInt: parsing {v:?}: invalid syntax"
-                ))),
-            },
-        };
-        let version_match = match query.get("resourceVersionMatch") {
-            None | Some("") => Match::Unset,
-            Some("Exact") => Match::Exact,
-            Some("NotOlderThan") => Match::NotOlderThan,
-            Some(other) => {
-                let text = format!(
-                    "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
-                );
-                return Err(invalid_options(
-                    "ListOptions",
-                    "resourceVersionMatch",
-                    "FieldValueNotSupported",
-                    &text,
-                ));
-            }
-        };
-        let options = ListOptions {
+        let number = |name: &str| query.get(name).map(go_integer).transpose();
+        let named = text("resourceVersionMatch");
+        let said = query.get("sendInitialEvents").is_some();
+        let mut options = ListOptions {
             label_selector: text("labelSelector"),
             field_selector: text("fieldSelector"),
-            limit: number("limit")?.unwrap_or(0) as usize,
+            limit: number("limit")?.unwrap_or(0).max(0) as usize,
             continue_token: text("continue"),
             resource_version: text("resourceVersion"),
-            version_match,
-            timeout_seconds: number("timeoutSeconds")?,
+            version_match: Match::Unset,
+            timeout_seconds: number("timeoutSeconds")?.map(|n| n.max(0) as u64),
             bookmarks: query.truthy("allowWatchBookmarks"),
             initial_events: query.truthy("sendInitialEvents"),
         };
-        options.check(watching, query.get("sendInitialEvents").is_some())?;
-        Ok(options)
+        let mut asked = Asked {
+            named: &named,
+            initial: said,
+        };
+        let from_start = matches!(options.resource_version.as_str(), "" | "0");
+        if watching && !said && named.is_empty() && from_start {
+            // A watch that begins with what there is streams it as a list would.
+            options.initial_events = true;
+            asked = Asked {
+                named: "NotOlderThan",
+                initial: true,
+            };
+        }
+        let problems = match watching {
+            true => options.watch_problems(&asked),
+            false => options.list_problems(&asked),
+        };
+        options.version_match = match asked.named {
+            "Exact" => Match::Exact,
+            "NotOlderThan" => Match::NotOlderThan,
+            _ => Match::Unset,
+        };
+        if problems.is_empty() {
+            Ok(options)
+        } else {
+            Err(invalid_list_options(problems))
+        }
     }
 
-    fn check(&self, watching: bool, initial_said: bool) -> Result<(), Status> {
-        let forbid = |field: &str, why: &str| {
-            let text = format!("{field}: Forbidden: {why}");
-            Err(invalid_options(
-                "ListOptions",
-                field,
-                "FieldValueForbidden",
-                &text,
-            ))
-        };
-        let matched = self.version_match != Match::Unset;
-        if watching && initial_said {
-            if self.version_match == Match::Unset {
-                return forbid(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                );
+    fn list_problems(&self, asked: &Asked<'_>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if !asked.named.is_empty() {
+            if self.resource_version.is_empty() {
+                problems.push(Problem::forbidden(
+                    MATCH,
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                ));
             }
-            if self.version_match != Match::NotOlderThan {
-                return forbid(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                );
+            if !self.continue_token.is_empty() {
+                problems.push(Problem::forbidden(MATCH, NO_CONTINUE));
             }
-            return Ok(());
+            if !matches!(asked.named, "Exact" | "NotOlderThan") {
+                problems.push(Problem::unsupported(
+                    asked.named,
+                    "\"Exact\", \"NotOlderThan\", \"\"",
+                ));
+            }
+            if asked.named == "Exact" && self.resource_version == "0" {
+                problems.push(Problem::forbidden(
+                    MATCH,
+                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                ));
+            }
         }
-        if !watching && initial_said {
-            return forbid(
+        if asked.initial {
+            problems.push(Problem::forbidden(
                 "sendInitialEvents",
                 "sendInitialEvents is forbidden for list",
-            );
+            ));
         }
-        if matched && watching {
-            return forbid(
-                "resourceVersionMatch",
+        problems
+    }
+
+    fn watch_problems(&self, asked: &Asked<'_>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if asked.initial && asked.named != "NotOlderThan" {
+            problems.push(Problem::forbidden(
+                MATCH,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
+        }
+        if asked.named.is_empty() {
+            return problems;
+        }
+        if !asked.initial {
+            problems.push(Problem::forbidden(
+                MATCH,
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            );
+            ));
         }
-        if matched && self.resource_version.is_empty() {
-            return forbid(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            );
+        if asked.named != "NotOlderThan" {
+            problems.push(Problem::unsupported(asked.named, "\"NotOlderThan\""));
         }
-        if matched && !self.continue_token.is_empty() {
-            return forbid(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden when continue is provided",
-            );
+        if !self.continue_token.is_empty() {
+            problems.push(Problem::forbidden(MATCH, NO_CONTINUE));
         }
-        if self.version_match == Match::Exact && self.resource_version == "0" {
-            return forbid(
-                "resourceVersionMatch",
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            );
-        }
-        Ok(())
+        problems
     }
 
     /// The revision asked for; 0 for none.
@@ -280,6 +284,79 @@ impl ListOptions {
             Status::bad_request(text)
         })
     }
+}
+
+const MATCH: &str = "resourceVersionMatch";
+const NO_CONTINUE: &str = "resourceVersionMatch is forbidden when continue is provided";
+
+/// What was said about how a resourceVersion is meant.
+struct Asked<'a> {
+    named: &'a str,
+    /// sendInitialEvents was given, whatever its value.
+    initial: bool,
+}
+
+/// One thing wrong with the options.
+struct Problem {
+    field: &'static str,
+    reason: &'static str,
+    message: String,
+}
+
+impl Problem {
+    fn forbidden(field: &'static str, why: &str) -> Problem {
+        Problem {
+            field,
+            reason: "FieldValueForbidden",
+            message: format!("Forbidden: {why}"),
+        }
+    }
+
+    fn unsupported(value: &str, supported: &str) -> Problem {
+        Problem {
+            field: MATCH,
+            reason: "FieldValueNotSupported",
+            message: format!("Unsupported value: {value:?}: supported values: {supported}"),
+        }
+    }
+}
+
+/// 422 with everything that is wrong.
+fn invalid_list_options(problems: Vec<Problem>) -> Status {
+    let texts: Vec<String> = problems
+        .iter()
+        .map(|p| format!("{}: {}", p.field, p.message))
+        .collect();
+    let joined = match texts.as_slice() {
+        [only] => only.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    let causes = problems
+        .into_iter()
+        .map(|p| Cause {
+            reason: p.reason.to_owned(),
+            message: p.message,
+            field: p.field.to_owned(),
+        })
+        .collect();
+    let target = Target {
+        group: "meta.k8s.io",
+        resource: "ListOptions",
+        name: "",
+    };
+    Status::invalid(target, causes, &joined)
+}
+
+/// A number as Go's ParseInt reads it.
+fn go_integer(text: &str) -> Result<i64, Status> {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    text.parse::<i64>().map_err(|error| {
+        let why = match error.kind() {
+            PosOverflow | NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
+    })
 }
 
 /// Preconditions and the manner of a deletion.

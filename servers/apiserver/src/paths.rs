@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, header};
 use serde_json::json;
 
 use corten_client::Status;
 
 use crate::body::Answer;
-use crate::http::{Call, json, page_not_found, respond};
+use crate::http::{self, Call, json, page_not_found, plain, respond};
 use crate::server::Server;
-use crate::{discovery, openapi};
+use crate::{discovery, flow, openapi};
 
 /// The API level served.
 pub const VERSION: &str = "v1.36.3";
@@ -19,46 +19,83 @@ pub const VERSION: &str = "v1.36.3";
 pub(crate) async fn serve(
     server: &Arc<Server>,
     call: Call,
-    request: Request<Incoming>,
+    _request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
-    let path = call.info.path.clone();
-    let method = request.method();
-    if method != Method::GET && method != Method::HEAD {
-        return if known(&path) {
-            Err(Status::method_not_allowed())
-        } else {
-            Ok(page_not_found())
-        };
-    }
-    let trimmed = path.trim_end_matches('/');
-    match trimmed {
-        "/healthz" | "/livez" | "/readyz" => Ok(health(server, &call, trimmed)),
-        "/version" => Ok(json(&version())),
+    let path = call.info.path.as_str();
+    let reads = call.info.verb == "get";
+    match path {
+        "/healthz" | "/livez" | "/readyz" => Ok(health(server, &call, path)),
+        "/version" | "/version/" => {
+            if !reads {
+                return Err(Status::method_not_allowed());
+            }
+            http::routed(&call.headers, &["application/json"])?;
+            Ok(json(&version()))
+        }
         "/metrics" => Ok(metrics(server)),
-        "" => Ok(json(&json!({"paths": root_paths(server)}))),
+        "/statusz" => Ok(statusz(server)),
+        "/" | "" | "/index.html" => Ok(json(&json!({"paths": root_paths(server)}))),
         "/openid/v1/jwks" => {
             let body = server.token_keys.key_set().to_string();
-            Ok(respond(
+            Ok(cached(respond(
                 StatusCode::OK,
                 "application/jwk-set+json",
                 body.into(),
-            ))
+            )))
         }
-        "/.well-known/openid-configuration" => Ok(json(&issuer(server))),
-        _ if trimmed.starts_with("/openapi") => openapi::serve(server, &call),
-        _ if trimmed == "/api" || trimmed.starts_with("/api/") || trimmed.starts_with("/apis") => {
+        "/.well-known/openid-configuration" => {
+            let body = issuer(server).to_string();
+            Ok(cached(respond(
+                StatusCode::OK,
+                "application/json",
+                body.into(),
+            )))
+        }
+        "/openapi/v2" | "/openapi/v3" => openapi::serve(server, &call),
+        _ if path.starts_with("/openapi/v3/") => openapi::serve(server, &call),
+        "/api" | "/apis" => discovery::serve(server, &call),
+        _ if path.starts_with("/api/") || path.starts_with("/apis/") => {
             discovery::serve(server, &call)
         }
-        _ => check(server, trimmed),
+        _ => Ok(debug(server, &call).unwrap_or_else(|| check(server, path))),
     }
 }
 
-fn known(path: &str) -> bool {
-    [
-        "/healthz", "/livez", "/readyz", "/version", "/metrics", "/api", "/openapi",
-    ]
-    .iter()
-    .any(|p| path.starts_with(p))
+/// Flow control's tables.
+fn debug(server: &Server, call: &Call) -> Option<Response<Answer>> {
+    let table = call
+        .info
+        .path
+        .strip_prefix("/debug/api_priority_and_fairness/")?;
+    let text = flow::dump(&server.flow, table, &call.query, server.since_epoch())?;
+    Some(respond(StatusCode::OK, PLAIN, text.into()))
+}
+
+/// The documents of the token issuer may be kept for an hour.
+fn cached(mut response: Response<Answer>) -> Response<Answer> {
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("public, max-age=3600"),
+    );
+    response
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// What runs here and since when, for people.
+fn statusz(server: &Server) -> Response<Answer> {
+    let up = server.started.elapsed().as_secs();
+    let text = format!(
+        "\napiserver statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting \
+         compatibility guarantees and is for debugging purposes only.\n\nStarted  {}\nUp  {} hr {:02} min {:02} sec\n\
+         Binary version  {}\nEmulation version  1.36\nPaths  /healthz /livez /metrics /readyz /statusz /version\n",
+        corten_core::Time::from_unix(server.unix_seconds() - up as i64),
+        up / 3600,
+        up / 60 % 60,
+        up % 60,
+        VERSION.trim_start_matches('v'),
+    );
+    respond(StatusCode::OK, PLAIN, text.into())
 }
 
 fn version() -> serde_json::Value {
@@ -83,26 +120,72 @@ fn issuer(server: &Server) -> serde_json::Value {
     })
 }
 
+/// Start-up work that upstream names in its health checks, in its order.
+const HOOKS: [&str; 30] = [
+    "start-apiserver-admission-initializer",
+    "generic-apiserver-start-informers",
+    "priority-and-fairness-config-consumer",
+    "priority-and-fairness-filter",
+    "storage-object-count-tracker-hook",
+    "start-apiextensions-informers",
+    "start-apiextensions-controllers",
+    "crd-informer-synced",
+    "start-system-namespaces-controller",
+    "peer-endpoint-reconciler-controller",
+    "start-cluster-authentication-info-controller",
+    "start-kube-apiserver-identity-lease-controller",
+    "start-kube-apiserver-identity-lease-garbage-collector",
+    "storage-readiness",
+    "start-legacy-token-tracking-controller",
+    "start-service-ip-repair-controllers",
+    "rbac/bootstrap-roles",
+    "scheduling/bootstrap-system-priority-classes",
+    "priority-and-fairness-config-producer",
+    "bootstrap-controller",
+    "start-kubernetes-service-cidr-controller",
+    "start-kube-aggregator-informers",
+    "apiservice-status-local-available-controller",
+    "apiservice-status-remote-available-controller",
+    "apiservice-registration-controller",
+    "apiservice-discovery-controller",
+    "kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "apiservice-openapi-controller",
+    "apiservice-openapiv3-controller",
+];
+
 /// The individual checks of a health endpoint and whether each is well.
-fn checks(server: &Server, endpoint: &str) -> Vec<(&'static str, bool)> {
-    let mut list = vec![
-        ("ping", true),
-        ("log", true),
-        ("etcd", server.store_is_open()),
-        (
-            "poststarthook/rbac/bootstrap-roles",
-            server.is_bootstrapped(),
-        ),
-        (
-            "poststarthook/start-system-namespaces-controller",
-            server.is_bootstrapped(),
-        ),
-    ];
-    if endpoint == "/readyz" {
-        list.push(("shutdown", !server.is_stopping()));
+fn checks(server: &Server, endpoint: &str) -> Vec<(String, bool)> {
+    let store = server.store_is_open();
+    let mut list = vec![("ping".to_owned(), true), ("log".to_owned(), true)];
+    if endpoint != "/readyz" {
+        list.push(("loopback-serving-certificate".into(), true));
     }
-    if endpoint == "/livez" {
-        list.retain(|(name, _)| !name.starts_with("poststarthook/rbac"));
+    list.push(("etcd".into(), store));
+    if endpoint == "/readyz" {
+        list.push(("etcd-readiness".into(), store));
+        list.push(("informer-sync".into(), true));
+    }
+    let begun = server.is_bootstrapped();
+    for hook in &HOOKS {
+        // These write the cluster's first objects; the rest is ready when requests are served at all.
+        let writes = matches!(
+            *hook,
+            "rbac/bootstrap-roles"
+                | "start-system-namespaces-controller"
+                | "scheduling/bootstrap-system-priority-classes"
+                | "bootstrap-controller"
+                | "priority-and-fairness-config-producer"
+        );
+        let name = match *hook {
+            "autoregister-completion" => (*hook).to_owned(),
+            hook => format!("poststarthook/{hook}"),
+        };
+        let counts = endpoint != "/livez" || !hook.starts_with("rbac/");
+        list.push((name, !writes || begun || !counts));
+    }
+    if endpoint == "/readyz" {
+        list.push(("shutdown".into(), !server.is_stopping()));
     }
     list
 }
@@ -112,31 +195,38 @@ fn health(server: &Server, call: &Call, endpoint: &str) -> Response<Answer> {
     let list = checks(server, endpoint);
     let name = endpoint.trim_start_matches('/');
     let mut text = String::new();
-    let mut failed = Vec::new();
+    let mut failed = false;
     for (check, well) in &list {
-        if excluded.contains(check) {
+        if excluded.contains(&check.as_str()) {
             text.push_str(&format!("[+]{check} excluded: ok\n"));
         } else if *well {
             text.push_str(&format!("[+]{check} ok\n"));
         } else {
             text.push_str(&format!("[-]{check} failed: reason withheld\n"));
-            failed.push(*check);
+            failed = true;
         }
     }
-    const PLAIN: &str = "text/plain; charset=utf-8";
-    if !failed.is_empty() {
+    for unknown in excluded
+        .iter()
+        .filter(|e| !list.iter().any(|(name, _)| name == *e))
+    {
+        text.push_str(&format!(
+            "warn: some health checks cannot be excluded: no matches for {unknown:?}\n"
+        ));
+    }
+    if failed {
         text.push_str(&format!("{name} check failed\n"));
-        return respond(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, text.into());
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, text);
     }
     if call.query.get("verbose").is_some() {
         text.push_str(&format!("{name} check passed\n"));
-        return respond(StatusCode::OK, PLAIN, text.into());
+        return plain(StatusCode::OK, text);
     }
-    respond(StatusCode::OK, PLAIN, "ok".to_owned().into())
+    plain(StatusCode::OK, "ok")
 }
 
 /// `/livez/ping` and so on.
-fn check(server: &Server, path: &str) -> Result<Response<Answer>, Status> {
+fn check(server: &Server, path: &str) -> Response<Answer> {
     for endpoint in ["/healthz", "/livez", "/readyz"] {
         if let Some(name) = path
             .strip_prefix(endpoint)
@@ -145,21 +235,21 @@ fn check(server: &Server, path: &str) -> Result<Response<Answer>, Status> {
                 .into_iter()
                 .find(|(check, _)| *check == name)
         {
-            const PLAIN: &str = "text/plain; charset=utf-8";
-            return Ok(match well {
-                true => respond(StatusCode::OK, PLAIN, "ok".to_owned().into()),
-                false => {
-                    let text = "internal server error: reason withheld\n".to_owned();
-                    respond(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, text.into())
-                }
-            });
+            return match well {
+                true => plain(StatusCode::OK, "ok"),
+                false => plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal server error: reason withheld\n",
+                ),
+            };
         }
     }
-    Ok(page_not_found())
+    page_not_found()
 }
 
 fn metrics(server: &Server) -> Response<Answer> {
-    let text = server.metrics.text(&server.object_counts());
+    let mut text = server.metrics.text(&server.object_counts());
+    text.push_str(&flow::metrics(&server.flow));
     respond(
         StatusCode::OK,
         "text/plain; version=0.0.4; charset=utf-8",
@@ -173,13 +263,16 @@ fn root_paths(server: &Server) -> Vec<String> {
         "/api".into(),
         "/api/v1".into(),
         "/apis".into(),
+        "/apis/".into(),
     ];
-    for (group, versions) in server.catalog().group_versions() {
-        if group.is_empty() {
+    let catalog = server.catalog();
+    for group in discovery::groups(server, &catalog) {
+        let name = &group.name;
+        if name.is_empty() {
             continue;
         }
-        paths.push(format!("/apis/{group}"));
-        paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
+        paths.push(format!("/apis/{name}"));
+        paths.extend(group.versions.iter().map(|v| format!("/apis/{name}/{v}")));
     }
     for endpoint in ["/healthz", "/livez", "/readyz"] {
         paths.push(endpoint.into());
@@ -194,7 +287,9 @@ fn root_paths(server: &Server) -> Vec<String> {
             "/metrics",
             "/openapi/v2",
             "/openapi/v3",
+            "/openapi/v3/",
             "/openid/v1/jwks",
+            "/statusz",
             "/version",
         ]
         .map(str::to_owned),

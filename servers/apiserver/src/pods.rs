@@ -19,13 +19,13 @@ use crate::admit::{self, Admission};
 use crate::body::Answer;
 use crate::catalog::Served;
 use crate::commit::{self, Committing};
-use crate::connect::{self, Encryption, Place};
+use crate::connect::{self, Place};
 use crate::http::{self, Call};
 use crate::options::{FieldValidation, WriteOptions};
 use crate::resource::body_media;
 use crate::server::Server;
 use crate::write::Aim;
-use crate::{decode, encode, negotiate, read, typed};
+use crate::{decode, encode, negotiate, proxy, read, typed};
 
 const RETRIES_MAX: usize = 50;
 
@@ -219,11 +219,11 @@ pub(crate) async fn stream(
     call: Call,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
-    if call.info.subresource == "proxy" {
-        return proxy(server, served, call, request).await;
-    }
     if call.info.subresource != "log" {
         admit_connection(server, served, &call, &call.info.name).await?;
+    }
+    if call.info.subresource == "proxy" {
+        return proxy::serve(server, served, &call, request).await;
     }
     let info = &call.info;
     let entry = read::get(server, served, &info.namespace, &info.name, "").await?;
@@ -499,145 +499,4 @@ fn with_query(path: String, parameters: &[(String, String)]) -> String {
         }
     }
     out
-}
-
-/// `[scheme:]name[:port]`.
-fn split_proxy_name(name: &str) -> (&str, &str, &str) {
-    let parts: Vec<&str> = name.split(':').collect();
-    match parts.as_slice() {
-        [scheme @ ("http" | "https"), name, port] => (scheme, name, port),
-        [name, port] => ("", name, port),
-        _ => ("", name, ""),
-    }
-}
-
-async fn proxy(
-    server: &Arc<Server>,
-    served: &Arc<Served>,
-    call: Call,
-    request: Request<Incoming>,
-) -> Result<Response<Answer>, Status> {
-    admit_connection(server, served, &call, &call.info.name).await?;
-    let (scheme, name, port) = split_proxy_name(&call.info.name);
-    let query = request
-        .uri()
-        .query()
-        .map(|q| format!("?{q}"))
-        .unwrap_or_default();
-    let path = format!("/{}{query}", call.info.rest);
-    let place = match served.plural.as_str() {
-        "nodes" => kubelet(server, name)?,
-        "pods" => pod_place(server, served, &call, name, port, scheme).await?,
-        _ => service_place(server, &call, name, port, scheme)?,
-    };
-    connect::forward(&server.connector, &place, &path, request).await
-}
-
-fn encryption(scheme: &str) -> Encryption {
-    if scheme == "https" {
-        Encryption::Tls
-    } else {
-        Encryption::Plain
-    }
-}
-
-async fn pod_place(
-    server: &Server,
-    served: &Served,
-    call: &Call,
-    name: &str,
-    port: &str,
-    scheme: &str,
-) -> Result<Place, Status> {
-    let entry = read::get(server, served, &call.info.namespace, name, "").await?;
-    let object = typed::object(&entry)?;
-    let pod = object
-        .downcast_ref::<Pod>()
-        .ok_or_else(|| Status::internal("the stored pod is no pod"))?;
-    let number = match port.parse::<u16>() {
-        Ok(number) => number,
-        Err(_) => pod
-            .spec
-            .containers
-            .iter()
-            .flat_map(|c| c.ports.iter())
-            .find(|p| port.is_empty() || p.name == port)
-            .map(|p| p.container_port as u16)
-            .unwrap_or(80),
-    };
-    if pod.status.pod_ip.is_empty() {
-        return Err(Status::bad_request("address not allowed"));
-    }
-    Ok(Place::Address {
-        host: pod.status.pod_ip.to_string(),
-        port: number,
-        tls: encryption(scheme),
-    })
-}
-
-fn service_place(
-    server: &Server,
-    call: &Call,
-    name: &str,
-    port: &str,
-    scheme: &str,
-) -> Result<Place, Status> {
-    use corten_api::core::v1::Service;
-    use corten_api::discovery::v1::EndpointSlice;
-    let view = server.typed.view();
-    let namespace = call.info.namespace.as_str();
-    let service = view
-        .snapshot
-        .get::<Service>(namespace, name)
-        .ok_or_else(|| {
-            Status::not_found(Target {
-                group: "",
-                resource: "services",
-                name,
-            })
-        })?;
-    let wanted = service.spec.ports.iter().find(|p| {
-        (port.is_empty() && service.spec.ports.len() == 1)
-            || p.name == port
-            || p.port.to_string() == port
-    });
-    let none = || {
-        Status::unavailable(format!(
-            "no endpoints available for service {:?}",
-            call.info.name
-        ))
-    };
-    let wanted = wanted.ok_or_else(none)?;
-    let mut places = Vec::new();
-    for slice in view.snapshot.list_in::<EndpointSlice>(namespace) {
-        if slice.metadata.label("kubernetes.io/service-name") != name {
-            continue;
-        }
-        let Some(number) = slice
-            .ports
-            .iter()
-            .find(|p| p.name.as_deref().unwrap_or_default() == wanted.name.as_str())
-            .and_then(|p| p.port)
-        else {
-            continue;
-        };
-        let ready = slice
-            .endpoints
-            .iter()
-            .filter(|e| e.conditions.ready != Some(false));
-        places.extend(
-            ready
-                .filter_map(|e| e.addresses.first())
-                .map(|a| (a.to_string(), number as u16)),
-        );
-    }
-    if places.is_empty() {
-        return Err(none());
-    }
-    let (host, port) = places.swap_remove((server.random() % places.len() as u64) as usize);
-    Ok(Place::Address {
-        host,
-        port,
-        tls: encryption(scheme),
-    })
 }

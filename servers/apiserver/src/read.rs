@@ -4,13 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use corten_client::{Cause, Details, Status, Target};
-use corten_store::{Entry, Key, Revision, RevisionError, Scope, Snapshot};
-use serde::{Deserialize, Serialize};
+use corten_store::{Entry, Key, Revision, RevisionError, Snapshot};
 
 use crate::catalog::Served;
+use crate::continuing;
 use crate::options::{ListOptions, Match};
 use crate::selection::Selection;
 use crate::server::Server;
@@ -26,15 +24,6 @@ pub(crate) struct Listed {
     pub remaining: Option<i64>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct ContinueToken {
-    v: String,
-    rv: i64,
-    start: String,
-}
-
-const TOKEN_VERSION: &str = "meta.k8s.io/v1";
-
 /// One object, not older than `resource_version` asks.
 pub(crate) async fn get(
     server: &Server,
@@ -48,7 +37,14 @@ pub(crate) async fn get(
             resource_version: resource_version.to_owned(),
             ..ListOptions::default()
         };
-        wait_fresh(server, Revision(options.revision()?)).await?;
+        let revision = options.revision().map_err(|status| {
+            // Reads of one object word it as a failure of the server.
+            let text = status
+                .message
+                .trim_start_matches("invalid resource version: ");
+            Status::new(500, "", text)
+        })?;
+        wait_fresh(server, Revision(revision)).await?;
     }
     let key = Key::new(&served.storage, namespace, name);
     server.store.get(&key).ok_or_else(|| {
@@ -69,7 +65,7 @@ pub(crate) async fn list(
 ) -> Result<Listed, Status> {
     let selection = Selection::parse(served, options)?;
     let scope = selection.scope(namespace);
-    let (snapshot, start, limit) = place(server, served, &scope, options).await?;
+    let (snapshot, start, limit) = place(server, served, namespace, options).await?;
     let mut entries = Vec::new();
     let mut more = false;
     for entry in snapshot.range(&scope, start.as_deref()) {
@@ -90,7 +86,7 @@ pub(crate) async fn list(
     };
     if more && let Some(last) = listed.entries.last() {
         let start = format!("{}\0", last.key().tail());
-        listed.continue_token = token(snapshot.revision().0 as i64, &start);
+        listed.continue_token = continuing::encode(snapshot.revision().0 as i64, namespace, &start);
         if selection.is_everything() {
             listed.remaining = Some(snapshot.range(&scope, Some(&start)).count() as i64);
         }
@@ -98,24 +94,15 @@ pub(crate) async fn list(
     Ok(listed)
 }
 
-fn token(revision: i64, start: &str) -> String {
-    let token = ContinueToken {
-        v: TOKEN_VERSION.into(),
-        rv: revision,
-        start: start.to_owned(),
-    };
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is plain data"))
-}
-
 /// The snapshot a list reads, where it starts in it, and how many it takes (0 = all).
 async fn place(
     server: &Server,
     served: &Served,
-    _scope: &Scope,
+    namespace: &str,
     options: &ListOptions,
 ) -> Result<(Snapshot, Option<String>, usize), Status> {
     if !options.continue_token.is_empty() {
-        return resume(server, served, options);
+        return resume(server, served, namespace, options);
     }
     let revision = Revision(options.revision()?);
     let current = || server.store.snapshot(&served.storage);
@@ -149,70 +136,37 @@ async fn place(
 fn resume(
     server: &Server,
     served: &Served,
+    namespace: &str,
     options: &ListOptions,
 ) -> Result<(Snapshot, Option<String>, usize), Status> {
-    let bad = |why: &str| {
-        Status::bad_request(format!(
-            "invalid continue token: continue key is not valid: {why}"
-        ))
-    };
-    let bytes = URL_SAFE_NO_PAD
-        .decode(options.continue_token.trim_end_matches('='))
-        .map_err(|e| bad(&e.to_string()))?;
-    let token: ContinueToken =
-        serde_json::from_slice(&bytes).map_err(|e| bad(&go_syntax(&bytes, &e)))?;
-    if token.v != TOKEN_VERSION {
-        return Err(bad(&format!(
-            "server does not recognize this encoded version {:?}",
-            token.v
-        )));
-    }
-    if token.start.is_empty() || token.rv == 0 {
-        return Err(bad("incorrect encoded start resourceVersion"));
-    }
+    let token = continuing::decode(&options.continue_token, namespace)?;
     if !matches!(options.resource_version.as_str(), "" | "0") {
         return Err(Status::bad_request(
             "specifying resource version is not allowed when using continue",
         ));
     }
-    if token.rv < 0 {
-        return Ok((
-            server.store.snapshot(&served.storage),
-            Some(token.start),
-            options.limit,
-        ));
+    let start = token.start;
+    if token.revision < 0 {
+        let snapshot = server.store.snapshot(&served.storage);
+        return Ok((snapshot, Some(start), options.limit));
     }
-    match server
-        .store
-        .snapshot_at(&served.storage, Revision(token.rv as u64))
-    {
-        Ok(snapshot) => Ok((snapshot, Some(token.start), options.limit)),
-        Err(_) => Err(expired_token(&token.start)),
-    }
-}
-
-/// A syntax error of a token in Go's words, where that is easy.
-fn go_syntax(bytes: &[u8], error: &serde_json::Error) -> String {
-    match bytes.first() {
-        Some(first) if *first != b'{' => {
-            format!(
-                "invalid character {:?} looking for beginning of value",
-                char::from(*first)
-            )
-        }
-        _ => error.to_string(),
+    let revision = Revision(token.revision as u64);
+    match server.store.snapshot_at(&served.storage, revision) {
+        Ok(snapshot) => Ok((snapshot, Some(start), options.limit)),
+        Err(RevisionError::Future { current, .. }) => Err(too_new(revision, current)),
+        Err(RevisionError::Compacted(_)) => Err(expired_token(namespace, &start)),
     }
 }
 
 /// 410 with a token that goes on at the present state.
-fn expired_token(start: &str) -> Status {
+fn expired_token(namespace: &str, start: &str) -> Status {
     let mut status = Status::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list \
          without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
          results. Continuing with the provided token results in an inconsistent list - objects that were created, \
          modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    status.continue_token = self::token(-1, start);
+    status.continue_token = continuing::encode(-1, namespace, start);
     status
 }
 

@@ -13,14 +13,20 @@ use crate::body::Answer;
 use crate::catalog::Served;
 use crate::encode::{self, Form};
 use crate::http::{self, Call};
-use crate::negotiate::{self, Accepted, Media, Transforms};
+use crate::negotiate::{self, Accepted, Media, Shape, Transforms};
 use crate::options::{DeleteOptions, ListOptions, WriteOptions};
 use crate::server::Server;
 use crate::write::{Aim, Change, Written};
-use crate::{decode, delete, patching, read, subresource, watching, write};
+use crate::{decode, delete, patching, read, subresource, watch_socket, watching, write};
+
+/// What watches are sent as.
+const STREAMS: [&str; 2] = [
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
 
 /// Media types that bodies and answers may have.
-const MEDIA: [&str; 3] = [
+pub(crate) const MEDIA: [&str; 3] = [
     "application/json",
     "application/yaml",
     "application/vnd.kubernetes.protobuf",
@@ -48,7 +54,8 @@ pub(crate) async fn serve(
     let nowhere =
         served.namespaced && info.namespace.is_empty() && !collection && served.is_stored();
     let nameless = info.name.is_empty() && matches!(info.verb.as_str(), "update" | "patch");
-    if nowhere || nameless || request.method() == hyper::Method::HEAD {
+    let proxied = info.subresource == "proxy";
+    if nowhere || nameless || (request.method() == hyper::Method::HEAD && !proxied) {
         return Err(Status::method_not_allowed());
     }
     if !info.subresource.is_empty() || !served.is_stored() {
@@ -60,7 +67,7 @@ pub(crate) async fn serve(
     match info.verb.as_str() {
         "get" => get(server, &served, &call).await,
         "list" => list(server, &served, &call).await,
-        "watch" => watch(server, &served, &call).await,
+        "watch" => watch(server, &served, &call, request).await,
         "create" => create(server, &served, call, request).await,
         "update" => update(server, &served, call, request).await,
         "patch" => patching::serve(server, &served, call, request).await,
@@ -76,23 +83,19 @@ pub(crate) fn accepted(call: &Call, served: &Served) -> Result<Accepted, Status>
     } else {
         Transforms::All
     };
-    negotiate::accept(&call.headers, &call.query, transforms).map_err(|()| unacceptable(call))
+    let streams = matches!(call.info.verb.as_str(), "list" | "watch");
+    route(&call.headers, streams)?;
+    negotiate::accept(&call.headers, &call.query, transforms)
+        .map_err(|()| Status::not_acceptable(&MEDIA))
 }
 
-/// 406, worded as upstream's router does for media types nobody makes, and as its serializers do for shapes.
-fn unacceptable(call: &Call) -> Status {
-    if negotiate::names_known_media(&call.headers) {
-        return Status::not_acceptable(&MEDIA);
+/// 406 as the router words it: none of the accepted types is made there.
+pub(crate) fn route(headers: &hyper::HeaderMap, streams: bool) -> Result<(), Status> {
+    let mut made = MEDIA.to_vec();
+    if streams {
+        made.extend(STREAMS);
     }
-    let mut status = Status::new(
-        406,
-        "NotAcceptable",
-        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
-         application/vnd.kubernetes.protobuf, application/json;stream=watch, \
-         application/vnd.kubernetes.protobuf;stream=watch",
-    );
-    status.details = Some(Box::default());
-    status
+    http::routed(headers, &made)
 }
 
 /// The encoding of a request's body.
@@ -126,7 +129,8 @@ async fn get(
     let aim = aim(served, call);
     let version = call.query.get("resourceVersion").unwrap_or_default();
     let entry = read::get(server, served, aim.namespace, aim.name, version).await?;
-    let form = Form::new(served, accepted, server.now()).including(call.query.get("includeObject"));
+    let form =
+        Form::new(served, accepted, server.now()).including(call.query.get("includeObject"))?;
     let body = encode::entry(served, &form, &entry)?;
     Ok(finish(StatusCode::OK, &form, body, accepted.gzip))
 }
@@ -143,14 +147,16 @@ async fn list(
     call: &Call,
 ) -> Result<Response<Answer>, Status> {
     let accepted = accepted(call, served)?;
-    let options = ListOptions::parse(&call.query, false)?;
+    let mut options = ListOptions::parse(&call.query, false)?;
+    narrow(call, &mut options)?;
     let namespace = if served.namespaced {
         call.info.namespace.as_str()
     } else {
         ""
     };
     let listed = read::list(server, served, namespace, &options).await?;
-    let form = Form::new(served, accepted, server.now()).including(call.query.get("includeObject"));
+    let form =
+        Form::new(served, accepted, server.now()).including(call.query.get("includeObject"))?;
     let body = encode::list(served, &form, &listed)?;
     Ok(finish(StatusCode::OK, &form, body, accepted.gzip))
 }
@@ -159,27 +165,46 @@ async fn watch(
     server: &Arc<Server>,
     served: &Arc<Served>,
     call: &Call,
+    request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     let accepted = accepted(call, served)?;
-    let options = ListOptions::parse(&call.query, true)?;
+    if accepted.media == Media::Yaml {
+        return Err(Status::not_acceptable(match served.is_custom() {
+            true => &STREAMS[..1],
+            false => &STREAMS,
+        }));
+    }
+    let mut options = ListOptions::parse(&call.query, true)?;
+    narrow(call, &mut options)?;
     let namespace = if served.namespaced {
         call.info.namespace.as_str()
     } else {
         ""
     };
+    let mut form =
+        Form::new(served, accepted, server.now()).including(call.query.get("includeObject"))?;
+    form.pretty = false;
     let watching = watching::open(server, served, namespace, &options).await?;
-    let form = Form::new(served, accepted, server.now()).including(call.query.get("includeObject"));
+    if watch_socket::is_asked(&call.headers) {
+        return watch_socket::answer(server, watching, form, &call.headers, request);
+    }
     let content_type = form.media.stream_type();
-    let stop = server.stop_signal();
+    if form.shape == Shape::PartialList {
+        // No single object is a list: such a watch is opened and shows nothing.
+        let nothing = Answer::empty();
+        return Ok(http::respond(StatusCode::OK, content_type, nothing));
+    }
+    let stop = server.watch_end();
+    let counted = server.flow.watch(served.storage.as_str());
     let stream = futures_util::stream::unfold(
-        (watching, form, stop),
-        |(mut watching, form, mut stop)| async move {
+        (watching, form, stop, counted),
+        |(mut watching, mut form, mut stop, counted)| async move {
             let chunk = tokio::select! {
                 biased;
-                chunk = watching.frames(&form) => chunk?,
+                chunk = watching.frames(&mut form) => chunk?,
                 _ = stop.wait_for(|stopped| *stopped) => return None,
             };
-            Some((chunk, (watching, form, stop)))
+            Some((chunk, (watching, form, stop, counted)))
         },
     );
     Ok(http::respond(
@@ -187,6 +212,29 @@ async fn watch(
         content_type,
         Answer::Stream(Box::pin(stream)),
     ))
+}
+
+/// A name in the path (of the old /watch/ paths) or in the field selector selects that one object.
+fn narrow(call: &Call, options: &mut ListOptions) -> Result<(), Status> {
+    let name = call.info.name.as_str();
+    if name.is_empty() {
+        return Ok(());
+    }
+    if options.field_selector.is_empty() {
+        options.field_selector = format!("metadata.name={name}");
+        return Ok(());
+    }
+    let selector = corten_meta::FieldSelector::parse(&options.field_selector);
+    match selector
+        .ok()
+        .as_ref()
+        .and_then(|s| s.required("metadata.name"))
+    {
+        Some(selected) if selected == name => Ok(()),
+        _ => Err(Status::bad_request(
+            "fieldSelector metadata.name doesn't match requested name",
+        )),
+    }
 }
 
 async fn create(
@@ -248,7 +296,7 @@ pub(crate) async fn replace(
                 aim.name
             )));
         }
-        let mut as_create = call.info.clone();
+        let mut as_create = (*call.info).clone();
         as_create.verb = "create".into();
         crate::authorization::authorize(server, &call.user, &as_create, "", "").await?;
         return write::create(server, &call.user, aim, object, options).await;

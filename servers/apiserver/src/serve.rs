@@ -19,8 +19,13 @@ use crate::http;
 use crate::server::Server;
 
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// All headers of a request together, as Go's servers.
+const HEADERS_MAX: usize = 1 << 20;
 const HEADER_MAX: Duration = Duration::from_secs(30);
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Requests in flight may finish for so long when the server stops.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// Connections that are still open after that: streams that clients keep.
+const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// Serves until `stop` turns true, then lets running requests finish for a while.
 pub(crate) async fn serve(
@@ -56,7 +61,15 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    let _ = tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await;
+    // HTTP/2 clients get GOAWAY now, HTTP/1.1 connections close after their answer.
+    let closed = graceful.shutdown();
+    tokio::pin!(closed);
+    let drained = tokio::time::timeout(DRAIN_MAX, server.drained());
+    tokio::select! {
+        () = &mut closed => return,
+        _ = drained => {}
+    }
+    let _ = tokio::time::timeout(LINGER_MAX, closed).await;
 }
 
 async fn connection(
@@ -90,7 +103,8 @@ async fn connection(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_MAX);
+        .header_read_timeout(HEADER_MAX)
+        .max_buf_size(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -98,7 +112,9 @@ async fn connection(
         .max_concurrent_streams(1000)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
-        .max_header_list_size(1 << 20);
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(1024)
+        .max_header_list_size(HEADERS_MAX as u32);
     let connection = builder
         .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned();

@@ -15,10 +15,12 @@ use tokio::sync::watch;
 
 use crate::access::Access;
 use crate::admission::Configurations;
+use crate::aggregation::Remotes;
 use crate::allocate::Ranges;
 use crate::catalog::Catalog;
 use crate::connect::NodeConnector;
 use crate::custom;
+use crate::flow::Flow;
 use crate::jwt::TokenKeys;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
@@ -44,6 +46,12 @@ pub(crate) struct Settings {
     pub ranges: Ranges,
     /// The admission plugins that run.
     pub plugins: PluginSet,
+    /// Who signs client certificates, PEM.
+    pub client_ca: String,
+    /// Who signs the front proxy's certificate, PEM.
+    pub front_proxy_ca: String,
+    /// The pair shown to aggregated servers.
+    pub front_proxy: corten_pki::Issued,
 }
 
 /// The state behind every request.
@@ -59,13 +67,40 @@ pub(crate) struct Server {
     pub access: Access,
     pub metrics: Arc<Metrics>,
     pub connector: Arc<dyn NodeConnector>,
+    /// Priority and fairness.
+    pub flow: Arc<Flow>,
+    /// What aggregated servers serve.
+    pub aggregated: ArcSwap<Remotes>,
     /// Held while service addresses and ports are chosen and committed.
     pub allocation: tokio::sync::Mutex<()>,
     /// The count of definition changes it was made at, and the catalog.
     catalog: ArcSwap<(u64, Arc<Catalog>)>,
     rebuilding: parking_lot::Mutex<()>,
     bootstrapped: AtomicBool,
+    /// When it was made.
+    pub started: std::time::Instant,
     stopping: watch::Sender<bool>,
+    watches_end: watch::Sender<bool>,
+    /// Requests in flight that do not stay open by their nature.
+    inflight: watch::Sender<usize>,
+}
+
+/// Whether a request stays open as long as its client likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stays {
+    /// Watches, logs, streams.
+    Open,
+    /// Everything else.
+    Briefly,
+}
+
+/// A request in flight, counted while it lives.
+pub(crate) struct Inside(Arc<Server>);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.inflight.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Server {
@@ -89,12 +124,17 @@ impl Server {
             access,
             metrics,
             connector,
+            flow: Flow::new(random_bits()),
+            aggregated: ArcSwap::default(),
             allocation: tokio::sync::Mutex::new(()),
             // Definitions found in the store are looked at on first use.
             catalog: ArcSwap::from_pointee((u64::MAX, catalog)),
             rebuilding: parking_lot::Mutex::new(()),
             bootstrapped: AtomicBool::new(false),
+            started: std::time::Instant::now(),
             stopping: watch::Sender::new(false),
+            watches_end: watch::Sender::new(false),
+            inflight: watch::Sender::new(0),
         }
     }
 
@@ -119,6 +159,11 @@ impl Server {
         catalog
     }
 
+    /// The group versions that other servers serve.
+    pub(crate) fn remotes(&self) -> Arc<Remotes> {
+        self.aggregated.load_full()
+    }
+
     /// Decides one request where nothing can be awaited. What is decided elsewhere is waited for all the same.
     pub(crate) fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
         self.access
@@ -129,7 +174,7 @@ impl Server {
 
     /// The wall clock.
     pub(crate) fn now(&self) -> Time {
-        Time::from_unix(self.unix_seconds())
+        wall_clock()
     }
 
     /// Seconds since the Unix epoch.
@@ -151,9 +196,7 @@ impl Server {
 
     /// Random bits.
     pub(crate) fn random(&self) -> u64 {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).expect("the kernel gives randomness");
-        u64::from_le_bytes(bytes)
+        random_bits()
     }
 
     /// A new random uid (UUID version 4).
@@ -210,6 +253,33 @@ impl Server {
         self.stopping.subscribe()
     }
 
+    /// Counts a request whose end a stop waits for.
+    pub(crate) fn enter(self: &Arc<Server>, stays: Stays) -> Option<Inside> {
+        if stays == Stays::Open {
+            return None;
+        }
+        self.inflight.send_modify(|count| *count += 1);
+        Some(Inside(self.clone()))
+    }
+
+    /// Returns when no counted request is in flight.
+    pub(crate) async fn drained(&self) {
+        let _ = self
+            .inflight
+            .subscribe()
+            .wait_for(|count| *count == 0)
+            .await;
+    }
+
+    /// Turns true when nothing new is taken in and watches are to end.
+    pub(crate) fn watch_end(&self) -> watch::Receiver<bool> {
+        self.watches_end.subscribe()
+    }
+
+    pub(crate) fn close_doors(&self) {
+        self.watches_end.send_replace(true);
+    }
+
     pub(crate) fn set_stopping(&self) {
         self.stopping.send_replace(true);
     }
@@ -228,6 +298,23 @@ impl Server {
         };
         all.resources().filter_map(count).collect()
     }
+}
+
+/// Returns when a signal has turned true.
+pub(crate) async fn signalled(signal: &mut watch::Receiver<bool>) {
+    let _ = signal.wait_for(|on| *on).await;
+}
+
+fn random_bits() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the kernel gives randomness");
+    u64::from_le_bytes(bytes)
+}
+
+/// The wall clock.
+pub(crate) fn wall_clock() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Time::from_unix(since.unwrap_or_default().as_secs() as i64)
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

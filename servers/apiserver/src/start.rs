@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use corten_access::UserInfo;
 use corten_access::admission::PluginSet;
@@ -23,7 +23,7 @@ use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::server::{Server, Settings};
 use crate::settings::AccessSettings;
-use crate::{Error, bootstrap, reload, serve};
+use crate::{Error, aggregation, bootstrap, flow, reload, serve};
 
 /// Where the cluster's state is kept.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct Config {
     pub plugins: PluginSet,
     /// Connections to kubelets.
     pub connector: Arc<dyn NodeConnector>,
+    /// How long a stopping server goes on serving, unready, so that load balancers look elsewhere.
+    pub shutdown_delay: Duration,
 }
 
 impl Config {
@@ -81,6 +83,7 @@ impl Config {
             static_tokens: HashMap::new(),
             plugins: PluginSet::default(),
             connector: Arc::new(NoNodes),
+            shutdown_delay: Duration::ZERO,
         }
     }
 }
@@ -90,6 +93,7 @@ pub struct ApiServer {
     server: Arc<Server>,
     address: SocketAddr,
     pki: Pki,
+    shutdown_delay: Duration,
     /// None once it has been stopped.
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -132,6 +136,7 @@ impl ApiServer {
         let token_keys = sources.token_keys()?;
         let metrics = Arc::new(Metrics::default());
         let access = Access::new(&sources, config.static_tokens, &metrics)?;
+        let shutdown_delay = config.shutdown_delay;
         let (disk, keeping) = (config.disk.clone(), config.keeping.clone());
         let store = tokio::task::spawn_blocking(move || keeping::open(disk, keeping))
             .await
@@ -159,6 +164,9 @@ impl ApiServer {
             external_url: format!("https://{advertise}"),
             ranges: config.ranges,
             plugins: config.plugins,
+            client_ca: pki.ca.certificate().to_owned(),
+            front_proxy_ca: pki.front_proxy_ca.certificate().to_owned(),
+            front_proxy: pki.client(&Identity::FrontProxyClient, now)?,
         };
         let server = Arc::new(Server::new(
             store,
@@ -169,9 +177,12 @@ impl ApiServer {
             config.connector,
         ));
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
-        let task = tokio::spawn(serve::serve(server.clone(), listener, server.stop_signal()));
+        let task = tokio::spawn(serve::serve(server.clone(), listener, server.watch_end()));
         tokio::spawn(reload::run(server.clone(), sources));
+        tokio::spawn(flow::follow(server.clone()));
+        tokio::spawn(aggregation::follow(server.clone()));
         Ok(ApiServer {
+            shutdown_delay,
             server,
             address: advertise,
             pki,
@@ -226,12 +237,15 @@ impl ApiServer {
         ))
     }
 
-    /// Stops accepting, lets running requests finish for a while, ends watches and closes the store, after which
-    /// transports in process are refused. Stopping again does nothing, but returns only when the first has ended.
+    /// Reports itself unready, after the shutdown delay stops accepting, ends watches, lets running requests finish and
+    /// closes the store, after which transports in process are refused. Stopping again does nothing, but returns only
+    /// when the first has ended.
     pub async fn stop(&self) {
         self.server.set_stopping();
         let mut task = self.task.lock().await;
         let Some(running) = task.take() else { return };
+        tokio::time::sleep(self.shutdown_delay).await;
+        self.server.close_doors();
         let _ = running.await;
         if let Some(audit) = &self.server.access.audit {
             audit.flush().await;

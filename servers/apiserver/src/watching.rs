@@ -11,7 +11,7 @@ use corten_store::{Compacted, Entry, Event, Revision, Transition, Watch, WatchEn
 use tokio::time::Instant;
 
 use crate::catalog::Served;
-use crate::encode::{self, EventType, Form};
+use crate::encode::{self, Columns, EventType, Form};
 use crate::options::{ListOptions, Match};
 use crate::selection::Selection;
 use crate::server::Server;
@@ -219,10 +219,16 @@ impl Watching {
         }
     }
 
+    /// The frame of one event, after waiting for it.
+    pub(crate) async fn next_frame(&mut self, form: &mut Form) -> Option<Bytes> {
+        let shown = self.next().await?;
+        form.now = crate::server::wall_clock();
+        Some(self.frame(form, shown))
+    }
+
     /// The frames of everything that can be shown now, at most `BATCH_MAX` of them, after waiting for the first.
-    pub(crate) async fn frames(&mut self, form: &Form) -> Option<Bytes> {
-        let first = self.next().await?;
-        let first = self.frame(form, first);
+    pub(crate) async fn frames(&mut self, form: &mut Form) -> Option<Bytes> {
+        let first = self.next_frame(form).await?;
         let Some(second) = self.ready() else {
             return Some(first);
         };
@@ -236,14 +242,19 @@ impl Watching {
         Some(joined.into())
     }
 
-    fn frame(&mut self, form: &Form, shown: Shown) -> Bytes {
+    fn frame(&mut self, form: &mut Form, shown: Shown) -> Bytes {
         let made = match shown {
             Shown::Entry {
                 kind,
                 entry,
                 event,
                 revision,
-            } => encode::event(&self.served, form, kind, &entry, event.as_deref(), revision),
+            } => {
+                let made =
+                    encode::event(&self.served, form, kind, &entry, event.as_deref(), revision);
+                form.columns = Columns::Known;
+                made
+            }
             Shown::Bookmark { revision, initial } => {
                 encode::bookmark(&self.served, form, revision, initial)
             }

@@ -17,7 +17,7 @@ use corten_store::{Encoding, Entry};
 
 use crate::body::Answer;
 use crate::catalog::Served;
-use crate::negotiate::{Accepted, Media, Shape};
+use crate::negotiate::{Accepted, Media, MetaVersion, Shape};
 use crate::typed;
 
 /// What rows of a Table carry beside their cells.
@@ -35,7 +35,16 @@ pub(crate) struct Form {
     pub shape: Shape,
     pub pretty: bool,
     pub include: Include,
+    pub columns: Columns,
+    pub version: MetaVersion,
     pub now: Time,
+}
+
+/// Whether a Table says what its columns are; the later ones of a watch do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Columns {
+    Shown,
+    Known,
 }
 
 impl Form {
@@ -45,18 +54,27 @@ impl Form {
             shape: accepted.shape,
             pretty: accepted.pretty,
             include: Include::Metadata,
+            columns: Columns::Shown,
+            version: accepted.version,
             now,
         }
     }
 
-    /// With the `includeObject` parameter of Table requests.
-    pub(crate) fn including(mut self, parameter: Option<&str>) -> Form {
+    /// With the `includeObject` parameter of Table requests; what it may not be is refused.
+    pub(crate) fn including(mut self, parameter: Option<&str>) -> Result<Form, Status> {
         self.include = match parameter {
+            None | Some("" | "Metadata") => Include::Metadata,
             Some("None") => Include::Nothing,
             Some("Object") => Include::Whole,
-            _ => Include::Metadata,
+            Some(other) if self.shape == Shape::Table => {
+                return Err(Status::bad_request(format!(
+                    "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: \
+                     must be 'Metadata', 'Object', 'None', or empty"
+                )));
+            }
+            Some(_) => Include::Metadata,
         };
-        self
+        Ok(self)
     }
 }
 

@@ -9,10 +9,10 @@ use corten_client::Status;
 use corten_codec::{json, protobuf};
 use corten_core::{MsgRef, Value};
 
-use super::{Form, Include, text};
+use super::{Columns, Form, Include, text};
 use crate::body::Answer;
 use crate::catalog::{ColumnFacts, Served};
-use crate::negotiate::{Media, Shape};
+use crate::negotiate::{Media, MetaVersion, Shape};
 
 /// One object in another shape.
 pub(super) fn one(served: &Served, form: &Form, object: &Object) -> Result<Answer, Status> {
@@ -39,11 +39,16 @@ pub(super) fn bytes(served: &Served, form: &Form, object: &Object) -> Result<Byt
             ),
         )),
         _ => {
-            let partial = partial(object);
+            let partial = partial(object, form.version);
             Ok(match form.media {
                 Media::Protobuf => {
                     let raw = protobuf::encode_message(MsgRef::new(&partial));
-                    protobuf::seal_envelope("meta.k8s.io/v1", "PartialObjectMetadata", &raw).into()
+                    protobuf::seal_envelope(
+                        form.version.api_version(),
+                        "PartialObjectMetadata",
+                        &raw,
+                    )
+                    .into()
                 }
                 _ => json::encode_message(MsgRef::new(&partial)).into(),
             })
@@ -63,15 +68,15 @@ pub(super) fn many(
         Shape::PartialList => {
             let list = PartialObjectMetadataList {
                 kind: "PartialObjectMetadataList".into(),
-                api_version: "meta.k8s.io/v1".into(),
+                api_version: form.version.api_version().into(),
                 metadata: meta.clone(),
-                items: objects.iter().map(|o| partial(o)).collect(),
+                items: objects.iter().map(|o| partial(o, form.version)).collect(),
             };
             match form.media {
                 Media::Protobuf => {
                     let raw = protobuf::encode_message(MsgRef::new(&list));
-                    protobuf::seal_envelope("meta.k8s.io/v1", "PartialObjectMetadataList", &raw)
-                        .into()
+                    let version = form.version.api_version();
+                    protobuf::seal_envelope(version, "PartialObjectMetadataList", &raw).into()
                 }
                 _ => json::encode_message(MsgRef::new(&list)).into(),
             }
@@ -99,10 +104,10 @@ fn package(served: &Served) -> &str {
     }
 }
 
-fn partial(object: &Object) -> PartialObjectMetadata {
+fn partial(object: &Object, version: MetaVersion) -> PartialObjectMetadata {
     PartialObjectMetadata {
         kind: "PartialObjectMetadata".into(),
-        api_version: "meta.k8s.io/v1".into(),
+        api_version: version.api_version().into(),
         metadata: object.meta().clone(),
     }
 }
@@ -117,16 +122,16 @@ fn table<'a>(
         return Err(Status::not_acceptable(&["application/json"]));
     }
     let mut out = Vec::with_capacity(4096);
-    out.extend_from_slice(b"{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+    let version = form.version.api_version();
+    let head = format!("{{\"kind\":\"Table\",\"apiVersion\":\"{version}\",\"metadata\":");
+    out.extend_from_slice(head.as_bytes());
     json::write_message(MsgRef::new(meta), &mut out);
-    out.extend_from_slice(b",\"columnDefinitions\":[");
-    for (index, column) in served.columns().iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write_column(column, &mut out);
+    out.extend_from_slice(b",\"columnDefinitions\":");
+    match form.columns {
+        Columns::Known => out.extend_from_slice(b"null"),
+        Columns::Shown => write_columns(served, &mut out),
     }
-    out.extend_from_slice(b"],\"rows\":[");
+    out.extend_from_slice(b",\"rows\":[");
     for (index, object) in objects.enumerate() {
         if index > 0 {
             out.push(b',');
@@ -134,12 +139,13 @@ fn table<'a>(
         out.extend_from_slice(b"{\"cells\":");
         let cells = served.cells(object, &form.now);
         json::write_value(&Value::List(cells), &mut out);
-        if form.include != Include::Nothing {
-            out.extend_from_slice(b",\"object\":");
-        }
+        out.extend_from_slice(b",\"object\":");
         match (form.include, object.message()) {
-            (Include::Nothing, _) => {}
-            (Include::Metadata, _) => json::write_message(MsgRef::new(&partial(object)), &mut out),
+            (Include::Nothing, _) => out.extend_from_slice(b"null"),
+            (Include::Metadata, _) => {
+                let partial = partial(object, form.version);
+                json::write_message(MsgRef::new(&partial), &mut out);
+            }
             (Include::Whole, Some(message)) => json::write_message(message, &mut out),
             (Include::Whole, None) => {
                 json::write_value(&object.to_value().map_err(Status::internal)?, &mut out);
@@ -149,6 +155,17 @@ fn table<'a>(
     }
     out.extend_from_slice(b"]}");
     Ok(out.into())
+}
+
+fn write_columns(served: &Served, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (index, column) in served.columns().iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_column(column, out);
+    }
+    out.push(b']');
 }
 
 fn write_column(column: &ColumnFacts<'_>, out: &mut Vec<u8>) {

@@ -109,14 +109,10 @@ pub(crate) fn bookmark(
     }
     let body = match (form.shape, form.media) {
         (Shape::Table, _) => {
-            let line = format!(
-                "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{{\"resourceVersion\":\"{revision}\"}},\
-                 \"columnDefinitions\":null,\"rows\":[{{\"cells\":[],\"object\":"
-            );
-            let mut line = line.into_bytes();
-            line.extend_from_slice(&json_bytes(&object)?);
-            line.extend_from_slice(b"}]}");
-            Bytes::from(line)
+            // A row like any other, of an object with nothing in it.
+            let mut form = form.clone();
+            form.columns = super::Columns::Known;
+            shape::bytes(served, &form, &object)?
         }
         (Shape::Plain, Media::Protobuf) => {
             protobuf::seal_envelope(&served.api_version(), &served.kind, &raw_bytes(&object)?)

@@ -29,8 +29,7 @@ impl Documents {
             return Some(found.clone());
         }
         let body = Bytes::from(make()?.to_string());
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, &body);
-        let hash: String = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
+        let hash = hash_of(&body);
         self.made
             .lock()
             .insert(name.to_owned(), (body.clone(), hash.clone()));
@@ -40,19 +39,10 @@ impl Documents {
 
 pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer>, Status> {
     let catalog = server.catalog();
-    let path = call.info.path.trim_end_matches('/');
-    match path {
+    match call.info.path.as_str() {
         "/openapi/v2" => {
-            let accept = call
-                .headers
-                .get(header::ACCEPT)
-                .and_then(|v| v.to_str().ok())
-                .unwrap_or("*/*");
-            if accept.contains("proto-openapi")
-                && !accept.contains("json")
-                && !accept.contains("*/*")
-            {
-                return Err(Status::not_acceptable(&["application/json"]));
+            if !makes_v2(call) {
+                return Ok(empty(StatusCode::NOT_ACCEPTABLE));
             }
             let (body, hash) = catalog
                 .documents
@@ -60,44 +50,95 @@ pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer
                 .ok_or_else(Status::no_such_path)?;
             Ok(document(body, &hash, call))
         }
-        "/openapi/v3" => {
-            let mut paths = Map::new();
-            for (group, versions) in catalog.group_versions() {
-                for version in versions {
-                    let name = prefix(&group, &version);
-                    if let Some((_, hash)) = v3(&catalog, &group, &version) {
-                        let url = format!("/openapi/v3/{name}?hash={hash}");
-                        paths.insert(name, json!({"serverRelativeURL": url}));
-                    }
-                }
-            }
-            Ok(respond(
-                StatusCode::OK,
-                "application/json",
-                json!({"paths": paths}).to_string().into(),
-            ))
-        }
-        _ => {
-            let rest = path
-                .strip_prefix("/openapi/v3/")
-                .ok_or_else(Status::no_such_path)?;
+        "/openapi/v3" => Ok(index(server, &catalog)),
+        path => {
+            let rest = path.strip_prefix("/openapi/v3/").unwrap_or_default();
             let parts: Vec<&str> = rest.split('/').collect();
             let found = match parts.as_slice() {
                 ["api", version] => v3(&catalog, "", version),
-                ["apis", group, version] => v3(&catalog, group, version),
+                ["apis", group, version] => match server.remotes().find(group, version) {
+                    Some(remote) => remote.schema.load_full().map(|body| {
+                        let body = Bytes::clone(&body);
+                        (body.clone(), hash_of(&body))
+                    }),
+                    None => v3(&catalog, group, version),
+                },
                 _ => None,
             };
-            let (body, hash) = found.ok_or_else(Status::no_such_path)?;
-            let mut response = document(body, &hash, call);
-            if call.query.get("hash").is_some_and(|h| h == hash) {
-                let forever = header::HeaderValue::from_static("public, immutable");
-                response
-                    .headers_mut()
-                    .insert(header::CACHE_CONTROL, forever);
+            let Some((body, hash)) = found else {
+                return Ok(empty(StatusCode::NOT_FOUND));
+            };
+            match call.query.get("hash") {
+                Some(asked) if asked == hash => {
+                    let mut response = document(body, &hash, call);
+                    let forever = header::HeaderValue::from_static("public, immutable");
+                    let headers = response.headers_mut();
+                    headers.insert(header::CACHE_CONTROL, forever);
+                    Ok(response)
+                }
+                Some(_) => {
+                    let mut response = empty(StatusCode::MOVED_PERMANENTLY);
+                    if let Ok(place) = format!("{path}?hash={hash}").parse() {
+                        response.headers_mut().insert(header::LOCATION, place);
+                    }
+                    Ok(response)
+                }
+                None => Ok(document(body, &hash, call)),
             }
-            Ok(response)
         }
     }
+}
+
+fn empty(code: StatusCode) -> Response<Answer> {
+    let mut response = Response::new(Answer::empty());
+    *response.status_mut() = code;
+    response
+}
+
+/// Whether the client takes the JSON form of v2.
+fn makes_v2(call: &Call) -> bool {
+    let accept = call
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    accept.is_empty()
+        || accept.split(',').any(|clause| {
+            let name = clause.split(';').next().unwrap_or_default().trim();
+            matches!(name, "*/*" | "application/*" | "application/json")
+        })
+}
+
+/// Where the documents of the group versions are.
+fn index(server: &Server, catalog: &Catalog) -> Response<Answer> {
+    let mut paths = Map::new();
+    for (group, versions) in catalog.group_versions() {
+        for version in versions {
+            let name = prefix(&group, &version);
+            if let Some((_, hash)) = v3(catalog, &group, &version) {
+                let url = format!("/openapi/v3/{name}?hash={hash}");
+                paths.insert(name, json!({"serverRelativeURL": url}));
+            }
+        }
+    }
+    for remote in server.remotes().iter() {
+        if let Some(body) = remote.schema.load_full() {
+            let name = prefix(&remote.group, &remote.version);
+            let url = format!("/openapi/v3/{name}?hash={}", hash_of(&body));
+            paths.insert(name, json!({"serverRelativeURL": url}));
+        }
+    }
+    respond(
+        StatusCode::OK,
+        "text/plain; charset=utf-8",
+        json!({"paths": paths}).to_string().into(),
+    )
+}
+
+/// The hash by which a document is named.
+fn hash_of(body: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, body);
+    digest.as_ref().iter().map(|b| format!("{b:02X}")).collect()
 }
 
 fn document(body: Bytes, hash: &str, call: &Call) -> Response<Answer> {
@@ -114,15 +155,12 @@ fn document(body: Bytes, hash: &str, call: &Call) -> Response<Answer> {
         ),
         false => respond(StatusCode::OK, "application/json", Answer::Whole(body)),
     };
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, header::HeaderValue::from_static("Accept"));
     if let Ok(value) = tag.parse() {
-        response.headers_mut().insert(header::ETAG, value);
+        headers.insert(header::ETAG, value);
     }
-    let accept = call
-        .headers
-        .get(header::ACCEPT_ENCODING)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
-    crate::http::compress(&mut response, accept.contains("gzip"));
+    crate::http::compress(&mut response, crate::negotiate::takes_gzip(&call.headers));
     response
 }
 
@@ -147,7 +185,7 @@ fn v3(catalog: &Catalog, group: &str, version: &str) -> Option<(Bytes, String)> 
         any.then(|| {
             json!({
                 "openapi": "3.0.0",
-                "info": {"title": "Kubernetes", "version": "v1.36.3"},
+                "info": {"title": "Kubernetes", "version": "1.36"},
                 "paths": paths,
                 "components": {"schemas": schemas.finish()},
             })
@@ -164,7 +202,7 @@ fn swagger(catalog: &Catalog) -> Value {
     }
     json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "v1.36.3"},
+        "info": {"title": "Kubernetes", "version": "1.36"},
         "paths": paths,
         "definitions": schemas.finish(),
     })

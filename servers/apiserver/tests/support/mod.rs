@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod https;
+#[allow(dead_code)]
+pub mod raw;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -65,6 +67,15 @@ impl Cluster {
         }
     }
 
+    /// In memory, with tokens for these users.
+    #[allow(dead_code)]
+    pub fn with_tokens(names: &[&str]) -> Cluster {
+        let directory = tempfile::tempdir().unwrap();
+        Cluster::start_with(directory, Disk::Memory, |config| {
+            config.static_tokens = raw::tokens(names);
+        })
+    }
+
     /// Stops the server and gives its directory back.
     #[allow(dead_code)]
     pub fn stop(self) -> tempfile::TempDir {
@@ -115,11 +126,13 @@ impl Cluster {
     }
 
     /// Runs kubectl, which must succeed; answers what it printed.
+    #[allow(dead_code)]
     pub fn kubectl(&self, line: &str) -> String {
         self.kubectl_with(line, "")
     }
 
     /// The same with an input.
+    #[allow(dead_code)]
     pub fn kubectl_with(&self, line: &str, input: &str) -> String {
         let said = self.try_kubectl(line, input);
         assert!(said.ok, "kubectl {line}: {}{}", said.out, said.err);

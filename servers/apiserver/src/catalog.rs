@@ -104,7 +104,7 @@ impl Catalog {
     pub(crate) fn built_in_resources() -> Vec<Arc<Served>> {
         corten_api::resources()
             .iter()
-            .filter(|r| r.default_on() && r.plural != "componentstatuses")
+            .filter(|r| r.default_on())
             .filter_map(built_in)
             .collect()
     }

@@ -17,6 +17,7 @@ mod body;
 mod bootstrap;
 mod catalog;
 mod commit;
+mod component_status;
 mod connect;
 mod continuing;
 mod custom;

@@ -24,7 +24,7 @@ use crate::resource::{accepted, aim, answer_written, body_media};
 use crate::server::Server;
 use crate::write::Change;
 use crate::{
-    decode, evict, patching, pods, read, resource, reviews, tokens, tracking, typed, write,
+    component_status, decode, evict, patching, pods, read, resource, reviews, tokens, tracking, typed, write,
 };
 
 pub(crate) async fn serve(
@@ -70,7 +70,7 @@ async fn unstored(
     }
     match served.plural.as_str() {
         "bindings" => pods::bind(server, served, call, request).await,
-        "componentstatuses" => Err(Status::no_such_path()),
+        "componentstatuses" => component_status::serve(server, served, &call),
         _ => reviews::serve(server, served, call, request).await,
     }
 }

@@ -101,7 +101,7 @@ fn rapid_resets_end_the_connection() {
     let cluster = Cluster::with_tokens(&["admin"]);
     let server = &cluster.server;
     cluster.block_on(async {
-        let mut stream = raw::connect(server).await;
+        let mut stream = raw::connect_with(server, b"h2").await;
         stream
             .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
             .await

@@ -63,15 +63,21 @@ pub fn tokens(names: &[&str]) -> std::collections::HashMap<String, UserInfo> {
 
 /// A TLS connection to the server.
 pub async fn connect(server: &ApiServer) -> TlsStream<TcpStream> {
+    connect_with(server, b"http/1.1").await
+}
+
+/// The same for a protocol.
+pub async fn connect_with(server: &ApiServer, protocol: &[u8]) -> TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     let ca = CertificateDer::from_pem_slice(server.pki().ca.certificate().as_bytes()).unwrap();
     roots.add(ca).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
     let tcp = TcpStream::connect(server.address()).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config))

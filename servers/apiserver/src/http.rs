@@ -93,13 +93,12 @@ pub(crate) async fn handle(
     let _inside = server.enter(stays);
     let accepted = negotiate::accept(request.headers(), &query, Transforms::None).ok();
     let id = request_id(&server, request.headers());
-    let uri = request.uri().clone();
-    let headers = request.headers().clone();
+    let uri = request.uri().path_and_query();
     let beginning = audit::Beginning {
         id: &id,
-        uri: uri.path_and_query().map_or("", |uri| uri.as_str()),
+        uri: uri.map_or("", |uri| uri.as_str()),
         peer: &peer,
-        headers: &headers,
+        headers: request.headers(),
         info: &info,
     };
     let trail = audit::begin(server.access.audit.as_ref(), &beginning);

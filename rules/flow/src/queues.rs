@@ -253,7 +253,8 @@ impl<W> Queues<W> {
             self.active += 1;
             queue.next_dispatch = progress;
         }
-        if self.counts.waiting == 0 && self.fits(work.width()) {
+        let seats_left = self.counts.seats_in_use < self.limit;
+        if seats_left && self.counts.waiting == 0 && self.fits(work.width()) {
             let queue = &mut self.queues[index];
             queue.next_dispatch = queue.next_dispatch.max(progress) + work.total(SERVICE);
             self.robin = index;
@@ -318,7 +319,7 @@ impl<W> Queues<W> {
 
     /// Gives seats to waiting requests while there are any.
     fn dispatch(&mut self, now: Duration, out: &mut Vec<Given<W>>) {
-        while self.counts.waiting > 0 && self.counts.seats_in_use < self.limit.max(1) {
+        while self.counts.waiting > 0 && self.counts.seats_in_use < self.limit {
             let Some(index) = self.next() else { return };
             let Some(width) = self.queues[index].waiting.front().map(|r| r.work.width()) else {
                 return;

@@ -27,6 +27,13 @@ const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// Connections that are still open after that: streams that clients keep.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
+/// What a connection speaks.
+#[derive(Clone, Copy)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
 /// Serves until `stop` turns true, then lets running requests finish for a while.
 pub(crate) async fn serve(
     server: Arc<Server>,
@@ -94,7 +101,12 @@ async fn connection(
         }
         Err(_) => return,
     };
-    let peer = Peer::new(address, stream.get_ref().1.peer_certificates());
+    let agreed = stream.get_ref().1;
+    let spoken = match agreed.alpn_protocol() {
+        Some(b"h2") => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    let peer = Peer::new(address, agreed.peer_certificates());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(http::handle(server, peer, request).await) }
@@ -115,6 +127,11 @@ async fn connection(
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(1024)
         .max_header_list_size(HEADERS_MAX as u32);
+    // What was agreed in the handshake is spoken: nobody is waited for to show which it is.
+    let builder = match spoken {
+        Protocol::Http2 => builder.http2_only(),
+        Protocol::Http1 => builder.http1_only(),
+    };
     let connection = builder
         .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned();

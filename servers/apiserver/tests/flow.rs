@@ -4,8 +4,11 @@
 mod support;
 
 use support::Cluster;
-use support::raw::{get, send};
+use support::raw::{self, get, send};
+use tokio::io::AsyncWriteExt;
 
+const QUEUE_OF_ONE: &str =
+    "{\"type\":\"Queue\",\"queuing\":{\"queues\":1,\"handSize\":1,\"queueLengthLimit\":1}}";
 const API: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
 
 fn level(name: &str, shares: u32, response: &str) -> String {
@@ -41,12 +44,29 @@ fn a_jailed_flow_is_refused_and_others_are_not() {
     let cluster = Cluster::with_tokens(&["admin", "noisy", "quiet"]);
     let server = &cluster.server;
     cluster.block_on(async {
-        let made = send(server, "admin", "POST", &format!("{API}/prioritylevelconfigurations"), "", level("jail", 0, "{\"type\":\"Reject\"}").as_bytes()).await;
+        let made = send(server, "admin", "POST", &format!("{API}/prioritylevelconfigurations"), "", level("jail", 0, QUEUE_OF_ONE).as_bytes()).await;
         assert_eq!(made.code, 201, "{}", made.text());
         let made = send(server, "admin", "POST", &format!("{API}/flowschemas"), "", schema("jailed", "jail", "noisy").as_bytes()).await;
         assert_eq!(made.code, 201, "{}", made.text());
-        until("the noisy user is refused", async || {
-            send(server, "noisy", "GET", "/version", "", b"").await.code == 429
+        let dump = async || {
+            get(server, "/debug/api_priority_and_fairness/dump_priority_levels")
+                .await
+                .text()
+        };
+        let jail = |table: &str| table.lines().find(|l| l.starts_with("jail,")).map(str::to_owned);
+        until("the schema is in force", async || {
+            let schema = get(server, &format!("{API}/flowschemas/jailed")).await.json();
+            schema["status"]["conditions"][0]["status"] == "False"
+        })
+        .await;
+        // The first one waits for a seat that there never is; the queue is full with it.
+        let mut waiting = raw::connect(server).await;
+        let ask = "GET /version HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer noisy\r\n\r\n";
+        waiting.write_all(ask.as_bytes()).await.unwrap();
+        waiting.flush().await.unwrap();
+        until("it waits", async || {
+            let row = jail(&dump().await).unwrap();
+            row.split(',').nth(4).map(str::trim) == Some("1")
         })
         .await;
         let refused = send(server, "noisy", "GET", "/api/v1/pods", "", b"").await;
@@ -63,7 +83,7 @@ fn a_jailed_flow_is_refused_and_others_are_not() {
         assert!(table.starts_with("PriorityLevelName, ActiveQueues, IsIdle,"), "{table}");
         assert!(table.lines().any(|l| l.starts_with("jail, ") && !l.ends_with(" 0, 0, 0, 0")), "{table}");
         let metrics = get(server, "/metrics").await.text();
-        assert!(metrics.contains("apiserver_flowcontrol_rejected_requests_total{priority_level=\"jail\",reason=\"concurrency-limit\"}"));
+        assert!(metrics.contains("apiserver_flowcontrol_rejected_requests_total{priority_level=\"jail\",reason=\"queue-full\"}"));
         for table in ["dump_queues", "dump_requests?includeRequestDetails=1"] {
             let path = format!("/debug/api_priority_and_fairness/{table}");
             assert_eq!(get(server, &path).await.code, 200);

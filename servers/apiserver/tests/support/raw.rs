@@ -91,6 +91,7 @@ pub async fn exchange(server: &ApiServer, bytes: &[u8]) -> Got {
     let mut stream = connect(server).await;
     // The server may answer and close before it has read everything.
     let _ = stream.write_all(bytes).await;
+    let _ = stream.flush().await;
     let mut all = Vec::new();
     let _ = stream.read_to_end(&mut all).await;
     parse(&all)

@@ -24,7 +24,7 @@ fn bodies_that_are_no_objects() {
         for (kind, body, code) in [
             ("application/json", b"".to_vec(), 400),
             ("application/json", b"\xff\xfe".to_vec(), 400),
-            ("application/json", b"null".to_vec(), 400),
+            ("application/json", b"null".to_vec(), 422),
             ("application/json", deep("[", 100_000), 400),
             ("application/json", deep("{\"a\":", 100_000), 400),
             ("application/json", b"{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{\"generation\":1e400}}".to_vec(), 400),

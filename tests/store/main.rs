@@ -230,7 +230,7 @@ fn looking_into() -> Result<()> {
     ask(&["compact"])?;
     let path = format!(
         "{MAPS}?resourceVersion={}&resourceVersionMatch=Exact&limit=1",
-        revision - 1
+        revision - 2
     );
     let gone = server.access().connect()?.request("GET", &path, b"")?;
     expect("what was compacted is gone", gone.status == 410)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use corten_api::{Gvk, Object};
 use corten_client::Status;
 use corten_core::{Msg, Str, Time, Value};
+use corten_kinds::apiextensions::Part;
 use corten_kinds::{Context, FieldError, Scale, Strategy};
 use corten_meta::{GroupResource, GroupVersionKind, GroupVersionResource};
 use corten_patch::Schema;
@@ -364,6 +365,9 @@ impl Served {
 
     /// The object in storage version.
     pub(crate) fn to_storage(&self, mut object: Object) -> Result<Object, Status> {
+        if self.version != self.storage_version {
+            self.refuse_webhook(&self.version)?;
+        }
         if let Some(dynamic) = object.as_dynamic_mut() {
             dynamic.api_version = format!("{}/{}", self.group, self.storage_version).into();
             return Ok(object);
@@ -381,6 +385,7 @@ impl Served {
             if object.api_version() == wanted {
                 return Ok(None);
             }
+            self.refuse_webhook(&self.storage_version)?;
             let mut object = object.clone();
             if let Some(dynamic) = object.as_dynamic_mut() {
                 dynamic.api_version = wanted.into();
@@ -394,6 +399,18 @@ impl Served {
         corten_kinds::convert(object.clone(), &self.group_version_kind())
             .map(Some)
             .map_err(Status::internal)
+    }
+
+    /// Conversion webhooks are not called; their objects are refused in other versions rather than passed off as
+    /// converted.
+    fn refuse_webhook(&self, version: &str) -> Result<(), Status> {
+        if self.custom.as_ref().is_none_or(|c| !c.webhook) {
+            return Ok(());
+        }
+        Err(Status::internal(format!(
+            "conversion webhook for {}/{version}, Kind={} failed: conversion webhooks are not called",
+            self.group, self.kind
+        )))
     }
 
     /// The kind's strategy.
@@ -429,20 +446,22 @@ impl Served {
 
     pub(crate) fn validate_create(&self, cx: &Context<'_>, new: &Object) -> Vec<FieldError> {
         let mut errors = self.strategy.validate_create(cx, new);
-        errors.extend(self.schema_errors(new));
+        errors.extend(self.schema_errors(new, None, "").0);
         errors
     }
 
+    /// What is wrong with an update, and what would be if it had not been so before.
     pub(crate) fn validate_update(
         &self,
         cx: &Context<'_>,
         part: &str,
         new: &Object,
         old: &Object,
-    ) -> Vec<FieldError> {
+    ) -> (Vec<FieldError>, Vec<String>) {
         let mut errors = self.strategy.validate_update(cx, part, new, old);
-        errors.extend(self.schema_errors(new));
-        errors
+        let (found, excused) = self.schema_errors(new, Some(old), part);
+        errors.extend(found);
+        (errors, excused)
     }
 
     /// Where patches find merge keys and list types.
@@ -459,12 +478,22 @@ impl Served {
         self.custom.as_ref().and_then(|_| object.to_value().ok())
     }
 
-    /// What a custom resource's schema finds wrong.
-    fn schema_errors(&self, object: &Object) -> Vec<FieldError> {
-        match (&self.custom, self.custom_value(object)) {
-            (Some(custom), Some(value)) => custom.structural.validate(&value),
-            _ => Vec::new(),
-        }
+    /// What a custom resource's schema finds wrong, and what is only worth a warning.
+    fn schema_errors(
+        &self,
+        object: &Object,
+        old: Option<&Object>,
+        part: &str,
+    ) -> (Vec<FieldError>, Vec<String>) {
+        let (Some(custom), Some(value)) = (&self.custom, self.custom_value(object)) else {
+            return Default::default();
+        };
+        let old = old.and_then(|o| self.custom_value(o));
+        let part = match part {
+            "status" => Part::Status,
+            _ => Part::Whole,
+        };
+        custom.structural.validate(&value, old.as_ref(), part)
     }
 
     /// The columns of its Tables.

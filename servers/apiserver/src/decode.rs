@@ -42,10 +42,8 @@ fn read(
     let dropped = prune(&mut object, custom);
     problems.extend(dropped.iter().map(|path| format!("unknown field {path:?}")));
     if validation == FieldValidation::Strict && !problems.is_empty() {
-        return Err(Status::bad_request(format!(
-            "strict decoding error: {}",
-            problems.join(", ")
-        )));
+        let why = format!("strict decoding error: {}", problems.join(", "));
+        return Err(unhandled(expected, &why));
     }
     if validation == FieldValidation::Ignore {
         problems.clear();
@@ -99,7 +97,11 @@ fn read_of(
         );
         unrecognized(expected, &why)
     })?;
-    check_kind(expected, &named.api_version, &named.kind)?;
+    if custom {
+        check_custom_kind(expected, &named.api_version, &named.kind, &text)?;
+    } else {
+        check_kind(expected, &named.api_version, &named.kind)?;
+    }
     let mut report = Report::default();
     let made = if custom {
         json::decode_value_strict(&text, &mut report).and_then(|mut value| {
@@ -203,6 +205,41 @@ fn check_kind(expected: Gvk<'_>, api_version: &str, kind: &str) -> Result<(), St
         )));
     }
     Ok(())
+}
+
+/// Custom resources are of no Go type, so nothing fails to convert: a wrong kind is a wrong value.
+fn check_custom_kind(
+    expected: Gvk<'_>,
+    api_version: &str,
+    kind: &str,
+    text: &[u8],
+) -> Result<(), Status> {
+    let wanted = expected.api_version();
+    if !api_version.is_empty() && api_version != wanted {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
+    if kind.is_empty() || kind == expected.kind {
+        return Ok(());
+    }
+    let value = json::decode_value(text).unwrap_or_default();
+    let target = Target {
+        group: expected.group,
+        resource: expected.kind,
+        name: value.str_at(&["metadata", "name"]),
+    };
+    let message = format!("Invalid value: {kind:?}: must be {}", expected.kind);
+    let cause = Cause {
+        reason: "FieldValueInvalid".to_owned(),
+        message: message.clone(),
+        field: "kind".to_owned(),
+    };
+    Err(Status::invalid(
+        target,
+        vec![cause],
+        &format!("kind: {message}"),
+    ))
 }
 
 fn unregistered(api_version: &str, kind: &str) -> String {

@@ -150,7 +150,7 @@ impl Server {
         if known.0 == view.definitions {
             return known.1.clone();
         }
-        let catalog = Arc::new(custom::catalog(&view));
+        let catalog = Arc::new(custom::catalog(&view, &known.1));
         for served in catalog.stored().filter(|s| s.is_custom()) {
             self.typed.follow(served.clone());
         }

@@ -298,8 +298,9 @@ async fn update_once(
     let cx = admission.context();
     served.prepare_update(&cx, aim.subresource, &mut object, &old);
     custom::establish(server, &mut object);
-    let found = served.validate_update(&cx, aim.subresource, &object, &old);
+    let (found, excused) = served.validate_update(&cx, aim.subresource, &object, &old);
     metadata::check_update(served, aim, &object, &old, found)?;
+    warnings.extend(excused);
     warnings.extend(served.warnings(&cx, &object, Some(&old)));
     if asking {
         warnings.extend(admit::validate(&admission, Some(&object)).await?);

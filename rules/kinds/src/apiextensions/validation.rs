@@ -1,7 +1,7 @@
 //! What is wrong with a CustomResourceDefinition. Leaves out CEL rules, defaults against the schema, and the approval of
 //! protected groups.
 
-use super::schema;
+use super::{approval, fieldpath, schema};
 use crate::checks::{Errors, dns_label, immutable, known, one_of};
 use crate::error::FieldError;
 use crate::metadata::{value_of, value_of_texts};
@@ -11,7 +11,7 @@ use corten_api::apiextensions::v1::{
     CustomResourceDefinitionNames, CustomResourceDefinitionSpec, CustomResourceDefinitionVersion,
     CustomResourceSubresourceScale,
 };
-use corten_core::{Path, Value, json_text};
+use corten_core::{Path, Str, Value, json_text};
 
 /// A new definition.
 pub(super) fn create(new: &CustomResourceDefinition) -> Errors {
@@ -27,12 +27,14 @@ pub(super) fn create(new: &CustomResourceDefinition) -> Errors {
         ));
     }
     errors.extend(both(new));
+    errors.extend(approval::check(new, None));
     errors
 }
 
 /// A changed definition.
 pub(super) fn update(new: &CustomResourceDefinition, old: &CustomResourceDefinition) -> Errors {
     let mut errors = both(new);
+    errors.extend(approval::check(new, Some(old)));
     let path = Path::Root.f("spec");
     let names = path.f("names");
     let established = |c: &corten_api::apiextensions::v1::CustomResourceDefinitionCondition| {
@@ -201,13 +203,23 @@ fn contents(errors: &mut Errors, path: &Path, spec: &CustomResourceDefinitionSpe
             .as_ref()
             .and_then(|s| s.open_apiv3_schema.as_ref())
         {
-            Some(found) => schema::root(errors, &at, found),
+            Some(found) => {
+                let statuses = spec
+                    .versions
+                    .iter()
+                    .filter(|v| shared || v.name == version.name);
+                let status = statuses
+                    .filter_map(|v| v.subresources.as_ref())
+                    .any(|s| s.status.is_some());
+                schema::root(errors, &at.to_string(), &value_of(found.as_ref()), status);
+            }
             None => errors.push(FieldError::required(
                 own.f("schema").f("openAPIV3Schema"),
                 "",
             )),
         }
     }
+    selectable_fields(errors, path, spec);
     let shared = all(|v| Value::from(v.subresources.as_deref().map(value_of)));
     for (i, version) in spec
         .versions
@@ -222,6 +234,69 @@ fn contents(errors: &mut Errors, path: &Path, spec: &CustomResourceDefinitionSpe
         }
     }
     all_columns(errors, path, &spec.versions);
+}
+
+const SELECTABLE_MAX: usize = 8;
+
+/// Fields that selectors may use: they exist, are plain, and are few.
+fn selectable_fields(errors: &mut Errors, path: &Path, spec: &CustomResourceDefinitionSpec) {
+    let fields = |v: &CustomResourceDefinitionVersion| -> Vec<Str> {
+        v.selectable_fields
+            .iter()
+            .map(|f| f.json_path.clone())
+            .collect()
+    };
+    let first = fields(&spec.versions[0]);
+    let shared = spec.versions.iter().all(|v| fields(v) == first);
+    let list = path.f("versions");
+    let count = if shared { 1 } else { usize::MAX };
+    for (i, version) in spec.versions.iter().enumerate().take(count) {
+        let own = list.i(i);
+        let at = if shared { *path } else { own };
+        let schema = version
+            .schema
+            .as_ref()
+            .and_then(|s| s.open_apiv3_schema.as_ref());
+        let schema = schema.map(|s| value_of(s.as_ref())).unwrap_or_default();
+        selectable(errors, &at.f("selectableFields"), &fields(version), &schema);
+    }
+}
+
+fn selectable(errors: &mut Errors, path: &Path, fields: &[Str], schema: &Value) {
+    let mut seen: Vec<String> = Vec::new();
+    for (i, field) in fields.iter().enumerate() {
+        let at = path.i(i);
+        let at = at.f("jsonPath");
+        if field.is_empty() {
+            errors.push(FieldError::required(at, ""));
+            continue;
+        }
+        let found = match fieldpath::normalized(field, schema, false) {
+            Ok(found) => found,
+            Err(why) => {
+                let text = format!("is an invalid path: {why}");
+                errors.push(FieldError::invalid(at, field, text));
+                continue;
+            }
+        };
+        if found.root == "metadata" {
+            let text = "must not point to fields in metadata";
+            errors.push(FieldError::invalid(at, field, text));
+        }
+        let t = found.schema.map_or("", |s| s.str_at(&["type"]));
+        if !matches!(t, "string" | "boolean" | "integer") {
+            let text = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+            errors.push(FieldError::invalid(at, field, text));
+        }
+        if seen.contains(&found.path) {
+            errors.push(FieldError::duplicate(at, field));
+        } else {
+            seen.push(found.path);
+        }
+    }
+    if seen.len() > SELECTABLE_MAX {
+        errors.push(FieldError::too_many(path, seen.len(), SELECTABLE_MAX));
+    }
 }
 
 fn all_columns(errors: &mut Errors, path: &Path, versions: &[CustomResourceDefinitionVersion]) {

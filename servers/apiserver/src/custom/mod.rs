@@ -1,12 +1,11 @@
 //! Custom resources: from CustomResourceDefinitions to served resources, their state (`Established`), and their end.
 //! Built-in kinds and custom resources take the same ladders; only what a schema says differs. Left out: conversion
-//! webhooks (versions differ in apiVersion only) and CEL rules.
+//! webhooks (versions differ in apiVersion only).
 
 mod columns;
-mod schema;
 
 pub(crate) use columns::{CustomColumn, number_at, set_number_at, text_at};
-pub(crate) use schema::Structural;
+use corten_kinds::apiextensions::{Structural, accept_names, terminating};
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use corten_api::apiextensions::v1::{
 };
 use corten_client::Status;
 use corten_codec::json;
-use corten_core::{MsgRef, Time, Value};
+use corten_core::{MsgRef, Value};
 use corten_store::{Resource, Scope};
 
 use crate::bootstrap::loopback;
@@ -32,7 +31,11 @@ const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// What a custom resource has that built-in ones have in code.
 pub(crate) struct Custom {
+    /// Which definition this is of, in which state.
+    definition: String,
     pub structural: Structural,
+    /// Whether versions are converted by a webhook.
+    pub webhook: bool,
     pub columns: Vec<CustomColumn>,
     /// JSON paths of spec.replicas, status.replicas and the selector.
     pub scale: Option<(String, String, String)>,
@@ -51,8 +54,9 @@ const VERBS: [&str; 8] = [
     "watch",
 ];
 
-/// The catalog with everything the definitions of a view serve.
-pub(crate) fn catalog(view: &View) -> Catalog {
+/// The catalog with everything the definitions of a view serve. What has not changed is taken from the old one, its
+/// compiled rules with it.
+pub(crate) fn catalog(view: &View, old: &Catalog) -> Catalog {
     let mut all = Catalog::built_in_resources();
     for definition in view.snapshot.list::<CustomResourceDefinition>() {
         if is_established(definition) {
@@ -61,10 +65,24 @@ pub(crate) fn catalog(view: &View) -> Catalog {
                 .versions
                 .iter()
                 .filter(|v| v.served || v.storage);
-            all.extend(versions.map(|v| Arc::new(served(definition, v))));
+            all.extend(versions.map(|v| {
+                let state = state_of(definition);
+                let same = |s: &&Arc<Served>| {
+                    let kept = s.custom.as_ref().is_some_and(|c| c.definition == state);
+                    kept && s.version == v.name
+                };
+                let kept = old.all().iter().find(same).cloned();
+                kept.unwrap_or_else(|| Arc::new(served(definition, v)))
+            }));
         }
     }
     Catalog::of(all)
+}
+
+/// Names a definition in the state it has.
+fn state_of(definition: &CustomResourceDefinition) -> String {
+    let meta = &definition.metadata;
+    format!("{}/{}", meta.uid, meta.resource_version)
 }
 
 fn is_established(definition: &CustomResourceDefinition) -> bool {
@@ -123,6 +141,11 @@ fn served(
         uid: definition.metadata.uid.to_string(),
         schema: text.and_then(|t| serde_json::from_slice(&t).ok()),
         custom: Custom {
+            definition: state_of(definition),
+            webhook: spec
+                .conversion
+                .as_ref()
+                .is_some_and(|c| c.strategy == "Webhook"),
             structural: Structural::new(value, spec.preserve_unknown_fields),
             columns: columns::of(&version.additional_printer_columns),
             scale,
@@ -163,38 +186,14 @@ pub(crate) fn establish(server: &Server, object: &mut Object) {
     let Some(definition) = object.downcast_mut::<CustomResourceDefinition>() else {
         return;
     };
-    definition.status.accepted_names = definition.spec.names.clone();
+    let view = server.typed.fresh(server);
+    let others: Vec<&CustomResourceDefinition> =
+        view.snapshot.list::<CustomResourceDefinition>().collect();
+    accept_names(definition, &others, now);
     if definition.metadata.deletion_timestamp.is_none() {
         definition.metadata.add_finalizer(CLEANUP);
-    }
-    let conditions = &mut definition.status.conditions;
-    for (kind, reason, message) in [
-        ("NamesAccepted", "NoConflicts", "no conflicts found"),
-        (
-            "Established",
-            "InitialNamesAccepted",
-            "the initial names have been accepted",
-        ),
-    ] {
-        if !conditions.iter().any(|c| c.type_ == kind) {
-            conditions.push(condition(kind, reason, message, now));
-        }
-    }
-}
-
-fn condition(
-    kind: &str,
-    reason: &str,
-    message: &str,
-    now: Time,
-) -> CustomResourceDefinitionCondition {
-    CustomResourceDefinitionCondition {
-        type_: kind.into(),
-        status: "True".into(),
-        last_transition_time: now,
-        reason: reason.into(),
-        message: message.into(),
-        ..CustomResourceDefinitionCondition::default()
+    } else {
+        terminating(definition, now);
     }
 }
 
@@ -277,6 +276,41 @@ async fn clean_up(server: &Server, definitions: &Arc<Served>, name: &str) -> Res
     .await?;
     if object.meta().finalizers.is_empty() {
         delete::delete(server, &loopback(), &aim, &DeleteOptions::default()).await?;
+        let group = name.split_once('.').map_or("", |(_, group)| group);
+        accept_others(server, definitions, group).await?;
+    }
+    Ok(())
+}
+
+/// A definition is gone: others of its group may have the names that it had.
+async fn accept_others(
+    server: &Server,
+    definitions: &Arc<Served>,
+    group: &str,
+) -> Result<(), Status> {
+    let view = server.typed.fresh(server);
+    let waiting = view
+        .snapshot
+        .list::<CustomResourceDefinition>()
+        .filter(|d| d.spec.group == group)
+        .filter(|d| {
+            let refused = |c: &CustomResourceDefinitionCondition| {
+                c.type_ == "NamesAccepted" && c.status == "False"
+            };
+            d.status.conditions.iter().any(refused)
+        });
+    for definition in waiting {
+        let aim = Aim {
+            served: definitions,
+            namespace: "",
+            name: &definition.metadata.name,
+            subresource: "",
+        };
+        pods::rewrite(server, &aim, |object| {
+            establish(server, object);
+            Ok(())
+        })
+        .await?;
     }
     Ok(())
 }

@@ -97,15 +97,23 @@ impl Cluster {
         self.run(&line.split_whitespace().collect::<Vec<_>>(), input)
     }
 
-    /// Runs kubectl with these arguments.
-    pub fn run(&self, arguments: &[&str], input: &str) -> Said {
-        let mut child = Command::new(Cluster::program())
+    /// kubectl with these arguments, not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(Cluster::program());
+        command
             .arg("--kubeconfig")
             .arg(self.directory.path().join("admin.conf"))
             .arg("--cache-dir")
             .arg(self.directory.path().join("cache"))
             .args(arguments)
-            .env_remove("KUBECONFIG")
+            .env_remove("KUBECONFIG");
+        command
+    }
+
+    /// Runs kubectl with these arguments.
+    pub fn run(&self, arguments: &[&str], input: &str) -> Said {
+        let mut child = self
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -133,7 +133,7 @@ fn grouped(text: &str) -> String {
     let (whole, fraction) = rest.split_once('.').map_or((rest, ""), |(w, f)| (w, f));
     let mut out = String::new();
     for (i, c) in whole.chars().enumerate() {
-        if i > 0 && (whole.len() - i) % 3 == 0 {
+        if i > 0 && (whole.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);

@@ -49,15 +49,13 @@ pub(crate) fn parse(text: &str) -> Result<Url, String> {
         return fail("invalid URI for request");
     }
     let (mut host, mut path) = (String::new(), rest);
-    if !scheme.is_empty() || !rest.starts_with("///") {
-        if let Some(after) = rest.strip_prefix("//").filter(|_| !scheme.is_empty()) {
-            let end = after.find('/').unwrap_or(after.len());
-            let authority = &after[..end];
-            host = authority.rsplit('@').next().unwrap_or("").to_owned();
-            path = &after[end..];
-            if let Err(why) = check_host(&host) {
-                return fail(&why);
-            }
+    if let Some(after) = rest.strip_prefix("//").filter(|_| !scheme.is_empty()) {
+        let end = after.find('/').unwrap_or(after.len());
+        let authority = &after[..end];
+        host = authority.rsplit('@').next().unwrap_or("").to_owned();
+        path = &after[end..];
+        if let Err(why) = check_host(&host) {
+            return fail(&why);
         }
     }
     if let Some(at) = bad_escape(path) {

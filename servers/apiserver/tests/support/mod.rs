@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod https;
-#[allow(dead_code)]
 pub mod raw;
 
 use std::io::Write as _;

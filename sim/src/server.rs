@@ -354,7 +354,10 @@ fn with_context<T>(env: &mut Env, work: impl FnOnce(&corten_kinds::Context) -> T
     let context = corten_kinds::Context {
         snapshot: &snapshot,
         now: env.now(),
-        user: "sim",
+        caller: corten_kinds::Caller {
+            name: "sim",
+            ..corten_kinds::Caller::default()
+        },
         random,
     };
     work(&context)

@@ -5,6 +5,7 @@ mod apt;
 mod bench;
 mod codegen;
 mod conformance;
+mod diff_api;
 mod images;
 mod progress;
 mod python;
@@ -44,6 +45,8 @@ enum Chore {
     Tidy,
     /// Generate the structs and facts of model/api from upstream's published API description
     Codegen,
+    /// Ask Corten and upstream's kube-apiserver the same and compare their answers
+    DiffApi(diff_api::DiffApi),
     /// Measure: idle, start, pod, create, store
     Bench(bench::Bench),
     /// Run upstream's conformance suite against a cluster (needs root)
@@ -81,6 +84,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Tidy => tidy::run(&workspace),
         Chore::Codegen => generate(&workspace),
         Chore::Soak(soak) => soak::run(&workspace, &soak),
+        Chore::DiffApi(diff) => diff_api::run(&workspace, &diff),
         Chore::Bench(bench) => bench::run(&workspace, &bench),
         Chore::Conformance(conformance) => conformance::run(&workspace, &conformance),
         Chore::Tools { names } => build_tools(&workspace, &names),

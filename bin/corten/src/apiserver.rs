@@ -3,7 +3,7 @@
 use crate::cli::Apiserver;
 use crate::instance::{self, Instance};
 use anyhow::{Context, Result};
-use corten_apiserver::{ApiServer, Config, Disk};
+use corten_apiserver::{ApiServer, Config, Disk, RuntimeConfig};
 use corten_pki::Identity;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -18,6 +18,10 @@ pub async fn run(flags: Apiserver) -> Result<()> {
     flags.admission.apply(&mut config)?;
     config.access = flags.access.settings();
     config.keeping = flags.store.keeping()?;
+    config.runtime = RuntimeConfig::parse(&flags.runtime_config, &flags.feature_gates)?;
+    for gate in config.runtime.without_effect() {
+        tracing::warn!(gate, "this feature gate changes nothing here");
+    }
     let server = start(config).await?;
     let _beside = flags.store.serve(data, server.store())?;
     write_kubeconfig(&server, data, flags.write_kubeconfig.as_deref())?;

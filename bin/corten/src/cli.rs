@@ -125,6 +125,12 @@ pub struct Apiserver {
     pub access: AccessFlags,
     #[command(flatten)]
     pub store: StoreFlags,
+    /// APIs to serve or not, such as `api/beta=true,batch/v1=false`.
+    #[arg(long, value_name = "LIST")]
+    pub runtime_config: Vec<String>,
+    /// Features to switch on or off by upstream's names, such as `AllBeta=true`.
+    #[arg(long, value_name = "LIST")]
+    pub feature_gates: Vec<String>,
 }
 
 /// `corten image …`.

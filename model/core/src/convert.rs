@@ -93,6 +93,16 @@ fn message_to(message: MsgRef, path: &Path) -> Result<Value, ConvertError> {
     Ok(Value::Map(map))
 }
 
+impl Ref<'_> {
+    /// The value that this part of a message is.
+    ///
+    /// # Errors
+    /// When raw JSON in it is not JSON.
+    pub fn to_value(self) -> Result<Value, ConvertError> {
+        value_to(self, &Path::Root)
+    }
+}
+
 fn value_to(value: Ref, path: &Path) -> Result<Value, ConvertError> {
     Ok(match value {
         Ref::Nil => Value::Null,

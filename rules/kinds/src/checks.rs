@@ -198,7 +198,7 @@ pub fn cidr(errors: &mut Errors, path: &Path, value: &str, before: &[Str]) {
         Err(_) => errors.push(FieldError::invalid(
             path,
             value,
-            "must not have leading 0s in IP",
+            "must not have leading 0s in IP or prefix length",
         )),
         Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
             errors.push(FieldError::invalid(

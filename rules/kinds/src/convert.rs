@@ -19,6 +19,7 @@ pub fn convert(obj: Object, to: &GroupVersionKind) -> Result<Object, String> {
     match (from.group, from.kind) {
         ("autoscaling", "HorizontalPodAutoscaler") => return crate::autoscaling::convert(obj, to),
         ("" | "events.k8s.io", "Event") => return crate::events::convert(obj, to),
+        ("resource.k8s.io", _) => return crate::resource::convert(obj, to),
         _ => {}
     }
     let text = |e: corten_core::ConvertError| {

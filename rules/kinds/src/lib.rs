@@ -22,6 +22,7 @@ pub mod error;
 pub mod events;
 pub mod flowcontrol;
 pub mod generic;
+pub mod internal;
 pub mod metadata;
 pub mod names;
 pub mod networking;
@@ -49,6 +50,7 @@ pub use rules::{Generation, NAME_AND_AGE, Rules};
 use corten_api::Object;
 use corten_core::{Str, Time, Value};
 use corten_meta::Snapshot;
+use std::collections::BTreeMap;
 
 /// What strategies may look at besides the objects. Never used to decide what must be consistent.
 #[derive(Clone, Copy)]
@@ -57,10 +59,23 @@ pub struct Context<'a> {
     pub snapshot: &'a Snapshot,
     /// The time of the request.
     pub now: Time,
-    /// Name of the user.
-    pub user: &'a str,
+    /// Who asks.
+    pub caller: Caller<'a>,
     /// Chosen anew for each request.
     pub random: u64,
+}
+
+/// The user of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Caller<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// A unique id; may be empty.
+    pub uid: &'a str,
+    /// Groups.
+    pub groups: &'a [String],
+    /// What else the authenticator knows.
+    pub extra: Option<&'a BTreeMap<String, Vec<String>>>,
 }
 
 /// What a deletion answers.
@@ -260,5 +275,5 @@ static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("resource.k8s.io", "ResourceClaimTemplate", &resource::ResourceClaimTemplates),
     ("resource.k8s.io", "ResourceSlice", &resource::ResourceSlices),
     ("apiextensions.k8s.io", "CustomResourceDefinition", &apiextensions::CustomResourceDefinitions),
-    ("events.k8s.io", "Event", &core::event::Events),
+    ("events.k8s.io", "Event", &events::Events),
 ];

@@ -5,14 +5,14 @@ use crate::Strategy;
 use crate::error::{FieldError, IMMUTABLE, NEGATIVE};
 use crate::names;
 use corten_api::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta, OwnerReference};
-use corten_core::{Map, Message, Path, Str, Value, to_value};
+use corten_core::{Map, Message, Path, Str, Value};
 use corten_meta::labels;
 
 const ANNOTATIONS_MAX: usize = 256 << 10;
 
 /// A struct as the bad value of an error.
 pub fn value_of<M: Message>(message: &M) -> Value {
-    to_value(message).unwrap_or_default()
+    crate::internal::printed(message)
 }
 
 /// A list of texts as the bad value of an error.
@@ -267,7 +267,7 @@ fn validate_owners(owners: &[OwnerReference], path: &Path) -> Vec<FieldError> {
         match &first {
             None => first = Some(name),
             Some(before) => {
-                let all = Value::List(owners.iter().map(value_of).collect());
+                let all = crate::internal::printed_list(owners);
                 let text = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {before} and {name}"
                 );

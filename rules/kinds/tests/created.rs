@@ -31,7 +31,10 @@ fn create(input: &Value) -> (Object, Vec<String>) {
     let cx = Context {
         snapshot: &snapshot,
         now: Time::from_unix(1_790_000_000),
-        user: "admin",
+        caller: corten_kinds::Caller {
+            name: "admin",
+            ..corten_kinds::Caller::default()
+        },
         random: 1,
     };
     strategy.default(&mut object);

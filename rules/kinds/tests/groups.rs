@@ -30,7 +30,10 @@ impl Case {
         Context {
             snapshot: &self.snapshot,
             now: Time::parse(NOW).expect("the constant is a time"),
-            user: "admin",
+            caller: corten_kinds::Caller {
+                name: "admin",
+                ..corten_kinds::Caller::default()
+            },
             random: 1,
         }
     }

@@ -9,6 +9,9 @@ pub enum PatchError {
     /// It is not a patch: 400.
     #[error("{0}")]
     Bad(String),
+    /// It has no meaning for this kind of object, which upstream calls an internal error: 500.
+    #[error("{0}")]
+    Misfit(String),
     /// It would change fields that others manage (apply only): 409.
     #[error("{}", conflict_text(.0))]
     Conflict(Vec<Conflict>),
@@ -52,6 +55,10 @@ fn conflict_text(conflicts: &[Conflict]) -> String {
 
 pub(crate) fn bad<T>(text: impl Into<String>) -> Result<T, PatchError> {
     Err(PatchError::Bad(text.into()))
+}
+
+pub(crate) fn misfit<T>(text: impl Into<String>) -> Result<T, PatchError> {
+    Err(PatchError::Misfit(text.into()))
 }
 
 pub(crate) fn invalid<T>(text: impl Into<String>) -> Result<T, PatchError> {

@@ -26,8 +26,8 @@ pub use observed::{
     Seen, Step,
 };
 pub use plan::{Action, Plan, plan};
-pub use ports::host_ports_collide;
 pub use policy::{all_containers, as_container, container_of, is_sidecar};
+pub use ports::host_ports_collide;
 pub use probe::{ProbeKind, ProbeResult, ProbeState, Probes};
 pub use status::{pod_name_and_uid, qos_class};
 

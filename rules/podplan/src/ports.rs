@@ -61,7 +61,10 @@ mod tests {
         assert!(host_ports_collide(&taken, &spec(8080, "", "127.0.0.1")));
         assert!(!host_ports_collide(&taken, &spec(8080, "UDP", "")));
         assert!(!host_ports_collide(&taken, &spec(8081, "TCP", "")));
-        assert!(!host_ports_collide(&spec(0, "TCP", ""), &spec(0, "TCP", "")));
+        assert!(!host_ports_collide(
+            &spec(0, "TCP", ""),
+            &spec(0, "TCP", "")
+        ));
         let local = spec(8080, "TCP", "127.0.0.1");
         assert!(!host_ports_collide(&local, &spec(8080, "TCP", "127.0.0.2")));
         assert!(host_ports_collide(&local, &spec(8080, "TCP", "0.0.0.0")));

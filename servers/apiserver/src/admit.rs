@@ -6,7 +6,7 @@ use corten_access::admission::{self, Denial, Operation, Review};
 use corten_api::{Gvk, Object};
 use corten_client::{Cause, Details, Status, Target};
 use corten_core::{Str, Time, Value};
-use corten_kinds::Context;
+use corten_kinds::{Caller, Context};
 use corten_meta::{GroupVersionKind, GroupVersionResource};
 
 use crate::admission::{Asked, Notes, Round, Subject};
@@ -89,7 +89,12 @@ impl<'a> Admission<'a> {
         Context {
             snapshot: &self.view.snapshot,
             now: self.now,
-            user: &self.user.name,
+            caller: Caller {
+                name: &self.user.name,
+                uid: &self.user.uid,
+                groups: &self.user.groups,
+                extra: Some(&self.user.extra),
+            },
             random: self.random,
         }
     }

@@ -15,6 +15,7 @@ use corten_store::{Key, Op, Precondition};
 use tokio::sync::MutexGuard;
 
 use crate::catalog::Served;
+use crate::families::{self, family_of};
 use crate::server::Server;
 use crate::write::Aim;
 use crate::{commit, metadata};
@@ -137,6 +138,16 @@ fn assign(
     let name = service.metadata.name.to_string();
     let own_uid = service.metadata.uid.clone();
     let refuse = |error: FieldError| metadata::invalid(served, &name, &[error]);
+    match before {
+        Some(before) => corten_kinds::core::service::normalize(service, before),
+        None if !service.spec.cluster_ip.is_empty() && service.spec.cluster_ips.is_empty() => {
+            let ip = service.spec.cluster_ip.clone();
+            service.spec.cluster_ips.push(ip);
+        }
+        None => {}
+    }
+    families::settle(service, before, &server.config.ranges)
+        .map_err(|errors| metadata::invalid(served, &name, &errors))?;
     let mut used_ports = HashSet::new();
     let mut used_ips = HashSet::new();
     for other in view
@@ -147,7 +158,12 @@ fn assign(
         used_ips.extend(addresses(other));
         used_ports.extend(ports(other));
     }
-    assign_ports(server, service, &used_ports, before).map_err(&refuse)?;
+    if dry_run {
+        // Upstream looks at nothing that is taken, and at no range of ports, when nothing is to be kept.
+        used_ips.clear();
+        used_ports.clear();
+    }
+    assign_ports(server, service, &used_ports, before, dry_run).map_err(&refuse)?;
     assign_addresses(server, service, &used_ips).map_err(&refuse)?;
     if dry_run {
         return Ok(Vec::new());
@@ -194,24 +210,20 @@ fn assign_addresses(
     used: &HashSet<String>,
 ) -> Result<(), FieldError> {
     if service.spec.type_ == "ExternalName" || service.spec.cluster_ip == "None" {
-        if service.spec.cluster_ip == "None" && service.spec.cluster_ips.is_empty() {
-            service.spec.cluster_ips.push("None");
-        }
-        set_families(service, &server.config.ranges);
         return Ok(());
     }
     for asked in addresses(service) {
         check_asked(server, &asked, used)?;
     }
     if service.spec.cluster_ip.is_empty() && service.spec.cluster_ips.is_empty() {
-        let families = wanted_families(service, &server.config.ranges);
-        for family in families {
+        let families = service.spec.ip_families.clone();
+        for family in families.iter() {
             let range = server
                 .config
                 .ranges
                 .services
                 .iter()
-                .find(|(ip, _)| family_of(*ip) == family);
+                .find(|(ip, _)| family == family_of(*ip));
             let chosen = range
                 .and_then(|r| choose(*r, used, server.random()))
                 .ok_or_else(|| {
@@ -235,7 +247,6 @@ fn assign_addresses(
         let ip = service.spec.cluster_ip.clone();
         service.spec.cluster_ips.push(ip);
     }
-    set_families(service, &server.config.ranges);
     Ok(())
 }
 
@@ -251,72 +262,28 @@ fn check_asked(server: &Server, asked: &str, used: &HashSet<String>) -> Result<(
     }
     let ranges = &server.config.ranges.services;
     let inside = |ip: IpAddr| ranges.iter().any(|r| contains(*r, ip));
-    if !asked.parse().is_ok_and(inside) {
+    let Ok(ip) = asked.parse::<IpAddr>() else {
         return refuse("the provided network does not match the current range");
-    }
-    Ok(())
-}
-
-fn family_of(ip: IpAddr) -> &'static str {
-    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
-}
-
-fn wanted_families(service: &Service, ranges: &Ranges) -> Vec<&'static str> {
-    let available: Vec<&'static str> = ranges
-        .services
-        .iter()
-        .map(|(ip, _)| family_of(*ip))
-        .collect();
-    let policy = service
-        .spec
-        .ip_family_policy
-        .as_deref()
-        .unwrap_or("SingleStack");
-    let count = if policy == "SingleStack" {
-        1
-    } else {
-        available.len()
     };
-    let mut families: Vec<&'static str> = available
+    let range = ranges
         .iter()
-        .copied()
-        .filter(|f| {
-            service.spec.ip_families.is_empty() || service.spec.ip_families.iter().any(|w| w == *f)
-        })
-        .collect();
-    if policy != "SingleStack" {
-        families.extend(
-            available
-                .iter()
-                .filter(|f| !families.contains(f))
-                .copied()
-                .collect::<Vec<_>>(),
-        );
+        .find(|(base, _)| base.is_ipv4() == ip.is_ipv4());
+    let ends = |range: &(IpAddr, u8)| is_end(*range, ip);
+    match range {
+        Some(range) if !inside(ip) || ends(range) => refuse(&format!(
+            "the provided IP ({asked}) is not in the valid range. The range of valid IPs is {}/{}",
+            range.0, range.1
+        )),
+        _ => Ok(()),
     }
-    families.truncate(count.max(1));
-    families
 }
 
-/// `spec.ipFamilies` and `spec.ipFamilyPolicy` as the addresses have it.
-fn set_families(service: &mut Service, ranges: &Ranges) {
-    if service.spec.type_ == "ExternalName" {
-        return;
-    }
-    if service.spec.ip_family_policy.is_none() {
-        service.spec.ip_family_policy = Some("SingleStack".into());
-    }
-    if !service.spec.ip_families.is_empty() {
-        return;
-    }
-    let families: Vec<&'static str> = match service.spec.cluster_ip.as_str() {
-        "None" => wanted_families(service, ranges),
-        _ => addresses(service)
-            .iter()
-            .filter_map(|a| a.parse().ok())
-            .map(family_of)
-            .collect(),
-    };
-    service.spec.ip_families = families.into_iter().collect();
+/// Whether an address is the first of its network, or the last of one of IPv4.
+fn is_end(range: (IpAddr, u8), ip: IpAddr) -> bool {
+    let bits = host_bits(range);
+    let last = (1_u128 << bits.min(127)) - 1;
+    let offset = number(ip) & last;
+    bits > 1 && (offset == 0 || (ip.is_ipv4() && offset == last))
 }
 
 fn number(ip: IpAddr) -> u128 {
@@ -365,6 +332,7 @@ fn assign_ports(
     service: &mut Service,
     used: &HashSet<(u16, String)>,
     before: Option<&Service>,
+    dry_run: bool,
 ) -> Result<(), FieldError> {
     let wants = match service.spec.type_.as_str() {
         "NodePort" => true,
@@ -385,7 +353,8 @@ fn assign_ports(
                 "provided port is already allocated",
             ));
         }
-        if asked.0 != 0 && wants && !server.config.ranges.node_ports.contains(&asked.0) {
+        if asked.0 != 0 && wants && !dry_run && !server.config.ranges.node_ports.contains(&asked.0)
+        {
             let range = &server.config.ranges.node_ports;
             return Err(FieldError::invalid(
                 format!("spec.ports[{index}].nodePort"),

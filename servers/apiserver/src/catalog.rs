@@ -15,6 +15,7 @@ use corten_store::Resource;
 
 use crate::custom::{self, Custom};
 use crate::openapi::Documents;
+use crate::runtime_config::RuntimeConfig;
 
 /// A served subresource.
 #[derive(Clone, Debug)]
@@ -96,17 +97,17 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// The built-in resources of stable versions.
-    pub(crate) fn built_in() -> Catalog {
-        Catalog::of(Catalog::built_in_resources())
+    /// The built-in resources that are to be served.
+    pub(crate) fn built_in(config: &RuntimeConfig) -> Catalog {
+        Catalog::of(Catalog::built_in_resources(config))
     }
 
     /// The same as a list.
-    pub(crate) fn built_in_resources() -> Vec<Arc<Served>> {
+    pub(crate) fn built_in_resources(config: &RuntimeConfig) -> Vec<Arc<Served>> {
         corten_api::resources()
             .iter()
-            .filter(|r| r.default_on())
-            .filter_map(built_in)
+            .filter(|r| config.serves(r))
+            .filter_map(|r| built_in(r, config))
             .collect()
     }
 
@@ -202,13 +203,13 @@ impl Catalog {
     }
 }
 
-fn built_in(r: &'static corten_api::Resource) -> Option<Arc<Served>> {
+fn built_in(r: &'static corten_api::Resource, config: &RuntimeConfig) -> Option<Arc<Served>> {
     let info = corten_api::kind_info(r.gvk())?;
     // A kind whose storage version is not served is stored as it is served.
     let stored_as = corten_api::resources()
         .iter()
         .find(|o| (o.group, o.version, o.kind) == (r.storage_group, r.storage_version, r.kind));
-    let (storage_group, storage_version) = match stored_as.is_some_and(|o| o.default_on()) {
+    let (storage_group, storage_version) = match stored_as.is_some_and(|o| config.serves(o)) {
         true => (r.storage_group, r.storage_version),
         false => (r.group, r.version),
     };
@@ -242,7 +243,15 @@ fn built_in(r: &'static corten_api::Resource) -> Option<Arc<Served>> {
         schema: None,
         custom: None,
         hidden: false,
-        strategy: corten_kinds::strategy(storage_group, r.kind),
+        // Events have a strategy in each of their groups, over one stored form.
+        strategy: corten_kinds::strategy(
+            if r.kind == "Event" {
+                r.group
+            } else {
+                storage_group
+            },
+            r.kind,
+        ),
     }))
 }
 
@@ -282,6 +291,18 @@ impl Served {
     /// Whether it is a custom resource.
     pub(crate) fn is_custom(&self) -> bool {
         self.custom.is_some()
+    }
+
+    /// What clients are told who still use it.
+    pub(crate) fn deprecation(&self) -> Option<String> {
+        match (self.group.as_str(), self.plural.as_str()) {
+            ("", "endpoints") => Some(
+                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+                    .into(),
+            ),
+            ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+".into()),
+            _ => None,
+        }
     }
 
     /// Whether its objects expire.

@@ -8,7 +8,6 @@ use hyper::{Response, StatusCode};
 use corten_api::core::v1::{ComponentCondition, ComponentStatus};
 use corten_api::{Kind, Object};
 use corten_client::{Status, Target};
-use corten_store::Revision;
 
 use crate::body::Answer;
 use crate::catalog::Served;
@@ -28,7 +27,7 @@ pub(crate) fn serve(
     let form = Form::new(served, accepted, server.now());
     let store: Arc<Object> = Arc::new(store_status(server).into());
     let body = match call.info.name.as_str() {
-        "" => encode::objects(served, &form, &[store], Revision::NONE)?,
+        "" => encode::objects(served, &form, &[store], None)?,
         name if name == store.meta().name => encode::object(served, &form, &store)?,
         name => {
             return Err(Status::not_found(Target {

@@ -411,8 +411,15 @@ pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions
     audit::sent_text(&json::encode_message(MsgRef::new(&parsed)));
     let propagation = match (&parsed.propagation_policy, parsed.orphan_dependents) {
         (Some(_), Some(_)) => {
-            return Err(Status::bad_request(
-                "orphanDependents and deletionPropagation cannot be both set",
+            let policy = parsed.propagation_policy.as_deref().unwrap_or_default();
+            let text = format!(
+                "propagationPolicy: Invalid value: {policy:?}: orphanDependents and deletionPropagation cannot be both set"
+            );
+            return Err(crate::options::invalid_options(
+                "DeleteOptions",
+                "propagationPolicy",
+                "FieldValueInvalid",
+                &text,
             ));
         }
         (Some(policy), None) => Some(Propagation::parse(policy)?),

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use corten_api::core::v1::{Pod, PodCondition};
+use corten_api::meta::v1::Condition;
 use corten_api::policy::v1::{Eviction, PodDisruptionBudget};
 use corten_api::{Gvk, Kind, Object};
 use corten_client::{Cause, Status, Target};
@@ -16,6 +18,7 @@ use corten_meta::Selector;
 use crate::body::Answer;
 use crate::catalog::Served;
 use crate::http::{self, Call};
+use crate::negotiate::Media;
 use crate::options::{DeleteOptions, FieldValidation, WriteOptions};
 use crate::pods::{created, rewrite};
 use crate::resource::body_media;
@@ -42,7 +45,8 @@ pub(crate) async fn evict(
         version: "v1",
         kind: "Eviction",
     };
-    let (mut object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
+    let eviction = read_eviction(gvk, media, &body)?;
+    let mut object = Object::from(eviction);
     let aim = crate::resource::aim(served, &call);
     let sent = WriteOptions::parse(&call.query, call.agent())?;
     admit::admit_created(server, &call.user, &aim, gvk, &mut object, &sent).await?;
@@ -82,6 +86,34 @@ pub(crate) async fn evict(
     )
     .await?;
     Ok(created(&call))
+}
+
+/// The eviction in a body, also under its old version, which drains of old clients still use.
+fn read_eviction(gvk: Gvk<'_>, media: Media, body: &Bytes) -> Result<Eviction, Status> {
+    let newer = match decode::object_of(gvk, false, media, body, FieldValidation::Ignore) {
+        Ok((object, _)) => {
+            return Ok(object
+                .downcast_ref::<Eviction>()
+                .cloned()
+                .unwrap_or_default());
+        }
+        Err(newer) => newer,
+    };
+    let older = Gvk {
+        version: "v1beta1",
+        ..gvk
+    };
+    let read = decode::object_of(older, false, media, body, FieldValidation::Ignore);
+    let object = read.map_err(|_| newer)?.0;
+    let old = object
+        .downcast_ref::<corten_api::policy::v1beta1::Eviction>()
+        .cloned()
+        .unwrap_or_default();
+    Ok(Eviction {
+        metadata: old.metadata,
+        delete_options: old.delete_options,
+        ..Eviction::default()
+    })
 }
 
 /// Deletes a pod if its disruption budgets allow.
@@ -242,14 +274,20 @@ fn take(budget: &mut PodDisruptionBudget, pod: &str, now: Time) -> Result<(), St
     budget.status.disruptions_allowed -= 1;
     if budget.status.disruptions_allowed == 0 {
         let generation = budget.metadata.generation;
-        let allowed = budget
-            .status
-            .conditions
+        let conditions = &mut budget.status.conditions;
+        if !conditions.iter().any(|c| c.type_ == "DisruptionAllowed") {
+            conditions.push(Condition {
+                type_: "DisruptionAllowed".into(),
+                ..Condition::default()
+            });
+        }
+        let allowed = conditions
             .iter_mut()
             .find(|c| c.type_ == "DisruptionAllowed" && c.status != "False");
         if let Some(condition) = allowed {
             condition.status = "False".into();
             condition.reason = "InsufficientPods".into();
+            condition.message = "".into();
             condition.observed_generation = generation;
             condition.last_transition_time = now;
         }

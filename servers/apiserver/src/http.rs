@@ -40,8 +40,28 @@ pub(crate) struct Call {
     pub query: Query,
     /// Headers.
     pub headers: http::HeaderMap,
-    /// Warnings collected on the way, sent as `Warning` headers.
-    pub warnings: Vec<String>,
+    /// Warnings collected on the way, sent as `Warning` headers with the answer, also with a refusal.
+    pub warnings: Warnings,
+}
+
+/// Texts for `Warning` headers, shared between a request's handlers and what words its refusal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Warnings(Arc<parking_lot::Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Adds those that are not there yet.
+    pub(crate) fn extend(&self, more: impl IntoIterator<Item = String>) {
+        let mut all = self.0.lock();
+        for text in more {
+            if !all.contains(&text) {
+                all.push(text);
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock())
+    }
 }
 
 impl Call {
@@ -103,9 +123,17 @@ pub(crate) async fn handle(
     };
     let trail = audit::begin(server.access.audit.as_ref(), &beginning);
     let mut flowed = None;
-    let answering = answer(&server, &peer, &info, query, request, &mut flowed);
+    let warnings = Warnings::default();
+    let asked = (&info, query);
+    let answering = answer(
+        &server,
+        &peer,
+        asked,
+        request,
+        (&mut flowed, warnings.clone()),
+    );
     let answering = AssertUnwindSafe(limited(&info, started, answering)).catch_unwind();
-    let answer = match audit::follow(trail.clone(), answering).await {
+    let mut answer = match audit::follow(trail.clone(), answering).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(status)) => {
             audit::answered(trail.as_ref(), &status);
@@ -113,6 +141,7 @@ pub(crate) async fn handle(
         }
         Err(panic) => failed(trail.clone(), said(panic)).await,
     };
+    warn(&mut answer, &warnings.take());
     let mut answer = audit::finish(trail, &info, answer).await;
     drop(running);
     let size = answer.body().size();
@@ -205,14 +234,14 @@ fn is_well_escaped(path: &str) -> bool {
 async fn answer(
     server: &Arc<Server>,
     peer: &Peer,
-    info: &Arc<RequestInfo>,
-    query: Query,
+    (info, query): (&Arc<RequestInfo>, Query),
     mut request: Request<Incoming>,
-    flowed: &mut Option<PfHeaders>,
+    (flowed, warnings): (&mut Option<PfHeaders>, Warnings),
 ) -> Result<Response<Answer>, Status> {
     let headers = request.headers_mut();
     let identified = authentication::authenticate(server, peer, &info.path, headers).await?;
     audit::received(&identified.user, info).await?;
+    warnings.extend(identified.warnings);
     let user = authentication::impersonate(server, identified.user, info, headers).await?;
     let admitted = match server.flow.admit(server, &user, info, &query).await {
         Ok(admitted) => admitted,
@@ -234,7 +263,7 @@ async fn answer(
         info: info.clone(),
         query,
         headers,
-        warnings: identified.warnings,
+        warnings,
     };
     // The seats are held until here: a watch that has begun takes none.
     if call.info.is_resource {

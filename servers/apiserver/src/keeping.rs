@@ -15,6 +15,7 @@ use corten_store::{
 use parking_lot::RwLock;
 
 use crate::catalog::Catalog;
+use crate::runtime_config::RuntimeConfig;
 use crate::start::Disk;
 use crate::{Error, commit};
 
@@ -31,11 +32,11 @@ pub struct Keeping {
 }
 
 /// Opens the store. Blocks.
-pub(crate) fn open(disk: Disk, keeping: Keeping) -> Result<Store, Error> {
-    let catalog = Catalog::built_in();
+pub(crate) fn open(disk: Disk, keeping: Keeping, runtime: &RuntimeConfig) -> Result<Store, Error> {
+    let catalog = Catalog::built_in(runtime);
     let seal = keeping.encryption.map(|encryption| Sealing {
         encryption,
-        catalog: Catalog::built_in(),
+        catalog: Catalog::built_in(runtime),
         known: RwLock::default(),
     });
     let describe = Described { catalog };
@@ -170,7 +171,7 @@ resources:
     fn sealing() -> Sealing {
         Sealing {
             encryption: Encryption::parse(CONFIG.as_bytes()).unwrap(),
-            catalog: Catalog::built_in(),
+            catalog: Catalog::built_in(&RuntimeConfig::default()),
             known: RwLock::default(),
         }
     }

@@ -27,6 +27,7 @@ mod discovery;
 mod encode;
 mod error;
 mod evict;
+mod families;
 mod flow;
 mod http;
 mod info;
@@ -49,6 +50,7 @@ mod read;
 mod reload;
 mod resource;
 mod reviews;
+mod runtime_config;
 mod selection;
 mod serve;
 mod server;
@@ -71,6 +73,7 @@ pub use error::Error;
 pub use keeping::Keeping;
 pub use local::Local;
 pub use paths::VERSION;
+pub use runtime_config::{FlagError, RuntimeConfig};
 pub use settings::{
     AccessSettings, AuditBatchSettings, AuditLogSettings, AuditSettings, AuditTruncateSettings,
     AuthenticationSettings, AuthorizationSettings, RequestHeaderSettings, ServiceAccountSettings,

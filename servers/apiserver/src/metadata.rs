@@ -85,7 +85,7 @@ pub(crate) fn check_versions(
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
              failed: UID in precondition: {}, UID in object meta: {stored_uid}",
-            current.key(),
+            current.key().to_string().trim_start_matches("/registry"),
             meta.uid
         );
         return Err(Status::conflict(aim.target(), &why));
@@ -98,7 +98,7 @@ pub(crate) fn check_versions(
                 Value::Int(0),
                 "must be specified for an update",
             );
-            return Err(invalid(served, aim.name, &[error]));
+            return Err(invalid_as(served, &served.plural, aim.name, &[error]));
         }
         return Ok(());
     }
@@ -182,7 +182,7 @@ pub(crate) fn check_update(
     }
 }
 
-/// Each error once. Definitions and custom resources may have finalizers without a slash, as upstream lets them.
+/// Definitions and custom resources may have finalizers without a slash, as upstream lets them.
 fn settle(served: &Served, errors: Vec<FieldError>) -> Vec<FieldError> {
     let lenient = served.is_custom() || served.group == "apiextensions.k8s.io";
     let mut kept: Vec<FieldError> = Vec::with_capacity(errors.len());
@@ -190,8 +190,7 @@ fn settle(served: &Served, errors: Vec<FieldError>) -> Vec<FieldError> {
         let bare = error
             .detail
             .starts_with("name is neither a standard finalizer name");
-        let left_out = kept.contains(&error) || (lenient && bare);
-        if !left_out {
+        if !(lenient && bare) {
             kept.push(error);
         }
     }
@@ -200,6 +199,10 @@ fn settle(served: &Served, errors: Vec<FieldError>) -> Vec<FieldError> {
 
 /// Upstream's 422.
 pub(crate) fn invalid(served: &Served, name: &str, errors: &[FieldError]) -> Status {
+    invalid_as(served, &served.kind, name, errors)
+}
+
+fn invalid_as(served: &Served, kind: &str, name: &str, errors: &[FieldError]) -> Status {
     let causes = errors
         .iter()
         .map(|e| Cause {
@@ -208,15 +211,22 @@ pub(crate) fn invalid(served: &Served, name: &str, errors: &[FieldError]) -> Sta
             field: e.field.clone(),
         })
         .collect();
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    // The message names each error once, the causes as often as it was found.
+    let mut texts: Vec<String> = Vec::with_capacity(errors.len());
+    for text in errors.iter().map(ToString::to_string) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
     let joined = match texts.as_slice() {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
     };
     Status::invalid(
         Target {
-            group: &served.group,
-            resource: &served.kind,
+            // Events are named by their old group whichever they came through.
+            group: if served.is_event() { "" } else { &served.group },
+            resource: kind,
             name,
         },
         causes,

@@ -1,10 +1,13 @@
 //! What is special about namespaces: their content finalizers (`spec.finalizers`), which outlive a deletion until the
 //! namespace controller has emptied them, and the ones that must stay.
 
-use corten_api::Object;
+use corten_access::admission::Plugin;
 use corten_api::core::v1::Namespace;
+use corten_api::{Kind, Object};
 use corten_client::Status;
 
+use crate::bootstrap;
+use crate::options::WriteOptions;
 use crate::server::Server;
 use crate::write::Aim;
 
@@ -20,6 +23,39 @@ pub(crate) fn refuse_deletion(aim: &Aim<'_>) -> Result<(), Status> {
         ));
     }
     Ok(())
+}
+
+/// NamespaceAutoProvision: makes the namespace of a write that has none yet.
+pub(crate) async fn provision(
+    server: &Server,
+    namespace: &str,
+    dry_run: bool,
+) -> Result<(), Status> {
+    let wanted = server.config.plugins.has(Plugin::NamespaceAutoProvision);
+    if !wanted || dry_run || namespace.is_empty() {
+        return Ok(());
+    }
+    let catalog = server.catalog();
+    let Some(served) = catalog.find("", "v1", "namespaces") else {
+        return Ok(());
+    };
+    let aim = Aim {
+        served,
+        namespace: "",
+        name: namespace,
+        subresource: "",
+    };
+    if server.store.get(&aim.key()).is_some() {
+        return Ok(());
+    }
+    let options = WriteOptions::default();
+    let object = Object::from(Namespace::named(namespace));
+    let user = bootstrap::loopback();
+    let made = crate::write::create(server, &user, &aim, object, &options);
+    match Box::pin(made).await {
+        Err(status) if !status.is_already_exists() => Err(status),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a namespace still waits for its content to go.

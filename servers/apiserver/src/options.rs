@@ -63,6 +63,7 @@ impl WriteOptions {
                 ));
             }
         };
+        check_manager(query)?;
         let manager = query
             .get("fieldManager")
             .filter(|m| !m.is_empty())
@@ -98,6 +99,36 @@ fn shown_options(mut given: Value, kind: &str, dry_run: bool) -> Value {
         given.set(&["dryRun"], Value::List(vec![Value::from("All")]));
     }
     given
+}
+
+/// At most 128 bytes, all printable.
+fn check_manager(query: &Query) -> Result<(), Status> {
+    let manager = query.get("fieldManager").unwrap_or_default();
+    if manager.len() > 128 {
+        let text = "fieldManager: Too long: may not be more than 128 bytes";
+        return Err(invalid_options(
+            "CreateOptions",
+            "fieldManager",
+            "FieldValueTooLong",
+            text,
+        ));
+    }
+    match manager.char_indices().find(|(_, c)| c.is_control()) {
+        Some((at, c)) => {
+            let text = format!(
+                "fieldManager: Invalid value: {}: invalid character U+{:04X} (at position {at})",
+                corten_kinds::error::quote(manager),
+                u32::from(c)
+            );
+            Err(invalid_options(
+                "CreateOptions",
+                "fieldManager",
+                "FieldValueInvalid",
+                &text,
+            ))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether `dryRun=All` is asked for.
@@ -385,7 +416,7 @@ impl DeleteOptions {
     pub(crate) fn parse(query: &Query) -> Result<DeleteOptions, Status> {
         let mut options = DeleteOptions {
             dry_run: dry_run(query.all("dryRun"))?,
-            grace_seconds: query.get("gracePeriodSeconds").and_then(|v| v.parse().ok()),
+            grace_seconds: whole_number(query, "gracePeriodSeconds")?,
             ..DeleteOptions::default()
         };
         if let Some(policy) = query.get("propagationPolicy").filter(|p| !p.is_empty()) {
@@ -419,6 +450,17 @@ impl DeleteOptions {
         }
         shown_options(given, "DeleteOptions", self.dry_run)
     }
+}
+
+fn whole_number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
+    let Some(text) = query.get(name).filter(|v| !v.is_empty()) else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        Status::bad_request(format!(
+            "strconv.ParseInt: parsing {text:?}: invalid syntax"
+        ))
+    })
 }
 
 impl Propagation {

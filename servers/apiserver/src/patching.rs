@@ -77,6 +77,14 @@ pub(crate) async fn serve(
             "fieldManager: Required value: is required for apply patch",
         ));
     }
+    if kind != PatchKind::Apply && call.query.truthy("force") {
+        return Err(crate::options::invalid_options(
+            "PatchOptions",
+            "force",
+            "FieldValueForbidden",
+            "force: Forbidden: may not be specified for non-apply patch",
+        ));
+    }
     let body = http::read_body(request).await?;
     let aim = aim(served, &call);
     let written = patch(server, &call.user, &aim, kind, &body, &options).await?;
@@ -194,6 +202,7 @@ pub(crate) fn refuse(error: PatchError) -> Status {
     let message = error.to_string();
     match error {
         PatchError::Bad(text) => Status::bad_request(text),
+        PatchError::Misfit(text) => Status::new(500, "", text),
         PatchError::Invalid(_) => does_not_apply(),
         PatchError::Conflict(conflicts) => {
             let causes = conflicts

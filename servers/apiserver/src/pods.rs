@@ -137,9 +137,7 @@ pub(crate) async fn assign(
         resource: "pods/binding",
         name,
     };
-    if !matches!(binding.target.kind.as_str(), "" | "Node") || binding.target.name.is_empty() {
-        return Err(Status::new(500, "", "target.name: Required value"));
-    }
+    check_target(name, &binding)?;
     let kind = Gvk {
         group: "",
         version: "v1",
@@ -163,9 +161,10 @@ pub(crate) async fn assign(
         for (key, value) in binding.metadata.annotations.iter() {
             pod.metadata.annotations.insert(key.clone(), value.clone());
         }
-        // Admission puts the node's zone and region there.
         for (key, value) in binding.metadata.labels.iter() {
-            pod.metadata.labels.insert(key.clone(), value.clone());
+            if !pod.metadata.labels.contains_key(key) {
+                pod.metadata.labels.insert(key.clone(), value.clone());
+            }
         }
         pod.status.conditions.retain(|c| c.type_ != "PodScheduled");
         pod.status.conditions.push(PodCondition {
@@ -184,6 +183,26 @@ pub(crate) async fn assign(
         return change(&mut (*typed::object(&entry)?).clone());
     }
     rewrite(server, &aim, change).await.map(|_| ())
+}
+
+/// What a binding must say.
+fn check_target(name: &str, binding: &Binding) -> Result<(), Status> {
+    if !binding.metadata.name.is_empty() && binding.metadata.name != name {
+        return Err(Status::bad_request(
+            "name in URL does not match name in Binding object",
+        ));
+    }
+    let kind = binding.target.kind.as_str();
+    if !matches!(kind, "" | "Node") {
+        let text = format!(
+            "target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\""
+        );
+        return Err(Status::new(500, "", text));
+    }
+    if binding.target.name.is_empty() {
+        return Err(Status::new(500, "", "target.name: Required value"));
+    }
+    Ok(())
 }
 
 /// Why a pod cannot be assigned to a node.

@@ -50,6 +50,7 @@ pub(crate) async fn serve(
             Ok(http::page_not_found())
         };
     };
+    call.warnings.extend(served.deprecation());
     let collection = matches!(info.verb.as_str(), "list" | "watch");
     let nowhere =
         served.namespaced && info.namespace.is_empty() && !collection && served.is_stored();
@@ -240,7 +241,7 @@ fn narrow(call: &Call, options: &mut ListOptions) -> Result<(), Status> {
 async fn create(
     server: &Arc<Server>,
     served: &Arc<Served>,
-    mut call: Call,
+    call: Call,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     let accepted = accepted(&call, served)?;
@@ -260,7 +261,7 @@ async fn create(
 async fn update(
     server: &Arc<Server>,
     served: &Arc<Served>,
-    mut call: Call,
+    call: Call,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     let accepted = accepted(&call, served)?;
@@ -304,6 +305,10 @@ pub(crate) async fn replace(
     write::update(server, &call.user, aim, Change::Replace(object), options).await
 }
 
+/// Jobs are the one kind whose dependents stay unless one says otherwise.
+const ORPHANED: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to \
+                        remove them or set propagationPolicy=Orphan to suppress this warning";
+
 async fn remove(
     server: &Arc<Server>,
     served: &Arc<Served>,
@@ -318,17 +323,20 @@ async fn remove(
         false => decode::delete_options(media, &body)?,
     };
     let aim = aim(served, &call);
+    if served.plural == "jobs" && served.group == "batch" && options.propagation.is_none() {
+        call.warnings.extend([ORPHANED.to_owned()]);
+    }
     let form = Form::new(served, accepted, server.now());
     if call.info.verb == "deletecollection" {
         let selection = ListOptions::parse(&call.query, false)?;
         let objects = delete::collection(server, &call.user, &aim, &selection, &options).await?;
-        let body = encode::objects(served, &form, &objects, server.store.revision())?;
+        let body = encode::objects(served, &form, &objects, Some(server.store.revision()))?;
         return Ok(finish(StatusCode::OK, &form, body, accepted.gzip));
     }
     let deleted = delete::delete(server, &call.user, &aim, &options).await?;
     let shows_object =
         !deleted.gone || served.strategy().delete_answer() == corten_kinds::DeleteAnswer::Object;
-    let mut response = if shows_object {
+    let response = if shows_object {
         let body = encode::object(served, &form, &deleted.object)?;
         finish(StatusCode::OK, &form, body, accepted.gzip)
     } else {
@@ -339,7 +347,7 @@ async fn remove(
             encode::status(&status, accepted.media).into(),
         )
     };
-    http::warn(&mut response, &deleted.warnings);
+    call.warnings.extend(deleted.warnings);
     Ok(response)
 }
 
@@ -361,8 +369,7 @@ pub(crate) fn answer_written(
     } else {
         StatusCode::OK
     };
-    let mut response = finish(code, &form, body, accepted.gzip);
-    http::warn(&mut response, &call.warnings);
-    http::warn(&mut response, &written.warnings);
+    let response = finish(code, &form, body, accepted.gzip);
+    call.warnings.extend(written.warnings);
     Ok(response)
 }

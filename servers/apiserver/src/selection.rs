@@ -23,11 +23,18 @@ impl Selection {
         let known = served.field_labels();
         for field in fields.fields() {
             if !matches!(field, "metadata.name" | "metadata.namespace") && !known.contains(&field) {
-                let text = match known.is_empty() && !served.is_custom() {
-                    true => format!(
+                let plain = known.is_empty() || served.plural.starts_with("persistentvolume");
+                let text = match (served.is_custom(), served.kind.as_str()) {
+                    (false, "Job") => format!("field label {field:?} not supported for Job"),
+                    (false, "ResourceSlice") => format!(
+                        "field label not supported for {}, Kind={}: {field}",
+                        served.api_version(),
+                        served.kind
+                    ),
+                    (false, _) if plain => format!(
                         "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
                     ),
-                    false => format!("field label not supported: {field}"),
+                    _ => format!("field label not supported: {field}"),
                 };
                 return Err(Status::bad_request(text));
             }

@@ -24,6 +24,7 @@ use crate::flow::Flow;
 use crate::jwt::TokenKeys;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
+use crate::runtime_config::RuntimeConfig;
 use crate::typed::Typed;
 
 /// What a running server was told.
@@ -52,6 +53,8 @@ pub(crate) struct Settings {
     pub front_proxy_ca: String,
     /// The pair shown to aggregated servers.
     pub front_proxy: corten_pki::Issued,
+    /// Which APIs are served.
+    pub runtime: RuntimeConfig,
 }
 
 /// The state behind every request.
@@ -112,7 +115,7 @@ impl Server {
         metrics: Arc<Metrics>,
         connector: Arc<dyn NodeConnector>,
     ) -> Server {
-        let catalog = Arc::new(Catalog::built_in());
+        let catalog = Arc::new(Catalog::built_in(&config.runtime));
         let typed = Arc::new(Typed::new(&store, &catalog));
         Server {
             store,
@@ -150,7 +153,8 @@ impl Server {
         if known.0 == view.definitions {
             return known.1.clone();
         }
-        let catalog = Arc::new(custom::catalog(&view, &known.1));
+        let runtime = &self.config.runtime;
+        let catalog = Arc::new(custom::catalog(&view, runtime, &known.1));
         for served in catalog.stored().filter(|s| s.is_custom()) {
             self.typed.follow(served.clone());
         }

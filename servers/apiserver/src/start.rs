@@ -21,6 +21,7 @@ use crate::connect::{NoNodes, NodeConnector};
 use crate::keeping::{self, Keeping};
 use crate::local::Local;
 use crate::metrics::Metrics;
+use crate::runtime_config::RuntimeConfig;
 use crate::server::{Server, Settings};
 use crate::settings::AccessSettings;
 use crate::{Error, aggregation, bootstrap, flow, reload, serve};
@@ -62,6 +63,8 @@ pub struct Config {
     pub connector: Arc<dyn NodeConnector>,
     /// How long a stopping server goes on serving, unready, so that load balancers look elsewhere.
     pub shutdown_delay: Duration,
+    /// Which APIs are served.
+    pub runtime: RuntimeConfig,
 }
 
 impl Config {
@@ -84,6 +87,7 @@ impl Config {
             plugins: PluginSet::default(),
             connector: Arc::new(NoNodes),
             shutdown_delay: Duration::ZERO,
+            runtime: RuntimeConfig::default(),
         }
     }
 }
@@ -138,7 +142,8 @@ impl ApiServer {
         let access = Access::new(&sources, config.static_tokens, &metrics)?;
         let shutdown_delay = config.shutdown_delay;
         let (disk, keeping) = (config.disk.clone(), config.keeping.clone());
-        let store = tokio::task::spawn_blocking(move || keeping::open(disk, keeping))
+        let runtime = config.runtime.clone();
+        let store = tokio::task::spawn_blocking(move || keeping::open(disk, keeping, &runtime))
             .await
             .map_err(|e| Error::Engine(e.to_string()))??;
         let authentication = &sources.settings.authentication;
@@ -167,6 +172,7 @@ impl ApiServer {
             client_ca: pki.ca.certificate().to_owned(),
             front_proxy_ca: pki.front_proxy_ca.certificate().to_owned(),
             front_proxy: pki.client(&Identity::FrontProxyClient, now)?,
+            runtime: config.runtime,
         };
         let server = Arc::new(Server::new(
             store,

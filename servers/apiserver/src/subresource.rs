@@ -80,7 +80,7 @@ async fn unstored(
 async fn part(
     server: &Arc<Server>,
     served: &Arc<Served>,
-    mut call: Call,
+    call: Call,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     match call.info.verb.as_str() {

@@ -59,10 +59,8 @@ pub(crate) async fn request(
     let form = Form::new(served, accepted, server.now());
     let body = encode::any_object(&form, &answer)?;
     let media = form.media.content_type();
-    let mut response = http::respond(StatusCode::CREATED, media, body);
-    http::warn(&mut response, &call.warnings);
-    http::warn(&mut response, &warnings);
-    Ok(response)
+    call.warnings.extend(warnings);
+    Ok(http::respond(StatusCode::CREATED, media, body))
 }
 
 /// The token request with its status filled in, and warnings.

@@ -21,6 +21,12 @@ pub(crate) fn update(
     if options.manager.is_empty() {
         return;
     }
+    let given = &object.meta().managed_fields;
+    if old.is_some() && given.is_empty() && !given.is_nil() {
+        // An empty list is how clients throw all managers away.
+        object.meta_mut().managed_fields = corten_core::List::NIL;
+        return;
+    }
     let shown = |object: &Object| {
         let shown = served.served_version(object).ok()?;
         shown.as_ref().unwrap_or(object).to_value().ok()

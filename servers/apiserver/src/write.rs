@@ -115,6 +115,7 @@ async fn create_once(
         name: &name,
         ..aim.clone()
     };
+    crate::namespaces::provision(server, aim.namespace, options.dry_run).await?;
     crate::accounts::wait_for_account(server, aim.namespace, &object).await;
     let view = server.typed.fresh(server);
     let admission = Admission::new(
@@ -307,6 +308,7 @@ async fn update_once(
     }
     if options.dry_run {
         admit::charge(&admission, Some(&object))?;
+        object.meta_mut().resource_version = current.mod_revision().to_string().into();
         return Ok(Some(Written {
             object: Arc::new(object),
             entry: None,

@@ -11,7 +11,10 @@ mod mountable_secrets;
 mod namespace;
 mod node_objects;
 mod node_restriction;
+mod optional_objects;
+mod optional_pods;
 mod plugins;
+mod pod_resize;
 mod pod_resources;
 mod pod_security;
 mod priority;
@@ -201,10 +204,22 @@ pub fn mutate(review: &Review, object: &mut Object) -> Result<Vec<String>, Denia
     if on(Plugin::ServiceAccount) {
         service_account::mutate(review, object)?;
     }
+    if on(Plugin::AlwaysPullImages) {
+        optional_pods::always_pull(review, object);
+    }
+    if on(Plugin::PodNodeSelector) {
+        optional_pods::node_selector(review, object)?;
+    }
     if on(Plugin::Priority) {
         priority::mutate(review, object)?;
     }
     tolerations::mutate(review, object);
+    if on(Plugin::PodTolerationRestriction) {
+        optional_pods::tolerations(review, object)?;
+    }
+    if on(Plugin::ExtendedResourceToleration) {
+        optional_pods::extended_resources(review, object);
+    }
     if on(Plugin::DefaultStorageClass) {
         classes::default_storage_class(review, object);
     }
@@ -221,6 +236,24 @@ pub fn mutate(review: &Review, object: &mut Object) -> Result<Vec<String>, Denia
         topology::mutate(review, object);
     }
     Ok(Vec::new())
+}
+
+/// What is refused only where it was asked for.
+fn validate_optional(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
+    let on = |plugin| review.enabled.has(plugin);
+    if on(Plugin::LimitPodHardAntiAffinityTopology) {
+        optional_pods::anti_affinity(review, object)?;
+    }
+    if on(Plugin::AlwaysPullImages) {
+        optional_pods::check_always_pull(review, object)?;
+    }
+    if on(Plugin::OwnerReferencesPermissionEnforcement) {
+        optional_objects::owners(review, object)?;
+    }
+    if on(Plugin::DenyServiceExternalIPs) {
+        optional_objects::external_ips(review, object)?;
+    }
+    Ok(())
 }
 
 /// Refuses what must not be written in its final form; `object` is missing for deletions. Returns warnings.
@@ -250,6 +283,10 @@ pub fn validate(review: &Review, object: Option<&Object>) -> Result<Vec<String>,
         classes::check_overhead(review, object)?;
     }
     certificates::validate(review, object)?;
+    if on(Plugin::PodResizeValidator) {
+        pod_resize::validate(review, object)?;
+    }
+    validate_optional(review, object)?;
     if on(Plugin::AlwaysDeny) {
         return Err(Denial::forbidden(
             "admission control is denying all modifications",

@@ -116,18 +116,10 @@ const OFF: [Plugin; 15] = [
 ];
 
 /// Plugins that cannot be turned on because nobody has written them.
-const MISSING: [Plugin; 13] = [
-    P::NamespaceAutoProvision,
+const MISSING: [Plugin; 5] = [
     P::NamespaceExists,
-    P::LimitPodHardAntiAffinityTopology,
-    P::AlwaysPullImages,
     P::ImagePolicyWebhook,
-    P::PodNodeSelector,
-    P::PodTolerationRestriction,
     P::EventRateLimit,
-    P::ExtendedResourceToleration,
-    P::OwnerReferencesPermissionEnforcement,
-    P::DenyServiceExternalIPs,
     P::PodGroupProtection,
     P::PodGroupWorkloadExists,
 ];

@@ -3,6 +3,7 @@
 mod escalation;
 mod limits;
 mod node;
+mod optional;
 mod plugins;
 mod pod_security;
 mod quota;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub struct World {
     pub snapshot: Snapshot,
     pub rules: Rules,
+    /// The plugins that run.
+    pub enabled: PluginSet,
 }
 
 pub fn object(yaml: &str) -> Object {
@@ -47,7 +49,17 @@ impl World {
             snapshot.insert(&resource, key, Arc::new(object));
         }
         let rules = Rules::build(&snapshot);
-        World { snapshot, rules }
+        World {
+            snapshot,
+            rules,
+            enabled: PluginSet::default(),
+        }
+    }
+
+    /// The same with these plugins too.
+    pub fn with(mut self, plugins: &[&str]) -> World {
+        self.enabled = PluginSet::with(plugins, &[]).expect("the plugins exist");
+        self
     }
 
     /// `verb group/resource[/subresource] namespace name`, with `-` for nothing.
@@ -155,7 +167,7 @@ impl Request<'_> {
         run(&Review {
             snapshot: &self.world.snapshot,
             rules: &self.world.rules,
-            enabled: &PluginSet::default(),
+            enabled: &self.world.enabled,
             now: &now,
             random: 7,
             user: self.user,

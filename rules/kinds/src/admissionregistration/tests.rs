@@ -20,7 +20,7 @@ fn check(text: &str, expected: &[&str]) {
     let cx = Context {
         snapshot: &snapshot,
         now: Time::from_unix(0),
-        user: "",
+        caller: crate::Caller::default(),
         random: 0,
     };
     let strategy = strategy("admissionregistration.k8s.io", object.gvk().kind);

@@ -2,6 +2,7 @@
 
 use super::{checks, columns};
 use crate::checks::Errors;
+use crate::core::pod::warnings::of_template;
 use crate::core::pod::{default_pod_template, validate_pod_template};
 use crate::metadata::{validate_selector, value_of};
 use crate::rules::{Generation, Rules, with_status};
@@ -86,6 +87,10 @@ impl Rules for DaemonSets {
         );
         validate_spec(&mut errors, &new.spec, before);
         errors
+    }
+    fn warnings(&self, _cx: &Context, new: &DaemonSet, old: Option<&DaemonSet>) -> Vec<String> {
+        let before = old.map(|o| &o.spec.template);
+        of_template(&new.spec.template, before, "spec.template")
     }
     fn columns(&self) -> &'static [Column] {
         &columns::DAEMON_SET

@@ -3,6 +3,7 @@
 use super::{checks, columns};
 use crate::checks::Errors;
 use crate::core::pod::default_pod_template;
+use crate::core::pod::warnings::of_template;
 use crate::metadata::value_of;
 use crate::rules::{Generation, Rules, with_status};
 use crate::workload::{container_cells, name_warning};
@@ -51,10 +52,13 @@ impl Rules for Deployments {
             || a.iter().any(|(k, v)| b.get(k) != Some(v))
     }
     fn warnings(&self, _cx: &Context, new: &Deployment, old: Option<&Deployment>) -> Vec<String> {
-        if old.is_some() {
-            return vec![];
-        }
-        name_warning(&new.metadata.name).into_iter().collect()
+        let name = old
+            .is_none()
+            .then(|| name_warning(&new.metadata.name))
+            .flatten();
+        let before = old.map(|o| &o.spec.template);
+        let template = of_template(&new.spec.template, before, "spec.template");
+        name.into_iter().chain(template).collect()
     }
     fn validate_create(&self, _cx: &Context, new: &Deployment) -> Vec<FieldError> {
         let mut errors = Vec::new();

@@ -1,6 +1,7 @@
 //! StatefulSets: defaults (those of their claims included), table and scale.
 
 use super::{columns, stateful_set_validation as validate};
+use crate::core::pod::warnings::of_template;
 use crate::core::pod::{default_pod_template, default_resources};
 use crate::rules::{Generation, Rules, with_status};
 use crate::workload::container_cells;
@@ -73,16 +74,14 @@ impl Rules for StatefulSets {
             drop_max_unavailable(new);
         }
     }
-    fn warnings(
-        &self,
-        _cx: &Context,
-        new: &StatefulSet,
-        _old: Option<&StatefulSet>,
-    ) -> Vec<String> {
+    fn warnings(&self, _cx: &Context, new: &StatefulSet, old: Option<&StatefulSet>) -> Vec<String> {
         let negative = new.spec.revision_history_limit.is_some_and(|l| l < 0);
         let text = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is \
                     recommended";
-        negative.then(|| text.to_owned()).into_iter().collect()
+        let before = old.map(|o| &o.spec.template);
+        let mut all = of_template(&new.spec.template, before, "spec.template");
+        all.extend(negative.then(|| text.to_owned()));
+        all
     }
     fn validate_create(&self, _cx: &Context, new: &StatefulSet) -> Vec<FieldError> {
         validate::create(&new.spec)

@@ -4,6 +4,7 @@ use super::job::{default_job_template, spec_warning};
 use super::{columns, job_validation, schedule};
 use crate::apps::checks::not_negative_all;
 use crate::checks::{Errors, one_of};
+use crate::core::pod::warnings::of_template;
 use crate::metadata::value_of;
 use crate::rules::{Generation, Rules, with_status};
 use crate::workload::{container_cells, name_warning};
@@ -40,6 +41,12 @@ impl Rules for CronJobs {
                 "spec.jobTemplate.spec",
             ));
         }
+        let before = old.map(|o| &o.spec.job_template.spec.template);
+        warnings.extend(of_template(
+            &new.spec.job_template.spec.template,
+            before,
+            "spec.jobTemplate.spec.template",
+        ));
         if old.is_some() && new.spec.schedule.contains("TZ") {
             let text = "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see \
                         https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details";

@@ -2,6 +2,7 @@
 
 use super::{columns, job_status, job_validation};
 use crate::core::pod::default_pod_template;
+use crate::core::pod::warnings::of_template;
 use crate::rules::{Generation, Rules, with_status};
 use crate::workload::{container_cells, name_warning};
 use crate::{Column, Context, FieldError, Propagation, cells, selectors};
@@ -61,6 +62,8 @@ impl Rules for Jobs {
             warnings.extend(name_warning(&new.metadata.name));
         }
         warnings.extend(spec_warning(&new.spec, "spec"));
+        let before = old.map(|o| &o.spec.template);
+        warnings.extend(of_template(&new.spec.template, before, "spec.template"));
         warnings
     }
     fn validate_create(&self, _cx: &Context, new: &Job) -> Vec<FieldError> {

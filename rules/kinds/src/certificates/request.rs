@@ -1,8 +1,8 @@
-//! CertificateSigningRequests: who asked, what approval and status may change, table. Leaves out the groups, uid and
-//! extra of the user, which the API server adds because only it knows them.
+//! CertificateSigningRequests: who asked, what approval and status may change, table. Leaves out the
+//! signatures of requests, which signers check.
 
 use super::columns;
-use crate::checks::Errors;
+use crate::checks::{self, Errors};
 use crate::names;
 use crate::rules::{Rules, with_status};
 use crate::{Column, Context, FieldError, cells};
@@ -19,10 +19,21 @@ impl Rules for CertificateSigningRequests {
     with_status!();
 
     fn prepare_create(&self, cx: &Context, new: &mut CertificateSigningRequest) {
-        new.spec.username = cx.user.into();
-        new.spec.uid = Str::EMPTY;
-        new.spec.groups = List::NIL;
-        new.spec.extra = Default::default();
+        new.spec.username = cx.caller.name.into();
+        new.spec.uid = cx.caller.uid.into();
+        new.spec.groups = cx
+            .caller
+            .groups
+            .iter()
+            .map(|g| Str::from(g.as_str()))
+            .collect();
+        let extra = cx.caller.extra.into_iter().flatten();
+        new.spec.extra = extra
+            .map(|(key, values)| {
+                let values: List<Str> = values.iter().map(|v| Str::from(v.as_str())).collect();
+                (Str::from(key.as_str()), values)
+            })
+            .collect();
     }
     fn prepare_update(
         &self,
@@ -49,7 +60,9 @@ impl Rules for CertificateSigningRequests {
         }
     }
     fn validate_create(&self, _cx: &Context, new: &CertificateSigningRequest) -> Vec<FieldError> {
-        validate(&new.spec)
+        let mut errors = validate_request(new);
+        errors.extend(validate(&new.spec));
+        errors
     }
     fn validate_update(
         &self,
@@ -58,18 +71,13 @@ impl Rules for CertificateSigningRequests {
         new: &CertificateSigningRequest,
         old: &CertificateSigningRequest,
     ) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        if part == "approval" || part.is_empty() {
-            let is = |kind: &str| new.status.conditions.iter().any(|c| c.type_ == kind);
-            let last = new.status.conditions.last().map_or("", |c| &c.type_);
-            if is("Approved") && is("Denied") {
-                let path = Path::Root.f("status");
-                let text = "Approved and Denied conditions are mutually exclusive";
-                errors.push(FieldError::invalid(path.f("conditions"), last, text));
-            }
-        }
+        let mut errors = validate(&new.spec);
+        validate_conditions(&mut errors, &new.status);
         validate_kept(&mut errors, part, &new.status, &old.status);
         errors
+    }
+    fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        names::path_segment(name, prefix)
     }
     fn columns(&self) -> &'static [Column] {
         &columns::CERTIFICATE_SIGNING_REQUEST
@@ -237,40 +245,87 @@ fn validate_signer(errors: &mut Errors, path: &Path, name: &str) {
     }
 }
 
-/// Approved and Denied change through the approval only, and are never taken back.
+/// Whether the request is one. Leaves out its signature, which needs cryptography: the signer checks it.
+fn validate_request(new: &CertificateSigningRequest) -> Errors {
+    let text = String::from_utf8_lossy(&new.spec.request);
+    let is_block = text.contains("-----BEGIN CERTIFICATE REQUEST-----")
+        || text.contains("-----BEGIN NEW CERTIFICATE REQUEST-----");
+    if is_block {
+        return Vec::new();
+    }
+    let shown = corten_core::MsgRef::new(&new.spec)
+        .get("request")
+        .and_then(|r| r.to_value().ok());
+    let shown = shown.filter(|v| !v.is_null()).unwrap_or_else(|| "".into());
+    let text = "PEM block type must be CERTIFICATE REQUEST";
+    vec![FieldError::invalid("spec.request", shown, text)]
+}
+
+fn validate_conditions(errors: &mut Errors, status: &Status) {
+    let path = Path::Root.f("status");
+    let path = path.f("conditions");
+    let (mut approved, mut denied) = (false, false);
+    for (i, condition) in status.conditions.iter().enumerate() {
+        let at = path.i(i);
+        let kind = condition.type_.as_str();
+        checks::required(errors, &at.f("type"), kind);
+        let settled = matches!(kind, "Approved" | "Denied" | "Failed");
+        let known: &[&str] = if settled {
+            &["True"]
+        } else {
+            &["False", "True", "Unknown"]
+        };
+        checks::one_of(errors, &at.f("status"), &condition.status, known);
+        approved |= kind == "Approved";
+        denied |= kind == "Denied";
+        if approved && denied && matches!(kind, "Approved" | "Denied") {
+            let text = "Approved and Denied conditions are mutually exclusive";
+            errors.push(FieldError::invalid(&path, kind, text));
+        }
+        if status.conditions[..i].iter().any(|c| c.type_ == kind) {
+            errors.push(FieldError::duplicate(at.f("type"), kind));
+        }
+    }
+}
+
+/// Nothing settled is taken back, Approved and Denied change through the approval only, a certificate is set once.
 fn validate_kept(errors: &mut Errors, part: &str, new: &Status, old: &Status) {
     let path = Path::Root.f("status");
-    let kinds: &[&str] = if part == "approval" {
-        &[]
-    } else {
-        &["Approved", "Denied"]
-    };
     let of = |status: &Status, kind: &str| {
         let found = status.conditions.iter().filter(|c| c.type_ == kind);
         found.cloned().collect::<Vec<_>>()
     };
-    for kind in kinds {
-        let (now, before) = (of(new, kind), of(old, kind));
-        let text = match now.len().cmp(&before.len()) {
-            std::cmp::Ordering::Less => {
-                format!("updates may not remove a condition of type {kind:?}")
-            }
-            std::cmp::Ordering::Greater => {
-                format!("updates may not add a condition of type {kind:?}")
-            }
-            std::cmp::Ordering::Equal if now != before => {
-                format!("updates may not modify a condition of type {kind:?}")
-            }
-            std::cmp::Ordering::Equal => continue,
-        };
-        errors.push(FieldError::forbidden(path.f("conditions"), text));
+    let conditions = path.f("conditions");
+    for kind in ["Approved", "Denied", "Failed"] {
+        if of(new, kind).len() < of(old, kind).len() {
+            let text = format!("updates may not remove a condition of type {kind:?}");
+            errors.push(FieldError::forbidden(&conditions, text));
+        }
     }
-    if part == "approval" {
-        for kind in ["Approved", "Denied"] {
-            if of(new, kind).len() < of(old, kind).len() {
-                let text = format!("updates may not remove a condition of type {kind:?}");
-                errors.push(FieldError::forbidden(path.f("conditions"), text));
-            }
+    for kind in ["Approved", "Denied"].iter().filter(|_| part != "approval") {
+        let (now, before) = (of(new, kind), of(old, kind));
+        let verb = match now.len().cmp(&before.len()) {
+            std::cmp::Ordering::Greater => "add",
+            std::cmp::Ordering::Equal if now != before => "modify",
+            _ => continue,
+        };
+        let text = format!("updates may not {verb} a condition of type {kind:?}");
+        errors.push(FieldError::forbidden(&conditions, text));
+    }
+    if *new.certificate != *old.certificate {
+        let at = path.f("certificate");
+        if part != "status" {
+            errors.push(FieldError::forbidden(
+                &at,
+                "updates may not set certificate content",
+            ));
+        } else if !old.certificate.is_empty() {
+            let text = "updates may not modify existing certificate content";
+            errors.push(FieldError::forbidden(&at, text));
+        } else if !String::from_utf8_lossy(&new.certificate).contains("-----BEGIN CERTIFICATE-----")
+        {
+            let text = "must contain at least one CERTIFICATE PEM block";
+            errors.push(FieldError::invalid(&at, "<certificate data>", text));
         }
     }
 }

@@ -79,16 +79,8 @@ pub fn validate_claim_spec(spec: &PersistentVolumeClaimSpec, path: &Path) -> Vec
             &["Block", "Filesystem"],
         );
     }
-    if let Some(source) = &spec.data_source {
-        let at = path.f("dataSource");
-        required(&mut errors, &at.f("name"), &source.name);
-        required(&mut errors, &at.f("kind"), &source.kind);
-    }
-    if let Some(source) = &spec.data_source_ref {
-        let at = path.f("dataSourceRef");
-        required(&mut errors, &at.f("name"), &source.name);
-        required(&mut errors, &at.f("kind"), &source.kind);
-    }
+    data_sources(&mut errors, path, spec);
+    sources_agree(&mut errors, path, spec);
     if let Some(class) = spec
         .volume_attributes_class_name
         .as_ref()
@@ -97,6 +89,75 @@ pub fn validate_claim_spec(spec: &PersistentVolumeClaimSpec, path: &Path) -> Vec
         dns_subdomain(&mut errors, &path.f("volumeAttributesClassName"), class);
     }
     errors
+}
+
+fn source_of_data(
+    errors: &mut Errors,
+    path: &Path,
+    (name, kind): (&str, &str),
+    group: Option<&str>,
+) {
+    required(errors, &path.f("name"), name);
+    required(errors, &path.f("kind"), kind);
+    let group = group.unwrap_or_default();
+    if group.is_empty() && kind != "PersistentVolumeClaim" {
+        let text = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+        errors.push(FieldError::invalid(path, kind, text));
+    }
+    if !group.is_empty() {
+        dns_subdomain(errors, &path.f("apiGroup"), group);
+    }
+}
+
+fn data_sources(errors: &mut Errors, path: &Path, spec: &PersistentVolumeClaimSpec) {
+    if let Some(source) = &spec.data_source {
+        let at = path.f("dataSource");
+        source_of_data(
+            errors,
+            &at,
+            (source.name.as_str(), source.kind.as_str()),
+            source.api_group.as_deref(),
+        );
+    }
+    if let Some(source) = &spec.data_source_ref {
+        let at = path.f("dataSourceRef");
+        source_of_data(
+            errors,
+            &at,
+            (source.name.as_str(), source.kind.as_str()),
+            source.api_group.as_deref(),
+        );
+        if let Some(namespace) = source.namespace.as_ref().filter(|n| !n.is_empty()) {
+            crate::checks::dns_label(errors, &at.f("namespace"), namespace);
+        }
+    }
+}
+
+/// The older field says the same as the newer one, or nothing where that one names a namespace.
+fn sources_agree(errors: &mut Errors, path: &Path, spec: &PersistentVolumeClaimSpec) {
+    let Some(newer) = &spec.data_source_ref else {
+        return;
+    };
+    let foreign = newer.namespace.as_ref().is_some_and(|n| !n.is_empty());
+    match &spec.data_source {
+        Some(_) if foreign => {
+            let text = "may not be specified when dataSourceRef.namespace is specified";
+            let shown = spec
+                .data_source
+                .as_ref()
+                .map(|s| crate::internal::printed(&**s));
+            errors.push(FieldError::invalid(path, shown.unwrap_or_default(), text));
+        }
+        Some(older) => {
+            let same = (&older.api_group, &older.kind, &older.name)
+                == (&newer.api_group, &newer.kind, &newer.name);
+            if !same {
+                let shown = crate::error::verbatim("{}");
+                errors.push(FieldError::invalid(path, shown, "must match dataSourceRef"));
+            }
+        }
+        None => {}
+    }
 }
 
 /// Each mode known, and `ReadWriteOncePod` alone.
@@ -206,6 +267,22 @@ impl Rules for PersistentVolumeClaims {
             vec![]
         }
     }
+    fn warnings(
+        &self,
+        _cx: &Context,
+        new: &PersistentVolumeClaim,
+        _old: Option<&PersistentVolumeClaim>,
+    ) -> Vec<String> {
+        let mut out = Vec::new();
+        let class = super::volume::CLASS_ANNOTATION;
+        if new.metadata.annotations.contains_key(class) {
+            out.push(format!(
+                "metadata.annotations[{class}]: deprecated since v1.8; use \"storageClassName\" attribute instead"
+            ));
+        }
+        out.extend(spec_warnings(&new.spec, &Path::Root.f("spec")));
+        out
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::PERSISTENT_VOLUME_CLAIM
     }
@@ -307,4 +384,26 @@ fn validate_update(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim) -> 
         new.spec.volume_mode.clone(),
     );
     errors
+}
+
+/// What users are warned of in a claim's spec.
+pub(crate) fn spec_warnings(spec: &PersistentVolumeClaimSpec, path: &Path) -> Vec<String> {
+    let at = path.f("resources");
+    let mut out = Vec::new();
+    for (name, amounts) in [
+        ("requests", &spec.resources.requests),
+        ("limits", &spec.resources.limits),
+    ] {
+        if let Some(amount) = amounts
+            .get("storage")
+            .filter(|q| super::volume_spec::is_fractional(q))
+        {
+            let at = at.f(name);
+            out.push(format!(
+                "{}: fractional byte value \"{amount}\" is invalid, must be an integer",
+                at.k("storage")
+            ));
+        }
+    }
+    out
 }

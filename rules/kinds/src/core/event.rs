@@ -14,7 +14,7 @@ impl Rules for Events {
     type Of = Event;
 
     fn validate_create(&self, _cx: &Context, new: &Event) -> Vec<FieldError> {
-        validate(new)
+        validate(new, "reportingComponent")
     }
     fn validate_update(
         &self,
@@ -23,7 +23,7 @@ impl Rules for Events {
         new: &Event,
         _old: &Event,
     ) -> Vec<FieldError> {
-        validate(new)
+        validate(new, "reportingComponent")
     }
     fn columns(&self) -> &'static [Column] {
         &columns::EVENT
@@ -123,7 +123,7 @@ fn source_text(event: &Event) -> String {
 }
 
 /// What holds for both forms of events. Events with a time are of the newer form.
-fn validate(event: &Event) -> Errors {
+pub(crate) fn validate(event: &Event, controller: &'static str) -> Errors {
     let mut errors = Vec::new();
     let (own, about) = (
         event.metadata.namespace.as_str(),
@@ -145,7 +145,7 @@ fn validate(event: &Event) -> Errors {
     if event.event_time.is_zero() {
         return errors;
     }
-    let controller = Path::Root.f("reportingComponent");
+    let controller = Path::Root.f(controller);
     checks::required(&mut errors, &controller, &event.reporting_controller);
     checks::qualified_name(&mut errors, &controller, &event.reporting_controller);
     for (name, text, required, max) in [

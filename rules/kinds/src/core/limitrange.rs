@@ -6,7 +6,7 @@ use crate::checks::Errors;
 use crate::rules::Rules;
 use crate::{Column, Context, FieldError, cells};
 use corten_api::core::v1::{LimitRange, LimitRangeItem};
-use corten_core::{Map, Path, Quantity, Time, Value};
+use corten_core::{Map, Path, Quantity, Str, Time, Value};
 use std::cmp::Ordering;
 
 /// The strategy of LimitRanges.
@@ -141,58 +141,102 @@ fn names(errors: &mut Errors, path: &Path, item: &LimitRangeItem) {
     }
 }
 
-/// Minimum, default request, default limit and maximum must ascend.
+/// Minimum, default request, default limit and maximum must ascend; each pair has its own words.
 fn amounts(errors: &mut Errors, path: &Path, item: &LimitRangeItem) {
     let lists = [
-        ("min", "min value", &item.min),
-        (
-            "defaultRequest",
-            "default request value",
-            &item.default_request,
-        ),
-        ("default", "default limit value", &item.default),
-        ("max", "max value", &item.max),
+        &item.min,
+        &item.max,
+        &item.default,
+        &item.default_request,
+        &item.max_limit_request_ratio,
     ];
+    let names: std::collections::BTreeSet<&Str> =
+        lists.iter().flat_map(|list| list.keys()).collect();
+    for name in names {
+        amounts_of(errors, path, item, name);
+    }
+}
+
+fn amounts_of(errors: &mut Errors, path: &Path, item: &LimitRangeItem, name: &str) {
     let above = |a: &Quantity, b: &Quantity| a.amount().compare(&b.amount()) == Ordering::Greater;
-    for (i, (low_key, low_word, low)) in lists.iter().enumerate() {
-        for (high_key, high_word, high) in &lists[i + 1..] {
-            for (name, value) in *low {
-                let Some(limit) = high.get(name).filter(|l| above(value, l)) else {
-                    continue;
-                };
-                // Upstream calls the default limit by its full name only beside the default request.
-                let (low_word, high_word) = match (*low_key, *high_key) {
-                    ("default", _) => ("default value", *high_word),
-                    ("min", "default") => (*low_word, "default value"),
-                    _ => (*low_word, *high_word),
-                };
-                let (key, shown) = match (*low_key, *high_key) {
-                    ("min", "max") => ("min", value),
-                    ("min", "defaultRequest") => ("defaultRequest", limit),
-                    ("min", _) => ("default", value),
-                    ("default", _) => ("default", limit),
-                    _ => ("defaultRequest", value),
-                };
-                let text = format!("{low_word} {value} is greater than {high_word} {limit}");
-                errors.push(FieldError::invalid(
-                    path.f(key).k(name),
-                    shown.to_string(),
-                    text,
-                ));
-            }
+    let (min, max) = (item.min.get(name), item.max.get(name));
+    let (default, request) = (item.default.get(name), item.default_request.get(name));
+    // The lower, the higher, where it is said, which of the two is shown, and both names.
+    let pairs = [
+        (min, max, "min", true, "min value", "max value"),
+        (
+            min,
+            request,
+            "defaultRequest",
+            false,
+            "min value",
+            "default request value",
+        ),
+        (
+            request,
+            max,
+            "defaultRequest",
+            true,
+            "default request value",
+            "max value",
+        ),
+        (
+            request,
+            default,
+            "defaultRequest",
+            true,
+            "default request value",
+            "default limit value",
+        ),
+        (min, default, "default", true, "min value", "default value"),
+        (default, max, "default", false, "default value", "max value"),
+    ];
+    for (low, high, key, shows_low, low_word, high_word) in pairs {
+        let (Some(low), Some(high)) = (low, high) else {
+            continue;
+        };
+        if above(low, high) {
+            let shown = if shows_low { low } else { high };
+            let text = format!("{low_word} {low} is greater than {high_word} {high}");
+            errors.push(FieldError::invalid(
+                path.f(key).k(name),
+                shown.to_string(),
+                text,
+            ));
         }
     }
-    let one = Quantity::new(1, corten_core::QuantityFormat::DecimalSi);
-    for (name, ratio) in item
-        .max_limit_request_ratio
-        .iter()
-        .filter(|(_, r)| above(&one, r))
+    ratio(errors, path, item, name);
+    let overcommits =
+        name.contains("kubernetes.io/") || !(name.contains('/') || name.starts_with("hugepages-"));
+    if let (Some(default), Some(request), false) = (default, request, overcommits)
+        && default.amount().compare(&request.amount()) != Ordering::Equal
     {
-        let text = format!("ratio {ratio} is less than 1");
+        let text = format!(
+            "default value {default} must equal to defaultRequest value {request} in {name}"
+        );
         errors.push(FieldError::invalid(
-            path.f("maxLimitRequestRatio").k(name),
-            ratio.to_string(),
+            path.f("defaultRequest").k(name),
+            request.to_string(),
             text,
         ));
+    }
+}
+
+/// A limit is at least the request, and at most as many times as much as the maximum is of the minimum.
+fn ratio(errors: &mut Errors, path: &Path, item: &LimitRangeItem, name: &str) {
+    let Some(ratio) = item.max_limit_request_ratio.get(name) else {
+        return;
+    };
+    let at = path.f("maxLimitRequestRatio");
+    if ratio.milli_value() < 1000 {
+        let text = format!("ratio {ratio} is less than 1");
+        errors.push(FieldError::invalid(at.k(name), ratio.to_string(), text));
+    }
+    if let (Some(min), Some(max)) = (item.min.get(name), item.max.get(name)) {
+        let most = max.as_f64() / min.as_f64();
+        if ratio.as_f64() > most {
+            let text = format!("ratio {ratio} is greater than max/min = {most:.6}");
+            errors.push(FieldError::invalid(at.k(name), ratio.to_string(), text));
+        }
     }
 }

@@ -16,3 +16,4 @@ pub mod secret;
 pub mod service;
 pub mod serviceaccount;
 pub mod volume;
+pub(crate) mod volume_spec;

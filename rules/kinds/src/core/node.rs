@@ -74,6 +74,13 @@ impl Rules for Nodes {
             let path = Path::Root.f("spec");
             checks::cidr(&mut errors, &path.f("podCIDRs").i(i), range, &[]);
         }
+        let ranges = &new.spec.pod_cidrs;
+        let of_v4 = ranges.iter().filter(|r| !r.contains(':')).count();
+        if errors.is_empty() && (of_v4 > 1 || ranges.len() - of_v4 > 1) {
+            let text = "may specify no more than one CIDR for each IP family";
+            let shown = crate::metadata::value_of_texts(ranges);
+            errors.push(FieldError::invalid("spec.podCIDRs", shown, text));
+        }
         errors
     }
     fn validate_update(

@@ -2,6 +2,7 @@
 
 use super::columns;
 use super::pod::{default_pod_template, validate_pod_template};
+use crate::core::pod::warnings::of_template;
 use crate::rules::Rules;
 use crate::{Column, Context, DeleteAnswer, FieldError, Generation, cells};
 use corten_api::core::v1::{PodSpec, PodTemplate};
@@ -28,6 +29,9 @@ impl Rules for PodTemplates {
         _old: &PodTemplate,
     ) -> Vec<FieldError> {
         validate_pod_template(&new.template, &Path::Root.f("template"))
+    }
+    fn warnings(&self, _cx: &Context, new: &PodTemplate, old: Option<&PodTemplate>) -> Vec<String> {
+        of_template(&new.template, old.map(|o| &o.template), "template")
     }
     fn columns(&self) -> &'static [Column] {
         &columns::POD_TEMPLATE

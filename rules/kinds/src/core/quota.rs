@@ -6,7 +6,7 @@ use super::pod::validate::quantities;
 use crate::checks::Errors;
 use crate::metadata::value_of_texts;
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, FieldError, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells, internal};
 use corten_api::core::v1::ResourceQuota;
 use corten_core::{Path, Time, Value};
 use std::cmp::Ordering;
@@ -122,7 +122,110 @@ fn validate(quota: &ResourceQuota) -> Errors {
         quantities::amount(&mut errors, &at, name, amount);
     }
     scopes(&mut errors, &path.f("scopes"), quota);
+    scope_selector(&mut errors, &path.f("scopeSelector"), quota);
     errors
+}
+
+/// Resources that quotas know by themselves.
+fn is_counted(name: &str) -> bool {
+    let objects = [
+        "pods",
+        "resourcequotas",
+        "services",
+        "replicationcontrollers",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+    ];
+    let amounts = ["cpu", "memory", "ephemeral-storage"];
+    let amount = name
+        .strip_prefix("requests.")
+        .or_else(|| name.strip_prefix("limits."))
+        .unwrap_or(name);
+    objects.contains(&name) || amounts.contains(&amount) || name == "requests.storage"
+}
+
+fn is_scope(name: &str) -> bool {
+    matches!(
+        name,
+        "Terminating"
+            | "NotTerminating"
+            | "BestEffort"
+            | "NotBestEffort"
+            | "PriorityClass"
+            | "VolumeAttributesClass"
+            | "CrossNamespacePodAffinity"
+    )
+}
+
+fn scope_selector(errors: &mut Errors, path: &Path, quota: &ResourceQuota) {
+    let Some(selector) = &quota.spec.scope_selector else {
+        return;
+    };
+    let at = path.f("matchExpressions");
+    let all = &selector.match_expressions;
+    for one in all.iter() {
+        let scope = one.scope_name.as_str();
+        if !is_scope(scope) {
+            errors.push(FieldError::invalid(
+                at.f("scopeName"),
+                scope,
+                "unsupported scope",
+            ));
+        }
+        for _ in quota
+            .spec
+            .hard
+            .keys()
+            .filter(|name| is_counted(name) && !counts(scope, name))
+        {
+            let text = "unsupported scope applied to resource";
+            errors.push(FieldError::invalid(
+                &at,
+                internal::printed(&**selector),
+                text,
+            ));
+        }
+        let exists_only =
+            is_scope(scope) && !matches!(scope, "PriorityClass" | "VolumeAttributesClass");
+        if exists_only && one.operator != "Exists" {
+            let text = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, \
+                        ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort \
+                        or ResourceQuotaScopeCrossNamespacePodAffinity";
+            errors.push(FieldError::invalid(at.f("operator"), &one.operator, text));
+        }
+        match one.operator.as_str() {
+            "In" | "NotIn" if one.values.is_empty() => {
+                let text = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
+                errors.push(FieldError::required(at.f("values"), text));
+            }
+            "Exists" | "DoesNotExist" if !one.values.is_empty() => {
+                let text = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
+                errors.push(FieldError::invalid(
+                    at.f("values"),
+                    value_of_texts(&one.values),
+                    text,
+                ));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => {
+                let text = "not a valid selector operator";
+                errors.push(FieldError::invalid(at.f("operator"), other, text));
+            }
+        }
+    }
+    let has = |name: &str| all.iter().any(|s| s.scope_name == name);
+    for (one, other) in [
+        ("BestEffort", "NotBestEffort"),
+        ("Terminating", "NotTerminating"),
+    ] {
+        if has(one) && has(other) {
+            let shown = value_of_texts(&quota.spec.scopes);
+            errors.push(FieldError::invalid(&at, shown, "conflicting scopes"));
+        }
+    }
 }
 
 /// Whether a quota of that scope can count the resource.
@@ -155,20 +258,11 @@ fn scopes(errors: &mut Errors, path: &Path, quota: &ResourceQuota) {
     let mut wrong =
         |text: &str| errors.push(FieldError::invalid(path, value_of_texts(scopes), text));
     for scope in scopes.iter() {
-        let standard = [
-            "Terminating",
-            "NotTerminating",
-            "BestEffort",
-            "NotBestEffort",
-            "PriorityClass",
-            "VolumeAttributesClass",
-            "CrossNamespacePodAffinity",
-        ];
-        if !standard.contains(&scope.as_str()) {
+        if !is_scope(scope) {
             wrong("unsupported scope");
         }
         for name in quota.spec.hard.keys() {
-            if quantities::is_standard(name) && !counts(scope, name) {
+            if is_counted(name) && !counts(scope, name) {
                 wrong("unsupported scope applied to resource");
             }
         }

@@ -5,6 +5,7 @@ use super::pod::default_pod_template;
 use super::pod::validate_pod_template;
 use super::podtemplate::container_names;
 use crate::checks::{Errors, not_negative};
+use crate::core::pod::warnings::of_template;
 use crate::rules::{Rules, with_status};
 use crate::{Column, Context, DeleteAnswer, FieldError, Generation, Propagation, Scale, cells};
 use corten_api::core::v1::ReplicationController;
@@ -50,6 +51,18 @@ impl Rules for ReplicationControllers {
         } else {
             validate(new)
         }
+    }
+    fn warnings(
+        &self,
+        _cx: &Context,
+        new: &ReplicationController,
+        old: Option<&ReplicationController>,
+    ) -> Vec<String> {
+        let Some(template) = &new.spec.template else {
+            return vec![];
+        };
+        let before = old.and_then(|o| o.spec.template.as_deref());
+        of_template(template, before, "spec.template")
     }
     fn columns(&self) -> &'static [Column] {
         &columns::REPLICATION_CONTROLLER

@@ -1,13 +1,15 @@
 //! PersistentVolumes.
 
 use super::claim::access_mode_list;
-use super::columns;
 use super::pod::default_resources;
 use super::pod::validate::{scheduling, volumes};
+use super::{columns, volume_spec};
 use crate::checks::{self, Errors};
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, FieldError, cells};
-use corten_api::core::v1::{PersistentVolume, PersistentVolumeSource, PersistentVolumeSpec};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells, internal};
+use corten_api::core::v1::{
+    CSIPersistentVolumeSource, PersistentVolume, PersistentVolumeSource, PersistentVolumeSpec,
+};
 use corten_core::{MsgRef, Path, Ref, Str, Time, Value, semantic_eq};
 
 /// The annotation that named the storage class before there was a field.
@@ -105,6 +107,21 @@ impl Rules for PersistentVolumes {
             let text = "spec.persistentvolumesource is immutable after creation\n";
             errors.push(FieldError::forbidden("spec.persistentvolumesource", text));
         }
+        if let Some(before) = &old.spec.node_affinity
+            && !new
+                .spec
+                .node_affinity
+                .as_ref()
+                .is_some_and(|now| semantic_eq(&**now, &**before))
+        {
+            let shown = new
+                .spec
+                .node_affinity
+                .as_ref()
+                .map_or(Value::Null, |a| internal::printed(&**a));
+            let text = "field is immutable, except for updating from beta label to GA";
+            errors.push(FieldError::invalid("nodeAffinity", shown, text));
+        }
         let same = new.spec.volume_mode == old.spec.volume_mode;
         checks::immutable(
             &mut errors,
@@ -113,6 +130,14 @@ impl Rules for PersistentVolumes {
             new.spec.volume_mode.clone(),
         );
         errors
+    }
+    fn warnings(
+        &self,
+        _cx: &Context,
+        new: &PersistentVolume,
+        _old: Option<&PersistentVolume>,
+    ) -> Vec<String> {
+        warnings(new)
     }
     fn columns(&self) -> &'static [Column] {
         &columns::PERSISTENT_VOLUME
@@ -160,6 +185,41 @@ impl Rules for PersistentVolumes {
     fn delete_answer(&self) -> DeleteAnswer {
         DeleteAnswer::Object
     }
+}
+
+fn warnings(volume: &PersistentVolume) -> Vec<String> {
+    let mut out = Vec::new();
+    let annotations = Path::Root.f("metadata");
+    let annotations = annotations.f("annotations");
+    for (key, text) in [
+        (
+            CLASS_ANNOTATION,
+            "deprecated since v1.8; use \"storageClassName\" attribute instead",
+        ),
+        (
+            "volume.beta.kubernetes.io/mount-options",
+            "deprecated since v1.31; use \"mountOptions\" attribute instead",
+        ),
+    ] {
+        if volume.metadata.annotations.contains_key(key) {
+            out.push(format!("{}: {text}", annotations.k(key)));
+        }
+    }
+    if volume.spec.persistent_volume_reclaim_policy == "Recycle" {
+        out.push(
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended \
+             approach is to use dynamic provisioning."
+                .to_owned(),
+        );
+    }
+    let spec = Path::Root.f("spec");
+    for (key, _) in volume_spec::given(MsgRef::new(&volume.spec.persistent_volume_source)) {
+        if let Some(text) = volume_spec::retired(key) {
+            let shown = if key == "storageos" { "storageOS" } else { key };
+            out.push(format!("{}: {text}", spec.f(shown)));
+        }
+    }
+    out
 }
 
 pub(super) fn or_unset(text: Option<&Str>) -> Value {
@@ -236,6 +296,7 @@ fn validate(spec: &PersistentVolumeSpec) -> Errors {
             &spec.storage_class_name,
         );
     }
+    attributes_class(&mut errors, &path, spec);
     if let Some(mode) = &spec.volume_mode {
         checks::known(
             &mut errors,
@@ -245,6 +306,21 @@ fn validate(spec: &PersistentVolumeSpec) -> Errors {
         );
     }
     errors
+}
+
+fn attributes_class(errors: &mut Errors, path: &Path, spec: &PersistentVolumeSpec) {
+    if let Some(class) = &spec.volume_attributes_class_name {
+        let at = path.f("volumeAttributesClassName");
+        if class.is_empty() {
+            errors.push(FieldError::required(&at, "an empty string is disallowed"));
+        } else {
+            checks::dns_subdomain(errors, &at, class);
+        }
+        if spec.persistent_volume_source.csi.is_none() {
+            let text = "has to be specified when using volumeAttributesClassName";
+            errors.push(FieldError::required(path.f("csi"), text));
+        }
+    }
 }
 
 /// The names of the sources that are set.
@@ -279,6 +355,14 @@ fn source(errors: &mut Errors, path: &Path, spec: &PersistentVolumeSpec) {
     if let Some(nfs) = &source.nfs {
         volumes::nfs_source(errors, &path.f("nfs"), nfs);
     }
+    for (key, message) in volume_spec::given(MsgRef::new(source)).into_iter().take(1) {
+        let at = path.f(if key == "gcePersistentDisk" {
+            "persistentDisk"
+        } else {
+            key
+        });
+        volume_spec::source(errors, &at, key, message, volume_spec::Owner::Cluster);
+    }
     let first = |name: &str| present.first().is_some_and(|p| *p == name);
     if let Some(local) = source.local.as_ref().filter(|_| first("local")) {
         let at = path.f("local");
@@ -298,5 +382,32 @@ fn source(errors: &mut Errors, path: &Path, spec: &PersistentVolumeSpec) {
         let at = path.f("csi");
         volumes::csi_driver(errors, &at.f("driver"), &csi.driver);
         checks::required(errors, &at.f("volumeHandle"), &csi.volume_handle);
+        secrets(errors, &at, csi);
+    }
+}
+
+/// Secrets that a driver is called with name their namespace too.
+fn secrets(errors: &mut Errors, path: &Path, csi: &CSIPersistentVolumeSource) {
+    for (name, secret) in [
+        (
+            "controllerPublishSecretRef",
+            &csi.controller_publish_secret_ref,
+        ),
+        (
+            "controllerExpandSecretRef",
+            &csi.controller_expand_secret_ref,
+        ),
+        ("nodePublishSecretRef", &csi.node_publish_secret_ref),
+        ("nodeExpandSecretRef", &csi.node_expand_secret_ref),
+    ] {
+        let Some(secret) = secret else { continue };
+        let at = path.f(name);
+        for (member, text) in [("name", &secret.name), ("namespace", &secret.namespace)] {
+            if text.is_empty() {
+                errors.push(FieldError::required(at.f(member), ""));
+            } else {
+                checks::dns_label(errors, &at.f(member), text);
+            }
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! RuntimeClasses: table.
+//! RuntimeClasses: validation, table.
 
 use super::columns;
 use crate::checks::{Errors, dns_label, immutable};
 use crate::core::pod::default_resources;
 use crate::metadata::validate_labels;
 use crate::rules::Rules;
-use crate::{Column, Context, FieldError, cells};
+use crate::{Column, Context, FieldError, cells, internal};
 use corten_api::node::v1::RuntimeClass;
 use corten_core::{Path, Time, Value};
 
@@ -67,6 +67,20 @@ fn validate(new: &RuntimeClass) -> Errors {
             &scheduling.node_selector,
             &path.f("nodeSelector"),
         ));
+        let list = path.f("tolerations");
+        crate::core::pod::validate::scheduling::tolerations(
+            &mut errors,
+            &list,
+            &scheduling.tolerations,
+        );
+        for (i, toleration) in scheduling.tolerations.iter().enumerate() {
+            if scheduling.tolerations[..i].contains(toleration) {
+                errors.push(FieldError::duplicate(
+                    list.i(i),
+                    internal::printed(toleration),
+                ));
+            }
+        }
     }
     errors
 }

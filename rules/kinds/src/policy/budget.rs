@@ -3,10 +3,10 @@
 use super::columns;
 use crate::apps::checks;
 use crate::checks::{Errors, known};
-use crate::metadata::{validate_selector, value_of};
+use crate::metadata::validate_selector;
 use crate::rules::{Generation, Rules, with_status};
 use crate::selectors;
-use crate::{Column, Context, FieldError, cells};
+use crate::{Column, Context, FieldError, cells, internal};
 use corten_api::meta::v1::LabelSelector;
 use corten_api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use corten_core::{IntOrString, Path, Time, Value};
@@ -69,18 +69,7 @@ fn validate(spec: &PodDisruptionBudgetSpec, old: Option<&LabelSelector>) -> Erro
     let path = Path::Root.f("spec");
     if spec.min_available.is_some() && spec.max_unavailable.is_some() {
         let text = "minAvailable and maxUnavailable cannot be both set";
-        let count = |v: &Option<IntOrString>| Value::from(v.as_ref().map(checks::count_value));
-        let policy = spec.unhealthy_pod_eviction_policy.as_ref();
-        let members = [
-            ("MinAvailable", count(&spec.min_available)),
-            (
-                "Selector",
-                Value::from(spec.selector.as_deref().map(value_of)),
-            ),
-            ("MaxUnavailable", count(&spec.max_unavailable)),
-            ("UnhealthyPodEvictionPolicy", Value::from(policy)),
-        ];
-        errors.push(checks::invalid_struct(&path, &members, text));
+        errors.push(FieldError::invalid(&path, internal::printed(spec), text));
     }
     for (name, value) in [
         ("minAvailable", &spec.min_available),

@@ -1,9 +1,9 @@
 //! ResourceClaims and ResourceClaimTemplates: defaults, status, table.
 
-use super::columns;
+use super::{columns, validation};
 use crate::metadata::reset_for_status;
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells};
 use corten_api::resource::v1::{ResourceClaim, ResourceClaimSpec, ResourceClaimTemplate};
 use corten_core::{Str, Time, Value};
 
@@ -60,6 +60,21 @@ impl Rules for ResourceClaims {
             reset_for_status(&mut new.metadata, &old.metadata);
         }
     }
+    fn validate_create(&self, _cx: &Context, new: &ResourceClaim) -> Vec<FieldError> {
+        validation::claim(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &ResourceClaim,
+        old: &ResourceClaim,
+    ) -> Vec<FieldError> {
+        match part {
+            "status" => validation::status_update(new, old),
+            _ => validation::claim_update(new, old),
+        }
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::RESOURCE_CLAIM
     }
@@ -95,6 +110,18 @@ impl Rules for ResourceClaimTemplates {
 
     fn default(&self, obj: &mut ResourceClaimTemplate) {
         default_claim(&mut obj.spec.spec);
+    }
+    fn validate_create(&self, _cx: &Context, new: &ResourceClaimTemplate) -> Vec<FieldError> {
+        validation::template(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &ResourceClaimTemplate,
+        old: &ResourceClaimTemplate,
+    ) -> Vec<FieldError> {
+        validation::template_update(new, old)
     }
     fn delete_answer(&self) -> DeleteAnswer {
         DeleteAnswer::Object

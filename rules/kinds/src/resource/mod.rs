@@ -3,8 +3,11 @@
 mod claim;
 mod class;
 mod columns;
+mod convert;
 mod slice;
+mod validation;
 
 pub use claim::{ResourceClaimTemplates, ResourceClaims};
 pub use class::DeviceClasses;
+pub use convert::convert;
 pub use slice::ResourceSlices;

@@ -1,9 +1,9 @@
 //! VolumeAttachments: status, table.
 
-use super::columns;
+use super::{columns, validation};
 use crate::metadata::reset_for_status;
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells};
 use corten_api::storage::v1::VolumeAttachment;
 use corten_core::{Time, Value};
 
@@ -24,6 +24,18 @@ impl Rules for VolumeAttachments {
         if part == "status" {
             reset_for_status(&mut new.metadata, &old.metadata);
         }
+    }
+    fn validate_create(&self, _cx: &Context, new: &VolumeAttachment) -> Vec<FieldError> {
+        validation::attachment(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &VolumeAttachment,
+        old: &VolumeAttachment,
+    ) -> Vec<FieldError> {
+        validation::attachment_update(new, old)
     }
     fn columns(&self) -> &'static [Column] {
         &columns::VOLUME_ATTACHMENT

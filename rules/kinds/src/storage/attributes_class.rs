@@ -1,8 +1,8 @@
-//! VolumeAttributesClasses: table.
+//! VolumeAttributesClasses: validation, table.
 
-use super::columns;
+use super::{columns, validation};
 use crate::rules::Rules;
-use crate::{Column, DeleteAnswer, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells};
 use corten_api::storage::v1::VolumeAttributesClass;
 use corten_core::{Time, Value};
 
@@ -12,6 +12,18 @@ pub struct VolumeAttributesClasses;
 impl Rules for VolumeAttributesClasses {
     type Of = VolumeAttributesClass;
 
+    fn validate_create(&self, _cx: &Context, new: &VolumeAttributesClass) -> Vec<FieldError> {
+        validation::attributes(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &VolumeAttributesClass,
+        old: &VolumeAttributesClass,
+    ) -> Vec<FieldError> {
+        validation::attributes_update(new, old)
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::VOLUME_ATTRIBUTES_CLASS
     }

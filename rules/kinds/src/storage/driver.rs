@@ -1,8 +1,8 @@
 //! CSIDrivers: defaults, generation (counted from the first change on), table.
 
-use super::columns;
+use super::{columns, validation};
 use crate::rules::Rules;
-use crate::{Column, Context, DeleteAnswer, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells};
 use corten_api::storage::v1::CSIDriver;
 use corten_core::{Time, Value, semantic_eq};
 
@@ -45,6 +45,18 @@ impl Rules for CsiDrivers {
              possible logging of tokens in volume attributes"
                 .to_owned(),
         ]
+    }
+    fn validate_create(&self, _cx: &Context, new: &CSIDriver) -> Vec<FieldError> {
+        validation::driver(&new.spec)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &CSIDriver,
+        old: &CSIDriver,
+    ) -> Vec<FieldError> {
+        validation::driver_update(new, old)
     }
     fn columns(&self) -> &'static [Column] {
         &columns::CSI_DRIVER

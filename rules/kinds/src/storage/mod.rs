@@ -7,6 +7,7 @@ mod class;
 mod columns;
 mod driver;
 mod node;
+mod validation;
 
 pub use attachment::VolumeAttachments;
 pub use attributes_class::VolumeAttributesClasses;

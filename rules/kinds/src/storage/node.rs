@@ -1,8 +1,8 @@
-//! CSINodes: table.
+//! CSINodes: validation, table.
 
-use super::columns;
+use super::{columns, validation};
 use crate::rules::Rules;
-use crate::{Column, DeleteAnswer, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells};
 use corten_api::storage::v1::CSINode;
 use corten_core::{Time, Value};
 
@@ -12,6 +12,18 @@ pub struct CsiNodes;
 impl Rules for CsiNodes {
     type Of = CSINode;
 
+    fn validate_create(&self, _cx: &Context, new: &CSINode) -> Vec<FieldError> {
+        validation::node(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &CSINode,
+        old: &CSINode,
+    ) -> Vec<FieldError> {
+        validation::node_update(new, old)
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::CSI_NODE
     }

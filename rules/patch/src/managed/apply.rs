@@ -4,7 +4,7 @@ use super::entries::{Entries, Entry, FieldOwner, Operation};
 use super::last_applied;
 use super::update::{Failure, Takeover, owned};
 use super::{Request, settled, with_entries};
-use crate::error::bad;
+use crate::error::{bad, misfit};
 use crate::fields::{FieldSet, values_equal};
 use crate::typed::{Duplicates, merge, remove, to_set, validate};
 use crate::{Apply, Conflict, PatchError};
@@ -59,7 +59,7 @@ pub fn apply(a: &Apply) -> Result<Value, PatchError> {
     }
     let (mut object, entries) = match outcome {
         Ok(done) => done,
-        Err(Failure::Text(e)) => return bad(e),
+        Err(Failure::Text(e)) => return misfit(e),
         Err(Failure::Conflicts(contested)) => {
             return Err(PatchError::Conflict(conflicts(&contested)));
         }

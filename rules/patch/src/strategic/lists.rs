@@ -7,7 +7,7 @@ use super::{
     without_directives,
 };
 use crate::PatchError;
-use crate::error::{bad, invalid};
+use crate::error::{bad, invalid, misfit};
 use crate::go_text::go_text;
 use corten_core::{Value, ValueMap};
 
@@ -67,11 +67,11 @@ fn special_elements(
                 return bad("merging lists cannot yet be specified in the patch");
             }
             Some(v) if v == "delete" => match item.get(key) {
-                None => return bad(no_merge_key(&item, key)),
+                None => return misfit(no_merge_key(&item, key)),
                 gone => original.retain(|v| v.get(key) != gone),
             },
             Some(v) => {
-                return bad(bad_directive(&v, item.as_map().unwrap_or(&ValueMap::new())));
+                return misfit(bad_directive(&v, item.as_map().unwrap_or(&ValueMap::new())));
             }
         }
     }
@@ -90,7 +90,7 @@ fn merge_by_key(
 ) -> Result<Vec<Value>, PatchError> {
     for item in patch {
         let Some(value) = item.get(key) else {
-            return bad(no_merge_key(item, key));
+            return misfit(no_merge_key(item, key));
         };
         match original.iter_mut().find(|v| v.get(key) == Some(value)) {
             Some(Value::Map(old)) => {
@@ -119,7 +119,7 @@ pub(super) fn set_orders(
             Some(Value::List(order)) => order,
             other => {
                 let other = other.unwrap_or_default();
-                return bad(bad_type("[]interface {}", &other));
+                return misfit(bad_type("[]interface {}", &other));
             }
         };
         let field = target(&directive, SET_ORDER)?;
@@ -163,7 +163,7 @@ fn list_member(map: &ValueMap, field: &str) -> Result<Option<Vec<Value>>, PatchE
     match map.get(field) {
         None => Ok(None),
         Some(Value::List(list)) => Ok(Some(list.clone())),
-        Some(other) => bad(bad_type("[]interface {}", other)),
+        Some(other) => misfit(bad_type("[]interface {}", other)),
     }
 }
 
@@ -200,8 +200,8 @@ fn key_of<'a>(item: &'a Value, key: &str) -> Result<&'a Value, PatchError> {
     match item {
         Value::Map(map) => map
             .get(key)
-            .map_or_else(|| bad(no_merge_key(item, key)), Ok),
-        other => bad(bad_type("map[string]interface {}", other)),
+            .map_or_else(|| misfit(no_merge_key(item, key)), Ok),
+        other => misfit(bad_type("map[string]interface {}", other)),
     }
 }
 

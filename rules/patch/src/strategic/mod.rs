@@ -5,7 +5,7 @@ mod lists;
 mod meta;
 
 use crate::PatchError;
-use crate::error::bad;
+use crate::error::{bad, misfit};
 use crate::go_text::{go_text, go_type};
 use corten_core::{Msg, Value, ValueMap};
 use corten_meta::GroupVersionKind;
@@ -53,7 +53,7 @@ fn merge_map(original: ValueMap, patch: ValueMap, meta: Meta) -> Result<ValueMap
             return Ok(patch);
         }
         Some(v) if *v == "delete" => return Ok(ValueMap::new()),
-        Some(v) => return bad(bad_directive(v, &patch)),
+        Some(v) => return misfit(bad_directive(v, &patch)),
     }
     retain_keys(&mut original, &mut patch)?;
     lists::set_orders(&mut original, &mut patch, meta)?;

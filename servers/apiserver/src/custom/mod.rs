@@ -22,6 +22,7 @@ use corten_store::{Resource, Scope};
 use crate::bootstrap::loopback;
 use crate::catalog::{Catalog, Served, ServedSubresource};
 use crate::options::DeleteOptions;
+use crate::runtime_config::RuntimeConfig;
 use crate::server::Server;
 use crate::typed::View;
 use crate::write::Aim;
@@ -56,8 +57,8 @@ const VERBS: [&str; 8] = [
 
 /// The catalog with everything the definitions of a view serve. What has not changed is taken from the old one, its
 /// compiled rules with it.
-pub(crate) fn catalog(view: &View, old: &Catalog) -> Catalog {
-    let mut all = Catalog::built_in_resources();
+pub(crate) fn catalog(view: &View, runtime: &RuntimeConfig, old: &Catalog) -> Catalog {
+    let mut all = Catalog::built_in_resources(runtime);
     for definition in view.snapshot.list::<CustomResourceDefinition>() {
         if is_established(definition) {
             let versions = definition

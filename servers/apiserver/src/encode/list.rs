@@ -42,15 +42,15 @@ pub(crate) fn list(served: &Served, form: &Form, listed: &Listed) -> Result<Answ
     Ok(assemble(served, form, &meta, items))
 }
 
-/// Objects that are not stored any more (deleted collections).
+/// Objects that are not stored (any more): deleted collections, and what is made on request and has no revision.
 pub(crate) fn objects(
     served: &Served,
     form: &Form,
     objects: &[Arc<Object>],
-    revision: Revision,
+    revision: Option<Revision>,
 ) -> Result<Answer, Status> {
     let meta = ListMeta {
-        resource_version: revision.to_string().into(),
+        resource_version: revision.map(|r| r.to_string()).unwrap_or_default().into(),
         ..ListMeta::default()
     };
     if form.shape != Shape::Plain {

@@ -140,6 +140,11 @@ fn table<'a>(
         let cells = served.cells(object, &form.now);
         json::write_value(&Value::List(cells), &mut out);
         out.extend_from_slice(b",\"object\":");
+        let shown = match form.include {
+            Include::Whole => served.served_version(object)?,
+            _ => None,
+        };
+        let object = shown.as_ref().unwrap_or(object);
         match (form.include, object.message()) {
             (Include::Nothing, _) => out.extend_from_slice(b"null"),
             (Include::Metadata, _) => {

@@ -19,11 +19,15 @@ use super::*;
 use crate::catalog::Catalog;
 
 fn outbound() -> Outbound {
-    let catalog = Catalog::built_in();
+    let catalog = Catalog::built_in(&crate::runtime_config::RuntimeConfig::default());
     let options = Options::new(
         MemoryEngine::on(&MemoryDisk::new()),
         |key: &corten_store::Key, stored: &Bytes| {
-            crate::commit::describe(&Catalog::built_in(), key, stored)
+            crate::commit::describe(
+                &Catalog::built_in(&crate::runtime_config::RuntimeConfig::default()),
+                key,
+                stored,
+            )
         },
     );
     let store = Store::open(options).unwrap();

@@ -2,8 +2,8 @@
 
 use crate::pod::context::Context;
 use corten_api::core::v1::Pod;
-use corten_podplan::{Rejection, host_ports_collide};
 use corten_podplan::resources::{Side, pod_total};
+use corten_podplan::{Rejection, host_ports_collide};
 
 /// Why the pod cannot run here, if it cannot.
 pub(crate) fn refusal(context: &Context, pod: &Pod) -> Option<Rejection> {

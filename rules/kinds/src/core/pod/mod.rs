@@ -5,6 +5,7 @@ mod defaults;
 mod prepare;
 mod resources;
 pub(crate) mod validate;
+pub mod warnings;
 
 pub use defaults::{
     default_pod, default_pod_spec, default_pod_template, default_resources, default_volume,
@@ -40,18 +41,20 @@ impl Rules for Pods {
         !semantic_eq(&new.spec, &old.spec)
     }
     fn warnings(&self, _cx: &Context, new: &Pod, old: Option<&Pod>) -> Vec<String> {
-        if old.is_some() {
+        if old.is_some_and(|old| semantic_eq(&old.spec, &new.spec)) {
             return vec![];
         }
+        let mut all = Vec::new();
         let wrong = names::dns_label(&new.metadata.name);
-        if wrong.is_empty() {
-            return vec![];
+        if old.is_none() && !wrong.is_empty() {
+            all.push(format!(
+                "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label \
+                 is recommended: [{}]",
+                wrong.join(" ")
+            ));
         }
-        vec![format!(
-            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is \
-             recommended: [{}]",
-            wrong.join(" ")
-        )]
+        all.extend(warnings::of_pod(&new.spec, &new.metadata));
+        all
     }
     fn validate_create(&self, _cx: &Context, new: &Pod) -> Vec<FieldError> {
         validate::pod_create(new)

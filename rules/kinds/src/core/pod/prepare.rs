@@ -1,6 +1,7 @@
 //! What the server decides about a pod before it is checked: its first status, and what each subresource can touch.
 
 use super::resources::qos_class;
+use super::validate::system::APPARMOR;
 use crate::metadata::reset_for_status;
 use corten_api::core::v1::{Container, Pod, PodAffinityTerm, PodCondition, PodStatus};
 use corten_api::meta::v1::{LabelSelector, LabelSelectorRequirement};
@@ -22,6 +23,36 @@ pub(super) fn create(pod: &mut Pod) {
         });
     }
     merge_label_keys(pod);
+    adopt_profiles(pod);
+}
+
+/// AppArmor profiles in annotations of old become fields.
+fn adopt_profiles(pod: &mut Pod) {
+    let annotations = pod.metadata.annotations.clone();
+    let spec = &mut pod.spec;
+    for container in spec
+        .init_containers
+        .iter_mut()
+        .chain(spec.containers.iter_mut())
+    {
+        let Some(named) = annotations.get(&format!("{APPARMOR}{}", container.name)) else {
+            continue;
+        };
+        let (kind, file) = match named.as_str() {
+            "runtime/default" => ("RuntimeDefault", None),
+            "unconfined" => ("Unconfined", None),
+            other => match other.strip_prefix("localhost/") {
+                Some(file) => ("Localhost", Some(Str::from(file))),
+                None => continue,
+            },
+        };
+        let context = container.security_context.get_or_insert_default();
+        if context.app_armor_profile.is_none() {
+            let profile = context.app_armor_profile.get_or_insert_default();
+            profile.type_ = kind.into();
+            profile.localhost_profile = file;
+        }
+    }
 }
 
 /// matchLabelKeys and mismatchLabelKeys become requirements with the pod's own values.

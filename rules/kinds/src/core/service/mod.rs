@@ -64,6 +64,9 @@ impl Rules for Services {
             _ => vec![],
         }
     }
+    fn warnings(&self, _cx: &Context, new: &Service, _old: Option<&Service>) -> Vec<String> {
+        service_warnings(new)
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::SERVICE
     }
@@ -167,6 +170,70 @@ fn has_health_port(spec: &ServiceSpec) -> bool {
 }
 
 /// clusterIP and clusterIPs name the same address first; whichever the client changed wins.
+/// What is wrong with a service's own addresses and families, before any are given to it.
+pub fn cluster_ip_errors(service: &Service, old: Option<&Service>) -> Vec<FieldError> {
+    validate::own_addresses(service, old)
+}
+
+/// Makes `clusterIP` and `clusterIPs` of an update agree, as the one that was changed has it.
+pub fn normalize(service: &mut Service, old: &Service) {
+    normalize_addresses(&mut service.spec, &old.spec);
+}
+
+/// What users are warned of.
+fn service_warnings(service: &Service) -> Vec<String> {
+    let (spec, mut all) = (&service.spec, Vec::new());
+    let mut warn = |wrong: bool, text: &str| {
+        if wrong {
+            all.push(text.to_owned());
+        }
+    };
+    let old_hints = service
+        .metadata
+        .annotations
+        .contains_key("service.kubernetes.io/topology-aware-hints");
+    warn(
+        old_hints,
+        "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use \
+         service.kubernetes.io/topology-mode instead",
+    );
+    let headless = spec.cluster_ip == "None";
+    let external = is_external(spec);
+    let ips = !spec.external_ips.is_empty();
+    warn(
+        headless && !spec.load_balancer_ip.is_empty(),
+        "spec.loadBalancerIP is ignored for headless services",
+    );
+    warn(
+        headless && ips,
+        "spec.externalIPs is ignored for headless services",
+    );
+    let sticky = headless && spec.session_affinity != "None";
+    warn(
+        sticky,
+        "spec.SessionAffinity is ignored for headless services",
+    );
+    warn(
+        ips && !headless && !external,
+        "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+    );
+    warn(
+        external && ips,
+        "spec.externalIPs is ignored when spec.type is \"ExternalName\"",
+    );
+    warn(
+        !external && !spec.external_name.is_empty(),
+        "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+    );
+    warn(
+        spec.traffic_distribution
+            .as_ref()
+            .is_some_and(|d| *d == "PreferClose"),
+        "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
+    );
+    all
+}
+
 fn normalize_addresses(new: &mut ServiceSpec, old: &ServiceSpec) {
     let same_list = new.cluster_ips[..] == old.cluster_ips[..];
     let given = old.cluster_ip.is_empty() && new.cluster_ips.is_empty();

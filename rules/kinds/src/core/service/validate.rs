@@ -162,6 +162,14 @@ fn affinity(errors: &mut Errors, path: &Path, spec: &ServiceSpec) {
     }
 }
 
+/// What is wrong with a service's own addresses and families, before any are given to it.
+pub(super) fn own_addresses(service: &Service, old: Option<&Service>) -> Errors {
+    let mut errors = Vec::new();
+    let path = Path::Root.f("spec");
+    addresses(&mut errors, &path, &service.spec, old.map(|o| &o.spec));
+    errors
+}
+
 fn addresses(errors: &mut Errors, path: &Path, spec: &ServiceSpec, old: Option<&ServiceSpec>) {
     if spec.type_ == "ExternalName" {
         return;

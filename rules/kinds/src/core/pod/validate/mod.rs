@@ -8,6 +8,7 @@ mod probes;
 pub(crate) mod quantities;
 pub(crate) mod scheduling;
 mod security;
+pub(crate) mod system;
 mod update;
 pub(crate) mod volumes;
 
@@ -137,6 +138,7 @@ pub fn validate_pod_template(template: &PodTemplateSpec, path: &Path) -> Vec<Fie
 fn annotations(errors: &mut Errors, path: &Path, map: &Map<Str>, spec: &PodSpec) {
     const MIRROR: &str = "kubernetes.io/config.mirror";
     const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+    system::profiles(errors, path, map, spec);
     if let Some(value) = map.get(MIRROR).filter(|_| spec.node_name.is_empty()) {
         let text = "must set spec.nodeName if mirror pod annotation is set";
         errors.push(FieldError::invalid(path.k(MIRROR), value, text));
@@ -163,6 +165,7 @@ fn spec(errors: &mut Errors, path: &Path, scope: &Scope) {
             "",
         ));
     }
+    system::check(errors, path, s);
     let volumes = volumes::volumes(errors, &path.f("volumes"), scope);
     resource_claims(errors, &path.f("resourceClaims"), s);
     containers::containers(errors, &path.f("containers"), scope, &volumes);

@@ -268,7 +268,7 @@ fn label_keys(
     }
 }
 
-pub(super) fn tolerations(errors: &mut Errors, path: &Path, tolerations: &[Toleration]) {
+pub(crate) fn tolerations(errors: &mut Errors, path: &Path, tolerations: &[Toleration]) {
     for (i, t) in tolerations.iter().enumerate() {
         let at = path.i(i);
         let operator = at.f("operator");

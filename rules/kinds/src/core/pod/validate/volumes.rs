@@ -1,10 +1,11 @@
 //! Volumes of pods: one source each, and what each source must say. Sources of storage systems that no longer run in
-//! tree are checked for their kind alone.
+//! tree are `volume_spec`'s.
 
 use super::Scope;
 use super::env::{FILE_FIELDS, Place, field_ref, resource_ref};
 use crate::checks::{self, Errors, file_mode, file_path, required};
 use crate::core::claim::validate_claim_template;
+use crate::core::volume_spec;
 use crate::error::FieldError;
 use crate::metadata::{SelectorValues, validate_selector};
 use crate::names;
@@ -111,6 +112,11 @@ fn source(errors: &mut Errors, path: &Path, volume: &Volume, scope: &Scope) {
         first
     });
     local_source(errors, &at, source);
+    let key = if *first == "cephFS" { "cephfs" } else { first };
+    let given = volume_spec::given(corten_core::MsgRef::new(source));
+    if let Some((_, message)) = given.into_iter().find(|(name, _)| *name == key) {
+        volume_spec::source(errors, &at, key, message, volume_spec::Owner::Pod);
+    }
     if let Some(nfs) = source.nfs.as_ref().filter(|_| *first == "nfs") {
         nfs_source(errors, &at, nfs);
     }
@@ -124,6 +130,10 @@ fn source(errors: &mut Errors, path: &Path, volume: &Volume, scope: &Scope) {
         let at = at.f("volumeClaimTemplate");
         match &ephemeral.volume_claim_template {
             None => errors.push(FieldError::required(&at, "")),
+            Some(template) if !template.metadata.name.is_empty() => {
+                let at = at.f("metadata");
+                errors.push(FieldError::forbidden(at.f("name"), "cannot be set"));
+            }
             Some(template) => errors.extend(validate_claim_template(template, &at)),
         }
         if let Some(meta) = scope

@@ -1,0 +1,99 @@
+//! Makes equal what two servers cannot have in common: times, uids, revisions, drawn addresses, ports and names.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::Value;
+
+/// What is replaced in every text, and by what.
+static REPLACED: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
+    let rules = [
+        (
+            r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?Z",
+            "<time>",
+        ),
+        (
+            r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "<uid>",
+        ),
+        (r"\b10\.96\.[0-9]{1,3}\.[0-9]{1,3}\b", "<clusterIP>"),
+        (r":3[0-2][0-9]{3}/", ":<nodePort>/"),
+        (r"127\.0\.0\.1:[0-9]+", "<server>"),
+        (
+            r"-generated-[bcdfghjklmnpqrstvwxz2456789]{5}\b",
+            "-generated-<random>",
+        ),
+    ];
+    let compiled = rules.map(|(pattern, by)| Regex::new(pattern).ok().map(|r| (r, by)));
+    compiled.into_iter().flatten().collect()
+});
+
+static AGE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[0-9]{1,2}s$").ok());
+
+/// A text with what differs by nature replaced.
+pub fn text(text: &str) -> String {
+    let mut out = text.to_owned();
+    for (pattern, by) in REPLACED.iter() {
+        if pattern.is_match(&out) {
+            out = pattern.replace_all(&out, *by).into_owned();
+        }
+    }
+    if AGE.as_ref().is_some_and(|age| age.is_match(&out)) {
+        out = "<age>".into();
+    }
+    out
+}
+
+/// A body as a value: JSON, a sequence of JSON documents, or text.
+pub fn body(bytes: &[u8]) -> Value {
+    let documents = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
+    let parsed: Result<Vec<Value>, _> = documents.collect();
+    match parsed {
+        Ok(mut all) if all.len() == 1 => {
+            let mut one = all.remove(0);
+            value("", &mut one);
+            one
+        }
+        Ok(all) if !all.is_empty() => {
+            let mut all = Value::Array(all);
+            value("", &mut all);
+            all
+        }
+        _ => Value::String(text(&String::from_utf8_lossy(bytes))),
+    }
+}
+
+fn value(key: &str, at: &mut Value) {
+    match at {
+        Value::Object(map) => {
+            for (key, inner) in map.iter_mut() {
+                value(key, inner);
+            }
+        }
+        Value::Array(list) => {
+            list.iter_mut().for_each(|inner| value(key, inner));
+            if key == "managedFields" {
+                list.sort_by_key(|entry| {
+                    let text = |k: &str| entry[k].as_str().unwrap_or_default().to_owned();
+                    (
+                        text("manager"),
+                        text("operation"),
+                        text("subresource"),
+                        text("apiVersion"),
+                    )
+                });
+            }
+        }
+        Value::String(s) => {
+            *s = match key {
+                "resourceVersion" if !s.is_empty() => "<revision>".into(),
+                "continue" if !s.is_empty() => "<continue>".into(),
+                _ => text(s),
+            }
+        }
+        Value::Number(_) if matches!(key, "nodePort" | "healthCheckNodePort") => {
+            *at = Value::String("<nodePort>".into());
+        }
+        _ => {}
+    }
+}

@@ -13,7 +13,7 @@ use crate::{apt, images, tools};
 /// Flags of `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// idle, start, pod, create or store
+    /// idle, start, pod, create, store or etcd
     name: String,
     /// More flags for the measurement (see `cargo xtask bench NAME -- --help`)
     #[arg(last = true)]
@@ -38,10 +38,11 @@ pub fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     steps.run("Building upstream's commands and images", |step| {
         let needed: &[&str] = match bench.name.as_str() {
             "create" => &["kubectl", "kube-apiserver", "etcd"],
+            "etcd" => &["etcd"],
             _ => &["kubectl", "agnhost"],
         };
         tools::ensure(workspace, needed, step)?;
-        if bench.name != "create" {
+        if !matches!(bench.name.as_str(), "create" | "etcd") {
             apt::ensure(apt::FOR_IMAGES)?;
             images::ensure(workspace, images::ALL, step)?;
         }

@@ -45,9 +45,15 @@ enum Chore {
     Tidy,
     /// Generate the structs and facts of model/api from upstream's published API description
     Codegen,
+<<<<<<< ours
     /// Ask Corten and upstream's kube-apiserver the same and compare their answers
     DiffApi(diff_api::DiffApi),
     /// Measure: idle, start, pod, create, store
+=======
+    /// Generate the messages of engines/etcd from etcd's protobuf files
+    CodegenEtcd,
+    /// Measure: idle, start, pod, create, store, etcd
+>>>>>>> theirs
     Bench(bench::Bench),
     /// Run upstream's conformance suite against a cluster (needs root)
     Conformance(conformance::Conformance),
@@ -84,7 +90,11 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Tidy => tidy::run(&workspace),
         Chore::Codegen => generate(&workspace),
         Chore::Soak(soak) => soak::run(&workspace, &soak),
+<<<<<<< ours
         Chore::DiffApi(diff) => diff_api::run(&workspace, &diff),
+=======
+        Chore::CodegenEtcd => generate_etcd(&workspace),
+>>>>>>> theirs
         Chore::Bench(bench) => bench::run(&workspace, &bench),
         Chore::Conformance(conformance) => conformance::run(&workspace, &conformance),
         Chore::Tools { names } => build_tools(&workspace, &names),
@@ -102,6 +112,16 @@ fn generate(workspace: &Workspace) -> Result<()> {
         out: workspace.path("model/api/src/generated"),
     };
     codegen::run(&options)
+}
+
+fn generate_etcd(workspace: &Workspace) -> Result<()> {
+    let module = codegen::etcd::module(&tools::module_cache(workspace)?)?;
+    let scratch = workspace.target_dir()?.join("codegen-etcd");
+    codegen::etcd::run(
+        &module,
+        &scratch,
+        &workspace.path("engines/etcd/src/generated"),
+    )
 }
 
 fn build_tools(workspace: &Workspace, names: &[String]) -> Result<()> {

@@ -3,6 +3,7 @@
 //! Invariant: the output depends on the input only, and is committed; running it again changes nothing.
 
 mod emit;
+pub mod etcd;
 mod facts;
 mod go;
 mod names;

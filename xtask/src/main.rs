@@ -45,15 +45,11 @@ enum Chore {
     Tidy,
     /// Generate the structs and facts of model/api from upstream's published API description
     Codegen,
-<<<<<<< ours
     /// Ask Corten and upstream's kube-apiserver the same and compare their answers
     DiffApi(diff_api::DiffApi),
-    /// Measure: idle, start, pod, create, store
-=======
     /// Generate the messages of engines/etcd from etcd's protobuf files
     CodegenEtcd,
     /// Measure: idle, start, pod, create, store, etcd
->>>>>>> theirs
     Bench(bench::Bench),
     /// Run upstream's conformance suite against a cluster (needs root)
     Conformance(conformance::Conformance),
@@ -90,11 +86,8 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Tidy => tidy::run(&workspace),
         Chore::Codegen => generate(&workspace),
         Chore::Soak(soak) => soak::run(&workspace, &soak),
-<<<<<<< ours
         Chore::DiffApi(diff) => diff_api::run(&workspace, &diff),
-=======
         Chore::CodegenEtcd => generate_etcd(&workspace),
->>>>>>> theirs
         Chore::Bench(bench) => bench::run(&workspace, &bench),
         Chore::Conformance(conformance) => conformance::run(&workspace, &conformance),
         Chore::Tools { names } => build_tools(&workspace, &names),

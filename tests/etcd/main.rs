@@ -1,13 +1,11 @@
 //! The etcd face beside upstream's etcd: the same requests to both, equal answers; upstream's kube-apiserver on the
-//! face; histories of concurrent clients through kill -9. Needs `cargo xtask tools etcd kube-apiserver kubectl`.
+//! face. Needs `cargo xtask tools etcd kube-apiserver kubectl`.
 
 mod checker;
 mod differential;
-mod history;
 mod kube;
 mod process;
 mod requests;
-mod shared;
 
 use corten_tests::run_each;
 use std::process::ExitCode;
@@ -37,27 +35,6 @@ fn main() -> ExitCode {
         (
             "kube_apiserver_runs_on_the_face",
             kube::kube_apiserver_runs_on_the_face,
-        ),
-        (
-            "servers_on_one_etcd_read_each_others_writes",
-            shared::servers_on_one_etcd_read_each_others_writes,
-        ),
-        (
-            "upstreams_server_runs_beside_ours_on_etcd",
-            shared::upstreams_server_runs_beside_ours_on_etcd,
-        ),
-        (
-            "upstreams_server_runs_beside_ours_on_the_face",
-            shared::upstreams_server_runs_beside_ours_on_the_face,
-        ),
-        (
-            "a_compaction_while_away_is_survived",
-            shared::a_compaction_while_away_is_survived,
-        ),
-        ("a_lost_etcd_is_survived", shared::a_lost_etcd_is_survived),
-        (
-            "histories_are_linearizable_through_kill_9",
-            history::histories_are_linearizable_through_kill_9,
         ),
     ])
 }

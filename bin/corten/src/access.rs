@@ -1,12 +1,12 @@
 //! Flags about access: who may come in, what they may do and what is written down about it. Names, meanings and defaults
 //! are those of upstream's API server, for `corten apiserver` and `corten up` alike.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use corten_apiserver::{
     AccessSettings, AuditBatchSettings, AuditLogSettings, AuditSettings, AuditTruncateSettings,
-    AuthenticationSettings, AuthorizationSettings, RequestHeaderSettings, ServiceAccountSettings,
-    TlsSettings,
+    AuditWebhookSettings, AuthenticationSettings, AuthorizationSettings, OidcSettings,
+    RequestHeaderSettings, ServiceAccountSettings, TlsSettings, TokenWebhookSettings,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +17,8 @@ use std::time::Duration;
 pub struct AccessFlags {
     #[command(flatten)]
     authentication: AuthenticationFlags,
+    #[command(flatten)]
+    issuers: IssuerFlags,
     #[command(flatten)]
     authorization: AuthorizationFlags,
     #[command(flatten)]
@@ -78,11 +80,85 @@ struct AuthenticationFlags {
     service_account_extend_token_expiration: Option<bool>,
 }
 
+/// Issuers of tokens, and a server that knows tokens.
+#[derive(Clone, Debug, Default, Args)]
+struct IssuerFlags {
+    /// Issuers of tokens and anonymity from a file; read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    authentication_config: Option<PathBuf>,
+    /// Accept tokens of this OpenID Connect issuer.
+    #[arg(long, value_name = "URL")]
+    oidc_issuer_url: Option<String>,
+    /// Whom its tokens must be for.
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    oidc_client_id: String,
+    /// Authorities that the issuer's certificate may be of; the system's by default.
+    #[arg(long, value_name = "FILE")]
+    oidc_ca_file: Option<PathBuf>,
+    /// The claim that names the user [default: sub].
+    #[arg(
+        long,
+        value_name = "CLAIM",
+        default_value = "",
+        hide_default_value = true
+    )]
+    oidc_username_claim: String,
+    /// Put before the user's name; - for nothing.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    oidc_username_prefix: Option<String>,
+    /// The claim that names groups.
+    #[arg(
+        long,
+        value_name = "CLAIM",
+        default_value = "",
+        hide_default_value = true
+    )]
+    oidc_groups_claim: String,
+    /// Put before each group.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    oidc_groups_prefix: String,
+    /// Algorithms that its tokens may be signed with [default: RS256].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    oidc_signing_algs: Vec<String>,
+    /// A claim that must be so; may be given several times.
+    #[arg(long, value_name = "CLAIM=VALUE", value_parser = pair)]
+    oidc_required_claim: Vec<(String, String)>,
+    /// Ask the server of this kubeconfig about tokens.
+    #[arg(long, value_name = "FILE")]
+    authentication_token_webhook_config_file: Option<PathBuf>,
+    /// The version of TokenReview it is asked with [default: v1beta1].
+    #[arg(long, value_name = "VERSION")]
+    authentication_token_webhook_version: Option<String>,
+    /// How long its answers are kept [default: 2m].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    authentication_token_webhook_cache_ttl: Option<Duration>,
+}
+
 #[derive(Clone, Debug, Default, Args)]
 struct AuthorizationFlags {
-    /// Who decides, in order: Node, RBAC, AlwaysAllow, AlwaysDeny [default: Node,RBAC].
+    /// Who decides, in order: Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny [default: Node,RBAC].
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     authorization_mode: Vec<String>,
+    /// The authorizers from a file; read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    authorization_config: Option<PathBuf>,
+    /// Ask the server of this kubeconfig, for the mode Webhook.
+    #[arg(long, value_name = "FILE")]
+    authorization_webhook_config_file: Option<PathBuf>,
+    /// The version of SubjectAccessReview it is asked with [default: v1beta1].
+    #[arg(long, value_name = "VERSION")]
+    authorization_webhook_version: Option<String>,
+    /// How long "allowed" is kept [default: 5m].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    authorization_webhook_cache_authorized_ttl: Option<Duration>,
+    /// How long "not allowed" is kept [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    authorization_webhook_cache_unauthorized_ttl: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -138,47 +214,59 @@ struct AuditFlags {
     /// Bytes of an event [default: 102400].
     #[arg(long, value_name = "N")]
     audit_log_truncate_max_event_size: Option<usize>,
+    /// Send audit events to the server of this kubeconfig.
+    #[arg(long, value_name = "FILE")]
+    audit_webhook_config_file: Option<PathBuf>,
+    /// batch, blocking or blocking-strict [default: batch].
+    #[arg(long, value_name = "MODE")]
+    audit_webhook_mode: Option<String>,
+    /// Events that wait to be sent, at most [default: 10000].
+    #[arg(long, value_name = "N")]
+    audit_webhook_batch_buffer_size: Option<usize>,
+    /// Events sent at once, at most [default: 400].
+    #[arg(long, value_name = "N")]
+    audit_webhook_batch_max_size: Option<usize>,
+    /// How long to wait for a batch to fill [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    audit_webhook_batch_max_wait: Option<Duration>,
+    /// Bound batches per second [default: true].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    audit_webhook_batch_throttle_enable: Option<bool>,
+    /// Batches per second [default: 10].
+    #[arg(long, value_name = "N")]
+    audit_webhook_batch_throttle_qps: Option<f32>,
+    /// Batches at once after a pause [default: 15].
+    #[arg(long, value_name = "N")]
+    audit_webhook_batch_throttle_burst: Option<usize>,
+    /// Cut down events and batches that are too large.
+    #[arg(long)]
+    audit_webhook_truncate_enabled: bool,
+    /// Bytes of a batch [default: 10485760].
+    #[arg(long, value_name = "N")]
+    audit_webhook_truncate_max_batch_size: Option<usize>,
+    /// Bytes of an event [default: 102400].
+    #[arg(long, value_name = "N")]
+    audit_webhook_truncate_max_event_size: Option<usize>,
 }
 
 /// A duration as Go writes it: `1h30m`, `500ms`.
-pub fn duration(text: &str) -> Result<Duration> {
-    let mut total = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let number = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let (digits, after) = rest.split_at(number);
-        let unit = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit);
-        let factor = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => bail!("{text:?} is not a duration such as 1h30m or 500ms"),
-        };
-        let Ok(number) = digits.parse::<f64>() else {
-            bail!("{text:?} is not a duration such as 1h30m or 500ms");
-        };
-        total += number * factor;
-        rest = after;
-    }
-    match Duration::try_from_secs_f64(total) {
-        Ok(duration) if !text.is_empty() => Ok(duration),
-        _ => bail!("{text:?} is not a duration such as 1h30m or 500ms"),
-    }
+fn duration(text: &str) -> Result<Duration> {
+    let duration = corten_apiserver::duration(text);
+    duration.with_context(|| format!("{text:?} is not a duration such as 1h30m or 500ms"))
+}
+
+/// `claim=value`.
+fn pair(text: &str) -> Result<(String, String)> {
+    let pair = text.split_once('=');
+    let (claim, value) = pair.with_context(|| format!("{text:?} is not CLAIM=VALUE"))?;
+    Ok((claim.to_owned(), value.to_owned()))
 }
 
 impl AccessFlags {
     /// What the API server is told.
     pub fn settings(self) -> AccessSettings {
         AccessSettings {
-            authentication: self.authentication.settings(),
+            authentication: self.issuers.add_to(self.authentication.settings()),
             authorization: self.authorization.settings(),
             audit: self.audit.settings(),
             tls: TlsSettings {
@@ -205,6 +293,9 @@ impl AuthenticationFlags {
             client_ca_file: self.client_ca_file,
             token_auth_file: self.token_auth_file,
             api_audiences: self.api_audiences,
+            config_file: None,
+            oidc: OidcSettings::default(),
+            webhook: TokenWebhookSettings::default(),
             request_header: RequestHeaderSettings {
                 client_ca_file: self.requestheader_client_ca_file,
                 allowed_names,
@@ -231,19 +322,96 @@ impl AuthenticationFlags {
     }
 }
 
+impl IssuerFlags {
+    fn add_to(self, settings: AuthenticationSettings) -> AuthenticationSettings {
+        let own = TokenWebhookSettings::default();
+        AuthenticationSettings {
+            config_file: self.authentication_config,
+            oidc: OidcSettings {
+                issuer_url: self.oidc_issuer_url,
+                client_id: self.oidc_client_id,
+                ca_file: self.oidc_ca_file,
+                username_claim: self.oidc_username_claim,
+                username_prefix: self.oidc_username_prefix,
+                groups_claim: self.oidc_groups_claim,
+                groups_prefix: self.oidc_groups_prefix,
+                signing_algs: self.oidc_signing_algs,
+                required_claims: self.oidc_required_claim,
+            },
+            webhook: TokenWebhookSettings {
+                config_file: self.authentication_token_webhook_config_file,
+                version: self
+                    .authentication_token_webhook_version
+                    .unwrap_or(own.version),
+                cache_ttl: self
+                    .authentication_token_webhook_cache_ttl
+                    .unwrap_or(own.cache_ttl),
+            },
+            ..settings
+        }
+    }
+}
+
 impl AuthorizationFlags {
     fn settings(self) -> AuthorizationSettings {
         let own = AuthorizationSettings::default();
         AuthorizationSettings {
-            modes: or(self.authorization_mode, own.modes),
+            modes: self.authorization_mode,
+            config_file: self.authorization_config,
+            webhook_config_file: self.authorization_webhook_config_file,
+            webhook_version: self
+                .authorization_webhook_version
+                .unwrap_or(own.webhook_version),
+            webhook_authorized_ttl: self
+                .authorization_webhook_cache_authorized_ttl
+                .unwrap_or(own.webhook_authorized_ttl),
+            webhook_unauthorized_ttl: self
+                .authorization_webhook_cache_unauthorized_ttl
+                .unwrap_or(own.webhook_unauthorized_ttl),
         }
     }
 }
 
 impl AuditFlags {
+    fn webhook(&self) -> AuditWebhookSettings {
+        let own = AuditWebhookSettings::default();
+        let (batch, truncate) = (own.batch, own.truncate);
+        let mode = self.audit_webhook_mode.clone();
+        AuditWebhookSettings {
+            config_file: self.audit_webhook_config_file.clone(),
+            batch: AuditBatchSettings {
+                mode: mode.unwrap_or(batch.mode),
+                buffer_size: self
+                    .audit_webhook_batch_buffer_size
+                    .unwrap_or(batch.buffer_size),
+                max_size: self.audit_webhook_batch_max_size.unwrap_or(batch.max_size),
+                max_wait: self.audit_webhook_batch_max_wait.unwrap_or(batch.max_wait),
+                throttle_enable: self
+                    .audit_webhook_batch_throttle_enable
+                    .unwrap_or(batch.throttle_enable),
+                throttle_qps: self
+                    .audit_webhook_batch_throttle_qps
+                    .unwrap_or(batch.throttle_qps),
+                throttle_burst: self
+                    .audit_webhook_batch_throttle_burst
+                    .unwrap_or(batch.throttle_burst),
+            },
+            truncate: AuditTruncateSettings {
+                enabled: self.audit_webhook_truncate_enabled,
+                max_batch_size: self
+                    .audit_webhook_truncate_max_batch_size
+                    .unwrap_or(truncate.max_batch_size),
+                max_event_size: self
+                    .audit_webhook_truncate_max_event_size
+                    .unwrap_or(truncate.max_event_size),
+            },
+        }
+    }
+
     fn settings(self) -> AuditSettings {
         let own = AuditLogSettings::default();
         AuditSettings {
+            webhook: self.webhook(),
             policy_file: self.audit_policy_file,
             log: AuditLogSettings {
                 path: self.audit_log_path,
@@ -273,21 +441,6 @@ impl AuditFlags {
                         .unwrap_or(own.truncate.max_event_size),
                 },
             },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
-        assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
-        assert_eq!(duration("1.5s").unwrap(), Duration::from_millis(1500));
-        for wrong in ["", "1", "h", "1x", "-1s"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 }

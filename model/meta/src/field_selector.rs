@@ -73,6 +73,12 @@ impl FieldSelector {
             .map(|t| t.value.as_str())
     }
 
+    /// The terms: field, value, and whether they must be equal.
+    pub fn terms(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        let terms = self.terms.iter();
+        terms.map(|t| (t.field.as_str(), t.value.as_str(), t.equal))
+    }
+
     /// The fields that the terms speak of.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
         self.terms.iter().map(|t| t.field.as_str())

@@ -7,6 +7,7 @@ pub mod admission;
 mod attributes;
 pub mod audit;
 mod bootstrap;
+pub mod configuration;
 mod generated;
 mod node;
 mod rbac;

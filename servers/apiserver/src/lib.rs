@@ -48,6 +48,7 @@ mod pods;
 mod proxy;
 mod read;
 mod reload;
+mod remote;
 mod resource;
 mod reviews;
 mod runtime_config;
@@ -69,6 +70,7 @@ pub use allocate::Ranges;
 pub use connect::{Encryption, Io, NoNodes, NodeConnector, Place};
 pub use corten_access::UserInfo;
 pub use corten_access::admission::PluginSet;
+pub use corten_access::configuration::duration;
 pub use error::Error;
 pub use keeping::Keeping;
 pub use local::Local;
@@ -76,7 +78,7 @@ pub use paths::VERSION;
 pub use runtime_config::{FlagError, RuntimeConfig};
 pub use settings::{
     AccessSettings, AuditBatchSettings, AuditLogSettings, AuditSettings, AuditTruncateSettings,
-    AuthenticationSettings, AuthorizationSettings, RequestHeaderSettings, ServiceAccountSettings,
-    TlsSettings,
+    AuditWebhookSettings, AuthenticationSettings, AuthorizationSettings, OidcSettings,
+    RequestHeaderSettings, ServiceAccountSettings, TlsSettings, TokenWebhookSettings,
 };
 pub use start::{ApiServer, Config, Disk};

@@ -63,7 +63,7 @@ pub(crate) struct Server {
     pub config: Settings,
     pub typed: Arc<Typed>,
     /// The server as a client of webhooks and other servers.
-    pub outbound: Outbound,
+    pub outbound: Arc<Outbound>,
     /// Webhooks and policies, ready to be asked.
     pub configurations: Configurations,
     pub token_keys: TokenKeys,
@@ -117,10 +117,14 @@ impl Server {
     ) -> Server {
         let catalog = Arc::new(Catalog::built_in(&config.runtime));
         let typed = Arc::new(Typed::new(&store, &catalog));
+        let outbound = Arc::new(Outbound::new(typed.clone()));
+        if let Some(audit) = &access.audit {
+            audit.connect(&outbound);
+        }
         Server {
             store,
             config,
-            outbound: Outbound::new(typed.clone()),
+            outbound,
             configurations: Configurations::default(),
             typed,
             token_keys,

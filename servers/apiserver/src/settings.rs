@@ -32,6 +32,56 @@ pub struct AuthenticationSettings {
     pub service_account: ServiceAccountSettings,
     /// `--api-audiences`: what tokens must be for; the issuer when empty.
     pub api_audiences: Vec<String>,
+    /// `--authentication-config`: issuers of tokens and anonymity, instead of the flags about them.
+    pub config_file: Option<PathBuf>,
+    /// `--oidc-*`: one issuer of tokens.
+    pub oidc: OidcSettings,
+    /// `--authentication-token-webhook-*`: a server that knows tokens.
+    pub webhook: TokenWebhookSettings,
+}
+
+/// One OpenID Connect issuer.
+#[derive(Clone, Debug, Default)]
+pub struct OidcSettings {
+    /// `--oidc-issuer-url`; no issuer without one.
+    pub issuer_url: Option<String>,
+    /// `--oidc-client-id`: whom its tokens must be for.
+    pub client_id: String,
+    /// `--oidc-ca-file`; the system's certificates when none is given.
+    pub ca_file: Option<PathBuf>,
+    /// `--oidc-username-claim`; `sub` when empty.
+    pub username_claim: String,
+    /// `--oidc-username-prefix`; `-` for none; the issuer's URL and `#` when not said, but for e-mail addresses.
+    pub username_prefix: Option<String>,
+    /// `--oidc-groups-claim`; no groups when empty.
+    pub groups_claim: String,
+    /// `--oidc-groups-prefix`.
+    pub groups_prefix: String,
+    /// `--oidc-signing-algs`; RS256 when empty.
+    pub signing_algs: Vec<String>,
+    /// `--oidc-required-claim`: claims and what they must be.
+    pub required_claims: Vec<(String, String)>,
+}
+
+/// A server that knows tokens.
+#[derive(Clone, Debug)]
+pub struct TokenWebhookSettings {
+    /// `--authentication-token-webhook-config-file`: a kubeconfig; no server without one.
+    pub config_file: Option<PathBuf>,
+    /// `--authentication-token-webhook-version`: `v1` or `v1beta1`.
+    pub version: String,
+    /// `--authentication-token-webhook-cache-ttl`.
+    pub cache_ttl: Duration,
+}
+
+impl Default for TokenWebhookSettings {
+    fn default() -> TokenWebhookSettings {
+        TokenWebhookSettings {
+            config_file: None,
+            version: "v1beta1".to_owned(),
+            cache_ttl: Duration::from_secs(120),
+        }
+    }
 }
 
 /// Front proxies, which say in headers for whom they speak.
@@ -96,14 +146,29 @@ impl Default for ServiceAccountSettings {
 /// Who decides what callers may do.
 #[derive(Clone, Debug)]
 pub struct AuthorizationSettings {
-    /// `--authorization-mode`, in the order in which they are asked.
+    /// `--authorization-mode`, in the order in which they are asked; `Node,RBAC` when empty.
     pub modes: Vec<String>,
+    /// `--authorization-config`: the authorizers, instead of the flags about them.
+    pub config_file: Option<PathBuf>,
+    /// `--authorization-webhook-config-file`: a kubeconfig, for the mode `Webhook`.
+    pub webhook_config_file: Option<PathBuf>,
+    /// `--authorization-webhook-version`: `v1` or `v1beta1`.
+    pub webhook_version: String,
+    /// `--authorization-webhook-cache-authorized-ttl`.
+    pub webhook_authorized_ttl: Duration,
+    /// `--authorization-webhook-cache-unauthorized-ttl`.
+    pub webhook_unauthorized_ttl: Duration,
 }
 
 impl Default for AuthorizationSettings {
     fn default() -> AuthorizationSettings {
         AuthorizationSettings {
-            modes: vec!["Node".to_owned(), "RBAC".to_owned()],
+            modes: Vec::new(),
+            config_file: None,
+            webhook_config_file: None,
+            webhook_version: "v1beta1".to_owned(),
+            webhook_authorized_ttl: Duration::from_secs(300),
+            webhook_unauthorized_ttl: Duration::from_secs(30),
         }
     }
 }
@@ -124,6 +189,29 @@ pub struct AuditSettings {
     pub policy_file: Option<PathBuf>,
     /// `--audit-log-*`.
     pub log: AuditLogSettings,
+    /// `--audit-webhook-*`.
+    pub webhook: AuditWebhookSettings,
+}
+
+/// A server that keeps audit events.
+#[derive(Clone, Debug)]
+pub struct AuditWebhookSettings {
+    /// `--audit-webhook-config-file`: a kubeconfig; no server without one.
+    pub config_file: Option<PathBuf>,
+    /// `--audit-webhook-mode` and `--audit-webhook-batch-*`.
+    pub batch: AuditBatchSettings,
+    /// `--audit-webhook-truncate-*`.
+    pub truncate: AuditTruncateSettings,
+}
+
+impl Default for AuditWebhookSettings {
+    fn default() -> AuditWebhookSettings {
+        AuditWebhookSettings {
+            config_file: None,
+            batch: AuditBatchSettings::webhook(),
+            truncate: AuditTruncateSettings::default(),
+        }
+    }
 }
 
 /// The audit log.

@@ -147,6 +147,23 @@ pub(super) fn json(event: &Event) -> Vec<u8> {
     json::encode_message(MsgRef::new(event))
 }
 
+/// Events as one list.
+pub(super) fn list(events: &[std::sync::Arc<Event>]) -> Vec<u8> {
+    let head = br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#;
+    let mut out = head.to_vec();
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let mut event = Event::clone(event);
+        event.kind = Str::default();
+        event.api_version = Str::default();
+        out.extend(json(&event));
+    }
+    out.extend_from_slice(b"]}\n");
+    out
+}
+
 const TRUNCATED: &str = "audit.k8s.io/truncated";
 
 /// The event without what was sent and answered.

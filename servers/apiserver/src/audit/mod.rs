@@ -24,6 +24,7 @@ use crate::body::Answer;
 use crate::catalog::Served;
 use crate::info::RequestInfo;
 use crate::metrics::Metrics;
+use crate::outbound::Outbound;
 use crate::settings::AuditSettings;
 
 use sink::Sink;
@@ -61,6 +62,13 @@ impl Audit {
             metrics: metrics.clone(),
         };
         Ok((!audit.sinks.is_empty()).then(|| Arc::new(audit)))
+    }
+
+    /// Lets backends reach other servers.
+    pub(crate) fn connect(&self, client: &Arc<Outbound>) {
+        for sink in &self.sinks {
+            sink.connect(client);
+        }
     }
 
     /// Waits until everything that was buffered is out.

@@ -1,9 +1,10 @@
 //! Where events go, and how: at once (the request waits) or in batches behind a bounded buffer. Invariant: a full
 //! buffer drops events, counts them and never holds a request up.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -14,6 +15,8 @@ use super::format;
 use super::log_file::LogFile;
 use crate::Error;
 use crate::metrics::Metrics;
+use crate::outbound::Outbound;
+use crate::remote::Remote;
 use crate::settings::{AuditBatchSettings, AuditSettings, AuditTruncateSettings};
 
 /// How a sink takes events.
@@ -41,12 +44,21 @@ impl Mode {
 pub(super) enum Output {
     /// Lines of a file.
     Log { file: Mutex<LogFile>, legacy: bool },
+    /// Another server.
+    Webhook {
+        remote: Remote,
+        /// Set once the server has a client.
+        outbound: OnceLock<Arc<Outbound>>,
+    },
 }
+
+const WEBHOOK_MAX: Duration = Duration::from_secs(30);
 
 impl Output {
     fn plugin(&self) -> &'static str {
         match self {
             Output::Log { .. } => "log",
+            Output::Webhook { .. } => "webhook",
         }
     }
 
@@ -62,6 +74,14 @@ impl Output {
                     lines.push(b'\n');
                 }
                 file.lock().write(&lines).map_err(|e| e.to_string())
+            }
+            Output::Webhook { remote, outbound } => {
+                let outbound = outbound.get().ok_or("the server has not started yet")?;
+                let list = Bytes::from(format::list(events));
+                remote
+                    .post(outbound, list, WEBHOOK_MAX, true)
+                    .await
+                    .map(|_| ())
             }
         }
     }
@@ -182,6 +202,14 @@ impl Sink {
                 let good = self.bounded.write(vec![event]).await;
                 good || self.mode != Mode::BlockingStrict
             }
+        }
+    }
+
+    /// Lets the sink reach other servers.
+    pub(super) fn connect(&self, client: &Arc<Outbound>) {
+        if let Output::Webhook { outbound, .. } = &self.bounded.output {
+            // Only the first counts.
+            let _ = outbound.set(client.clone());
         }
     }
 
@@ -351,6 +379,18 @@ pub(super) fn open(settings: &AuditSettings, metrics: &Arc<Metrics>) -> Result<V
             metrics: metrics.clone(),
         };
         sinks.push(Sink::new(bounded, &log.batch, false)?);
+    }
+    let webhook = &settings.webhook;
+    if let Some(path) = &webhook.config_file {
+        let bounded = Bounded {
+            output: Output::Webhook {
+                remote: Remote::read(path)?,
+                outbound: OnceLock::new(),
+            },
+            truncate: bounds("webhook", &webhook.truncate)?,
+            metrics: metrics.clone(),
+        };
+        sinks.push(Sink::new(bounded, &webhook.batch, true)?);
     }
     Ok(sinks)
 }

@@ -6,9 +6,11 @@ mod bootstrap_token;
 pub(crate) mod certificates;
 mod front_proxy;
 mod impersonation;
+pub(crate) mod oidc;
 mod service_account;
 mod static_tokens;
 mod tokens;
+pub(crate) mod webhook;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -70,6 +72,10 @@ pub(crate) struct Authentication {
     pub static_tokens: StaticTokens,
     /// Whom to take as anonymous.
     pub anonymous: ArcSwap<Anonymous>,
+    /// Issuers of tokens.
+    pub issuers: ArcSwap<Vec<Arc<oidc::Issuer>>>,
+    /// A server that knows tokens.
+    pub webhook: Option<webhook::TokenWebhook>,
     /// Claims of service account tokens whose signature was found good.
     pub verified: service_account::Verified,
 }

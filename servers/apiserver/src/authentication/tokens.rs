@@ -106,6 +106,21 @@ pub(crate) async fn token_user(
     {
         return Ok(found);
     }
+    let issuers = authentication.issuers.load_full();
+    for issuer in issuers.iter() {
+        match issuer.user(server, token, audiences).await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(why) => errors.push(why),
+        }
+    }
+    if let Some(webhook) = &authentication.webhook {
+        match webhook.user(server, token, audiences).await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(why) => errors.push(why),
+        }
+    }
     match errors.is_empty() {
         true => Err("invalid bearer token".to_owned()),
         false => Err(aggregate(errors)),

@@ -1,6 +1,7 @@
 //! A server in memory and the real kubectl against it.
 #![allow(clippy::unwrap_used)]
 
+pub mod elsewhere;
 pub mod https;
 pub mod raw;
 

@@ -1,6 +1,8 @@
 //! Access as one server has it: authentication, authorization and TLS, made from settings and files, and made again
 //! when the files change. Invariant: a file that cannot be used is logged and changes nothing.
 
+mod configured;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +13,14 @@ use corten_access::UserInfo;
 
 use crate::Error;
 use crate::audit::Audit;
-use crate::authentication::{Anonymous, Authentication, Authorities, RequestHeaders, StaticTokens};
-use crate::authorization::{Authorization, Authorizer};
+use crate::authentication::webhook::TokenWebhook;
+use crate::authentication::{Authentication, Authorities, RequestHeaders, StaticTokens};
+use crate::authorization::Authorization;
 use crate::jwt::TokenKeys;
 use crate::metrics::Metrics;
+use crate::remote::{Kept, Remote};
 use crate::server::Server;
-use crate::settings::{AccessSettings, AuthorizationSettings};
+use crate::settings::AccessSettings;
 use crate::tls;
 
 /// What the cluster's own keys directory gives where no file is named.
@@ -50,6 +54,8 @@ impl Sources {
             &accounts.signing_key_file,
             &tls.cert_file,
             &tls.private_key_file,
+            &authentication.config_file,
+            &self.settings.authorization.config_file,
         ];
         let single = single.into_iter().flatten();
         single.chain(&accounts.key_files).cloned().collect()
@@ -61,6 +67,7 @@ impl Sources {
             self.apply_authorities(server),
             self.apply_keys(server),
             self.apply_tls(server),
+            self.apply_configurations(server),
         ];
         results.into_iter().filter_map(Result::err).collect()
     }
@@ -85,6 +92,29 @@ impl Sources {
         server.token_keys.replace(&private, &public)?;
         server.access.authentication.verified.clear();
         Ok(())
+    }
+
+    fn apply_configurations(&self, server: &Server) -> Result<(), Error> {
+        let settings = &self.settings;
+        if settings.authentication.config_file.is_some() {
+            let disallowed = self.disallowed_issuers();
+            let configured = configured::authentication(&settings.authentication, &disallowed)?;
+            let authentication = &server.access.authentication;
+            authentication
+                .anonymous
+                .store(Arc::new(configured.anonymous));
+            authentication.issuers.store(Arc::new(configured.issuers));
+        }
+        if settings.authorization.config_file.is_some() {
+            let chain = configured::authorizers(&settings.authorization)?;
+            server.access.authorization.replace(chain);
+        }
+        Ok(())
+    }
+
+    /// Issuers that are the API's own.
+    fn disallowed_issuers(&self) -> Vec<String> {
+        self.settings.authentication.service_account.issuers.clone()
     }
 
     fn apply_tls(&self, server: &Server) -> Result<(), Error> {
@@ -163,7 +193,7 @@ impl Access {
         let settings = &sources.settings;
         Ok(Access {
             authentication: authentication(sources, tokens)?,
-            authorization: Authorization::new(chain(&settings.authorization)?),
+            authorization: Authorization::new(configured::authorizers(&settings.authorization)?),
             audit: Audit::new(&settings.audit, metrics)?,
             tls: ArcSwap::new(sources.tls()?),
         })
@@ -193,10 +223,16 @@ fn authentication(
         let name = path.display().to_string();
         static_tokens.add_file(&name, &read(path)?).map_err(fail)?;
     }
-    let anonymous = match settings.anonymous_auth {
-        Some(false) => Anonymous::Off,
-        _ => Anonymous::Everywhere,
+    let webhook = match &settings.webhook.config_file {
+        None => None,
+        Some(path) => Some(TokenWebhook {
+            remote: Remote::read(path)?,
+            version: settings.webhook.version.clone(),
+            time: settings.webhook.cache_ttl,
+            kept: Kept::new(),
+        }),
     };
+    let configured = configured::authentication(settings, &sources.disallowed_issuers())?;
     Ok(Authentication {
         client_authorities: ArcSwap::from_pointee(Authorities::parse(&sources.client_ca()?, 0)?),
         proxy_authorities: ArcSwap::from_pointee(Authorities::parse(&sources.proxy_ca()?, 0)?),
@@ -208,34 +244,9 @@ fn authentication(
             extra_prefixes: proxy.extra_headers_prefix.clone(),
         },
         static_tokens,
-        anonymous: ArcSwap::from_pointee(anonymous),
+        anonymous: ArcSwap::from_pointee(configured.anonymous),
+        issuers: ArcSwap::from_pointee(configured.issuers),
+        webhook,
         verified: Default::default(),
     })
-}
-
-fn chain(settings: &AuthorizationSettings) -> Result<Vec<Authorizer>, Error> {
-    let mut chain = Vec::new();
-    for (index, mode) in settings.modes.iter().enumerate() {
-        if settings.modes[..index].contains(mode) {
-            return Err(Error::Flag(format!(
-                "authorization-mode {mode:?} has mode specified more than once"
-            )));
-        }
-        chain.push(match mode.as_str() {
-            "AlwaysAllow" => Authorizer::AlwaysAllow,
-            "AlwaysDeny" => Authorizer::AlwaysDeny,
-            "Node" => Authorizer::Node,
-            "RBAC" => Authorizer::Rbac,
-            other => {
-                return Err(Error::Flag(format!(
-                    "authorization-mode {other:?} is not a valid mode"
-                )));
-            }
-        });
-    }
-    if chain.is_empty() {
-        let why = "at least one authorization-mode must be passed";
-        return Err(Error::Flag(why.to_owned()));
-    }
-    Ok(chain)
 }

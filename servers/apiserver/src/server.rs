@@ -172,6 +172,8 @@ impl Server {
         self.aggregated.load_full()
     }
 
+    // Expressions of policies ask it.
+    #[allow(dead_code)]
     /// Decides one request where nothing can be awaited. What is decided elsewhere is waited for all the same.
     pub(crate) fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
         self.access

@@ -48,7 +48,10 @@ fn a_webhook_knows_tokens() {
     });
     for _ in 0..2 {
         let told = user(&who("good").send(&cluster));
-        assert_eq!(told, json!({"username": "jane", "groups": ["a", "system:authenticated"]}));
+        assert_eq!(
+            told,
+            json!({"username": "jane", "groups": ["a", "system:authenticated"]})
+        );
         assert_eq!(who("bad").send(&cluster).code, 401);
     }
     // Each answer was kept.
@@ -69,21 +72,37 @@ fn a_webhook_decides() {
             "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers:\n\
              - {{type: RBAC, name: rbac}}\n\
              - type: Webhook\n  name: other\n  webhook:\n    timeout: 3s\n    subjectAccessReviewVersion: v1\n\
-             \x20   failurePolicy: Deny\n    connectionInfo: {{type: KubeConfigFile, kubeConfigFile: {}}}\n",
+             \x20   failurePolicy: Deny\n    matchConditionSubjectAccessReviewVersion: v1\n\
+             \x20   matchConditions: [{{expression: \"request.resourceAttributes.namespace != 'b'\"}}]\n    connectionInfo: {{type: KubeConfigFile, kubeConfigFile: {}}}\n",
             elsewhere.kubeconfig(directory).display()
         );
         std::fs::write(&file, text).unwrap();
         config.access.authorization.config_file = Some(file);
     });
-    let ask = |path: &str| Ask::get(path).as_admin(&cluster).header("Impersonate-User: jane").send(&cluster);
-    assert_eq!(ask("/api/v1/namespaces/a/pods?fieldSelector=spec.nodeName%3Dn").code, 200);
+    let ask = |path: &str| {
+        Ask::get(path)
+            .as_admin(&cluster)
+            .header("Impersonate-User: jane")
+            .send(&cluster)
+    };
+    assert_eq!(
+        ask("/api/v1/namespaces/a/pods?fieldSelector=spec.nodeName%3Dn").code,
+        200
+    );
     let asked = elsewhere.asked.lock().last().unwrap().1["spec"].clone();
     assert_eq!(asked["user"], "jane");
-    let selector = json!({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n"]}]});
+    let selector =
+        json!({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n"]}]});
     assert_eq!(asked["resourceAttributes"]["fieldSelector"], selector);
+    assert_eq!(ask("/api/v1/namespaces/b/pods").code, 403);
+    assert_eq!(elsewhere.asked.lock().len(), 1);
     let told = ask("/api/v1/namespaces/a/secrets");
     assert_eq!(told.code, 403);
-    assert!(told.message().ends_with("in the namespace \"a\": said so"), "{}", told.body);
+    assert!(
+        told.message().ends_with("in the namespace \"a\": said so"),
+        "{}",
+        told.body
+    );
 }
 
 #[test]
@@ -96,15 +115,26 @@ fn a_webhook_keeps_what_is_written_down() {
         config.access.audit.policy_file = Some(file);
         config.access.audit.webhook.config_file = Some(elsewhere.kubeconfig(directory));
     });
-    Ask::get("/version").header("Audit-ID: a").as_admin(&cluster).send(&cluster);
-    Ask::get("/api").header("Audit-ID: b").as_admin(&cluster).send(&cluster);
+    Ask::get("/version")
+        .header("Audit-ID: a")
+        .as_admin(&cluster)
+        .send(&cluster);
+    Ask::get("/api")
+        .header("Audit-ID: b")
+        .as_admin(&cluster)
+        .send(&cluster);
     // The end waits until what was gathered is out.
     cluster.stop();
     let asked = elsewhere.asked.lock();
     let lists: Vec<&Value> = asked.iter().map(|(_, list)| list).collect();
     assert_eq!(lists.len(), 1, "{lists:?}");
     assert_eq!(lists[0]["kind"], "EventList");
-    let ids: Vec<&str> = lists[0]["items"].as_array().unwrap().iter().map(|e| e["auditID"].as_str().unwrap()).collect();
+    let ids: Vec<&str> = lists[0]["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["auditID"].as_str().unwrap())
+        .collect();
     assert_eq!(ids, ["a", "b"]);
 }
 
@@ -116,7 +146,9 @@ struct Issuer {
 
 impl Issuer {
     fn start() -> Issuer {
-        let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+        let der =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+                .unwrap();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref()).unwrap();
         let point = key.public_key().as_ref().to_vec();
         let url: Arc<OnceLock<String>> = Arc::default();
@@ -124,7 +156,9 @@ impl Issuer {
         let elsewhere = Elsewhere::start(move |path, _| {
             let url = known.get().unwrap();
             match path {
-                "/.well-known/openid-configuration" => json!({"issuer": url, "jwks_uri": format!("{url}/keys")}),
+                "/.well-known/openid-configuration" => {
+                    json!({"issuer": url, "jwks_uri": format!("{url}/keys")})
+                }
                 _ => json!({"keys": [{
                     "kty": "EC", "use": "sig", "kid": "k", "alg": "ES256", "crv": "P-256",
                     "x": URL_SAFE_NO_PAD.encode(&point[1..33]), "y": URL_SAFE_NO_PAD.encode(&point[33..]),
@@ -138,8 +172,15 @@ impl Issuer {
     fn token(&self, mut claims: Value) -> String {
         claims["iss"] = json!(self.elsewhere.url);
         let header = json!({"alg": "ES256", "kid": "k"}).to_string();
-        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = self.key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        let text = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
+        let signature = self
+            .key
+            .sign(&SystemRandom::new(), text.as_bytes())
+            .unwrap();
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }
@@ -205,9 +246,13 @@ fn issuers_and_anonymity_by_file() {
     });
     assert_eq!(Ask::get("/version").send(&cluster).code, 200);
     assert_eq!(Ask::get("/api").send(&cluster).code, 401);
-    let good = json!({"email": "jane@acme", "oid": "7", "hd": "acme", "aud": ["z", "y"], "exp": FAR});
+    let good =
+        json!({"email": "jane@acme", "oid": "7", "hd": "acme", "aud": ["z", "y"], "exp": FAR});
     let told = user(&who(&issuer.token(good.clone())).send(&cluster));
-    assert_eq!((&told["username"], &told["uid"]), (&json!("o:jane@acme"), &json!("7")));
+    assert_eq!(
+        (&told["username"], &told["uid"]),
+        (&json!("o:jane@acme"), &json!("7"))
+    );
     let mut other = good;
     other["hd"] = json!("other");
     assert_eq!(who(&issuer.token(other)).send(&cluster).code, 401);

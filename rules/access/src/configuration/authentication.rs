@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::claims::Mapping;
+use super::expression::reads_claim;
 use super::{aggregate, check_type, duplicate, invalid, required};
 
 /// The file.
@@ -221,9 +222,29 @@ impl JwtAuthenticator {
                 errors.push(duplicate(&path, &rule.expression));
             }
         }
+        let name = &self.claim_mappings.username.expression;
+        if reads_claim(name, "email") && !self.checks_email() {
+            let why = "claims.email_verified must be used in claimMappings.username.expression or claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email is used in claimMappings.username.expression";
+            errors.push(invalid(
+                &format!("{path}.claimMappings.username.expression"),
+                name,
+                why,
+            ));
+        }
         if let Err(why) = Mapping::new(self) {
             errors.push(format!("{path}.{why}"));
         }
+    }
+}
+
+impl JwtAuthenticator {
+    /// Whether any expression looks at whether the e-mail address was verified.
+    fn checks_email(&self) -> bool {
+        let mappings = &self.claim_mappings;
+        let extra = mappings.extra.iter().map(|e| &e.value_expression);
+        let rules = self.claim_validation_rules.iter().map(|r| &r.expression);
+        let mut all = extra.chain(rules).chain([&mappings.username.expression]);
+        all.any(|source| reads_claim(source, "email_verified"))
     }
 }
 

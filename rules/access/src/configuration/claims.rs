@@ -306,6 +306,45 @@ mod tests {
     }
 
     #[test]
+    fn expressions_make_users() {
+        let json = r#"{"issuer":{"url":"https://a","audiences":["x"]},"claimMappings":{
+            "username":{"expression":"'o:' + claims.sub"},"groups":{"expression":"claims.roles.split(',')"},
+            "uid":{"expression":"claims.?oid.orValue('none')"},
+            "extra":[{"key":"acme.io/tenant","valueExpression":"claims.tenant"}]},
+            "claimValidationRules":[{"expression":"claims.hd == 'acme'","message":"wrong house"}],
+            "userValidationRules":[{"expression":"!user.username.startsWith('o:system:')","message":"reserved"}]}"#;
+        let config: JwtAuthenticator = serde_json::from_str(json).unwrap();
+        let mapping = Mapping::new(&config).unwrap();
+        let user = |claims: &str| {
+            mapping.user(&corten_codec::json::decode_value(claims.as_bytes()).unwrap())
+        };
+        let found = user(r#"{"sub":"jane","roles":"a,b","tenant":"t","hd":"acme"}"#).unwrap();
+        assert_eq!(
+            (found.name.as_str(), found.uid.as_str()),
+            ("o:jane", "none")
+        );
+        assert_eq!(
+            (found.groups, &found.extra["acme.io/tenant"]),
+            (vec!["a".to_owned(), "b".into()], &vec!["t".to_owned()])
+        );
+        let why = user(r#"{"sub":"jane","roles":"a","tenant":"t","hd":"x"}"#).unwrap_err();
+        assert_eq!(
+            why,
+            "oidc: error evaluating claim validation expression: validation expression 'claims.hd == 'acme'' failed: wrong house"
+        );
+        assert!(user(r#"{"sub":"system:x","roles":"a","tenant":"t","hd":"acme"}"#).is_err());
+        assert!(user(r#"{"roles":"a","tenant":"t","hd":"acme"}"#).is_err());
+        let mut wrong = config.clone();
+        wrong.claim_mappings.uid.expression = "nothing.x".into();
+        assert!(Mapping::new(&wrong).is_err());
+        let mut errors = Vec::new();
+        wrong = config.clone();
+        wrong.claim_mappings.username.expression = "claims.email".into();
+        wrong.check("j", &[], &mut errors);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+    }
+
+    #[test]
     fn claims_make_users() {
         check(
             "sub",

@@ -169,7 +169,7 @@ pub(super) fn authorizers(settings: &AuthorizationSettings) -> Result<Vec<Author
                     .clone()
                     .unwrap_or_default();
                 let remote = Remote::read(&PathBuf::from(file))?;
-                Authorizer::Webhook(Webhook::new(authorizer.name, webhook, remote))
+                Authorizer::Webhook(Webhook::new(authorizer.name, webhook, remote).map_err(fail)?)
             }
         });
     }
@@ -223,6 +223,7 @@ fn by_modes(settings: &AuthorizationSettings) -> Result<Vec<Authorizer>, Error> 
             ..WebhookAuthorizer::default()
         };
         let webhook = Webhook::new("webhook".to_owned(), config, Remote::read(path)?);
+        let webhook = webhook.map_err(Error::Flag)?;
         chain.push(Authorizer::Webhook(webhook));
     }
     Ok(chain)

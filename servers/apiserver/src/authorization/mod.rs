@@ -151,6 +151,8 @@ impl Authorization {
         }
     }
 
+    // Expressions of policies ask it.
+    #[allow(dead_code)]
     /// Decides one request where nothing can be awaited.
     pub(crate) fn rule_now(&self, server: &Server, attributes: &Attributes<'_>) -> Ruling {
         use futures_util::FutureExt as _;

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use corten_access::configuration::{FailurePolicy, WebhookAuthorizer};
+use corten_access::configuration::{Expression, FailurePolicy, WebhookAuthorizer};
 use corten_access::{Attributes, Decision};
 use corten_meta::{FieldSelector, Selector};
 
@@ -16,22 +16,68 @@ use crate::server::Server;
 pub(crate) struct Webhook {
     pub name: String,
     pub config: WebhookAuthorizer,
+    conditions: Vec<Expression>,
     remote: Remote,
     kept: Kept<Decision>,
 }
 
 impl Webhook {
-    pub(crate) fn new(name: String, config: WebhookAuthorizer, remote: Remote) -> Webhook {
-        Webhook {
+    /// `Err` says which condition does not compile.
+    pub(crate) fn new(
+        name: String,
+        config: WebhookAuthorizer,
+        remote: Remote,
+    ) -> Result<Webhook, String> {
+        Ok(Webhook {
+            conditions: config.conditions("webhook")?,
             name,
             config,
             remote,
             kept: Kept::new(),
+        })
+    }
+
+    /// Whether all conditions hold; one that does not counts before any that fails.
+    fn is_asked(&self, attributes: &Attributes<'_>) -> Result<bool, String> {
+        if self.conditions.is_empty() {
+            return Ok(true);
+        }
+        let request = filled(spec(attributes, "v1"));
+        let request = corten_codec::json::decode_value(request.to_string().as_bytes());
+        let request = request.map_err(|e| e.to_string())?;
+        let mut errors = Vec::new();
+        for condition in &self.conditions {
+            match condition.evaluate(&request) {
+                Ok(corten_core::Value::Bool(true)) => {}
+                Ok(_) => return Ok(false),
+                Err(why) => errors.push(why),
+            }
+        }
+        match errors.is_empty() {
+            true => Ok(true),
+            false => Err(errors.join(", ")),
+        }
+    }
+
+    /// What counts when there is no answer.
+    fn failed(&self, why: String) -> Ruling {
+        tracing::error!(why, webhook = self.name, "ask the authorization webhook");
+        Ruling {
+            decision: match self.config.failure_policy.unwrap_or_default() {
+                FailurePolicy::Deny => Decision::Deny(String::new()),
+                FailurePolicy::NoOpinion => Decision::NoOpinion(String::new()),
+            },
+            error: Some(why),
         }
     }
 
     /// Decides one request.
     pub(crate) async fn rule(&self, server: &Server, attributes: &Attributes<'_>) -> Ruling {
+        match self.is_asked(attributes) {
+            Ok(true) => {}
+            Ok(false) => return Decision::NoOpinion(String::new()).into(),
+            Err(why) => return self.failed(why),
+        }
         let version = self.config.subject_access_review_version.as_str();
         let spec = spec(attributes, version);
         let key = spec.to_string();
@@ -67,18 +113,46 @@ impl Webhook {
                 }
                 decision.into()
             }
-            Err(why) => {
-                tracing::error!(why, webhook = self.name, "ask the authorization webhook");
-                Ruling {
-                    decision: match self.config.failure_policy.unwrap_or_default() {
-                        FailurePolicy::Deny => Decision::Deny(String::new()),
-                        FailurePolicy::NoOpinion => Decision::NoOpinion(String::new()),
-                    },
-                    error: Some(why),
-                }
+            Err(why) => self.failed(why),
+        }
+    }
+}
+
+/// With every field that expressions may read.
+fn filled(mut spec: Value) -> Value {
+    for (name, empty) in [
+        ("user", json!("")),
+        ("uid", json!("")),
+        ("groups", json!([])),
+        ("extra", json!({})),
+    ] {
+        if spec.get(name).is_none() {
+            spec[name] = empty;
+        }
+    }
+    let names = [
+        "namespace",
+        "verb",
+        "group",
+        "version",
+        "resource",
+        "subresource",
+        "name",
+    ];
+    for (kind, names) in [
+        ("resourceAttributes", &names[..]),
+        ("nonResourceAttributes", &["path", "verb"][..]),
+    ] {
+        let Some(attributes) = spec.get_mut(kind) else {
+            continue;
+        };
+        for name in names {
+            if attributes.get(name).is_none() {
+                attributes[name] = json!("");
             }
         }
     }
+    spec
 }
 
 fn decision(status: &Value) -> Result<Decision, String> {
@@ -97,7 +171,7 @@ fn decision(status: &Value) -> Result<Decision, String> {
 /// What is asked.
 fn spec(a: &Attributes<'_>, version: &str) -> Value {
     let mut spec = json!({});
-    let mut set = |to: &mut Value, name: &str, value: &str| {
+    let set = |to: &mut Value, name: &str, value: &str| {
         if !value.is_empty() {
             to[name] = json!(value);
         }

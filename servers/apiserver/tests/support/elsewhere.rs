@@ -95,7 +95,9 @@ async fn accept(
             };
             let service = service_fn(|request| answer(request, asked.clone(), decide.clone()));
             let builder = auto::Builder::new(TokioExecutor::new());
-            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }

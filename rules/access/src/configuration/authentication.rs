@@ -516,7 +516,7 @@ mod tests {
         );
         check(
             &mapping(r#""username":{"claim":"sub","prefix":"a"},"what":1"#),
-            "strict decoding error: unknown field `what`, expected one of `username`, `groups`, `uid`, `extra` at line 1 column 206",
+            "strict decoding error: unknown field `what`, expected one of `username`, `groups`, `uid`, `extra` at line 1 column 198",
         );
     }
 }

@@ -11,6 +11,8 @@ use crate::options::ListOptions;
 pub(crate) struct Selection {
     labels: Selector,
     fields: FieldSelector,
+    /// From a field's name in this version to its name in storage.
+    stored: fn(&str) -> &str,
 }
 
 impl Selection {
@@ -21,8 +23,12 @@ impl Selection {
         let fields = FieldSelector::parse(&options.field_selector)
             .map_err(|e| Status::bad_request(e.to_string()))?;
         let known = served.field_labels();
+        let stored: fn(&str) -> &str = match served.group.as_str() {
+            "events.k8s.io" => corten_kinds::events::stored_label,
+            _ => |field| field,
+        };
         for field in fields.fields() {
-            if !matches!(field, "metadata.name" | "metadata.namespace") && !known.contains(&field) {
+            if !matches!(field, "metadata.name" | "metadata.namespace") && !known.contains(&stored(field)) {
                 let plain = known.is_empty() || served.plural.starts_with("persistentvolume");
                 let text = match (served.is_custom(), served.kind.as_str()) {
                     (false, "Job") => format!("field label {field:?} not supported for Job"),
@@ -39,7 +45,11 @@ impl Selection {
                 return Err(Status::bad_request(text));
             }
         }
-        Ok(Selection { labels, fields })
+        Ok(Selection {
+            labels,
+            fields,
+            stored,
+        })
     }
 
     /// Whether nothing is filtered.
@@ -69,7 +79,7 @@ impl Selection {
                 || self.fields.matches(|field| match field {
                     "metadata.name" => entry.name(),
                     "metadata.namespace" => entry.namespace(),
-                    other => header.field(other).unwrap_or_default(),
+                    other => header.field((self.stored)(other)).unwrap_or_default(),
                 }))
     }
 }

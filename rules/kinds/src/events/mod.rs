@@ -153,6 +153,21 @@ pub fn convert(obj: Object, to: &GroupVersionKind) -> Result<Object, String> {
     }
 }
 
+/// The label under which a field is stored (in the core group) that selectors of events.k8s.io name otherwise.
+pub fn stored_label(label: &str) -> &str {
+    match label {
+        "reportingController" => "reportingComponent",
+        "regarding.kind" => "involvedObject.kind",
+        "regarding.namespace" => "involvedObject.namespace",
+        "regarding.name" => "involvedObject.name",
+        "regarding.uid" => "involvedObject.uid",
+        "regarding.apiVersion" => "involvedObject.apiVersion",
+        "regarding.resourceVersion" => "involvedObject.resourceVersion",
+        "regarding.fieldPath" => "involvedObject.fieldPath",
+        other => other,
+    }
+}
+
 fn to_core(event: Event) -> CoreEvent {
     CoreEvent {
         metadata: event.metadata,

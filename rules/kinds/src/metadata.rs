@@ -5,7 +5,7 @@ use crate::Strategy;
 use crate::error::{FieldError, IMMUTABLE, NEGATIVE};
 use crate::names;
 use corten_api::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta, OwnerReference};
-use corten_core::{Map, Message, Path, Str, Value};
+use corten_core::{Map, Message, Path, Str, Value, to_value};
 use corten_meta::labels;
 
 const ANNOTATIONS_MAX: usize = 256 << 10;
@@ -13,6 +13,11 @@ const ANNOTATIONS_MAX: usize = 256 << 10;
 /// A struct as the bad value of an error.
 pub fn value_of<M: Message>(message: &M) -> Value {
     crate::internal::printed(message)
+}
+
+/// A message as its JSON; what fails to be told is as if it were not there.
+pub fn json_of<M: Message>(message: &M) -> Value {
+    to_value(message).unwrap_or_default()
 }
 
 /// A list of texts as the bad value of an error.

@@ -217,8 +217,7 @@ pub(super) fn validate_validating(
     }
     let list = path.f("auditAnnotations");
     if spec.audit_annotations.len() > ANNOTATIONS_MAX {
-        let value = crate::metadata::value_of(spec);
-        let value = value["auditAnnotations"].clone();
+        let value = crate::internal::printed_list(&spec.audit_annotations);
         let text = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
         errors.push(FieldError::invalid(&list, value, text));
     }

@@ -4,7 +4,7 @@
 use super::{approval, fieldpath, schema};
 use crate::checks::{Errors, dns_label, immutable, known, one_of};
 use crate::error::FieldError;
-use crate::metadata::{value_of, value_of_texts};
+use crate::metadata::{json_of, value_of_texts};
 use crate::names::{dns_1035_label, dns_subdomain};
 use corten_api::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceConversion, CustomResourceDefinition,
@@ -184,7 +184,7 @@ fn contents(errors: &mut Errors, path: &Path, spec: &CustomResourceDefinitionSpe
         spec.versions.iter().all(|v| same(v) == same(first))
     };
     let list = path.f("versions");
-    let shared = all(|v| Value::from(v.schema.as_deref().map(value_of)));
+    let shared = all(|v| Value::from(v.schema.as_deref().map(json_of)));
     for (i, version) in spec
         .versions
         .iter()
@@ -211,7 +211,7 @@ fn contents(errors: &mut Errors, path: &Path, spec: &CustomResourceDefinitionSpe
                 let status = statuses
                     .filter_map(|v| v.subresources.as_ref())
                     .any(|s| s.status.is_some());
-                schema::root(errors, &at.to_string(), &value_of(found.as_ref()), status);
+                schema::root(errors, &at.to_string(), &json_of(found.as_ref()), status);
             }
             None => errors.push(FieldError::required(
                 own.f("schema").f("openAPIV3Schema"),
@@ -220,7 +220,7 @@ fn contents(errors: &mut Errors, path: &Path, spec: &CustomResourceDefinitionSpe
         }
     }
     selectable_fields(errors, path, spec);
-    let shared = all(|v| Value::from(v.subresources.as_deref().map(value_of)));
+    let shared = all(|v| Value::from(v.subresources.as_deref().map(json_of)));
     for (i, version) in spec
         .versions
         .iter()
@@ -257,7 +257,7 @@ fn selectable_fields(errors: &mut Errors, path: &Path, spec: &CustomResourceDefi
             .schema
             .as_ref()
             .and_then(|s| s.open_apiv3_schema.as_ref());
-        let schema = schema.map(|s| value_of(s.as_ref())).unwrap_or_default();
+        let schema = schema.map(|s| json_of(s.as_ref())).unwrap_or_default();
         selectable(errors, &at.f("selectableFields"), &fields(version), &schema);
     }
 }
@@ -301,7 +301,7 @@ fn selectable(errors: &mut Errors, path: &Path, fields: &[Str], schema: &Value) 
 
 fn all_columns(errors: &mut Errors, path: &Path, versions: &[CustomResourceDefinitionVersion]) {
     let columns = |v: &CustomResourceDefinitionVersion| {
-        Value::List(v.additional_printer_columns.iter().map(value_of).collect())
+        Value::List(v.additional_printer_columns.iter().map(json_of).collect())
     };
     let shared = versions.iter().all(|v| columns(v) == columns(&versions[0]));
     let list = path.f("versions");

@@ -183,9 +183,8 @@ fn check_rule(path: &str, rule: &PolicyRule, errors: &mut Vec<String>) {
         }
     }
     check_stages(&format!("{path}.omitStages"), &rule.omit_stages, errors);
-    if !rule.non_resource_urls.is_empty()
-        && !(rule.resources.is_empty() && rule.namespaces.is_empty())
-    {
+    let about_resources = !rule.resources.is_empty() || !rule.namespaces.is_empty();
+    if !rule.non_resource_urls.is_empty() && about_resources {
         errors.push(format!(
             "{path}.nonResourceURLs: Invalid value: {}: rules cannot apply to both regular resources and non-resource URLs",
             quoted(&rule.non_resource_urls)

@@ -29,7 +29,7 @@ fn check_type(
     versions: &[&str],
 ) -> Result<(), String> {
     let known = |v: &&str| api_version == format!("{GROUP}/{v}");
-    if kind == expected && versions.iter().any(|v| known(v)) {
+    if kind == expected && versions.iter().any(known) {
         return Ok(());
     }
     Err(format!(

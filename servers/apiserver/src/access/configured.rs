@@ -1,7 +1,7 @@
 //! Issuers, anonymity and authorizers as flags or configuration files have them. Invariant: a file and the flags about
 //! the same thing exclude each other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ pub(super) struct Configured {
 }
 
 /// A YAML file as JSON.
-fn json(path: &PathBuf) -> Result<String, Error> {
+fn json(path: &Path) -> Result<String, Error> {
     let fail = |why: String| Error::Settings {
-        path: path.clone(),
+        path: path.to_owned(),
         why,
     };
     let value = corten_codec::yaml::decode_value(read(path)?.as_bytes());

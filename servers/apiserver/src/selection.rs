@@ -28,7 +28,9 @@ impl Selection {
             _ => |field| field,
         };
         for field in fields.fields() {
-            if !matches!(field, "metadata.name" | "metadata.namespace") && !known.contains(&stored(field)) {
+            if !matches!(field, "metadata.name" | "metadata.namespace")
+                && !known.contains(&stored(field))
+            {
                 let plain = known.is_empty() || served.plural.starts_with("persistentvolume");
                 let text = match (served.is_custom(), served.kind.as_str()) {
                     (false, "Job") => format!("field label {field:?} not supported for Job"),

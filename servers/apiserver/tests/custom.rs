@@ -97,3 +97,24 @@ fn a_custom_resource_is_served_like_any_other() {
     assert!(complaint.contains("the server"), "{complaint}");
     assert_eq!(cluster.kubectl("get crds -o name"), "");
 }
+
+#[test]
+fn explain_knows_the_standard_fields() {
+    let cluster = Cluster::start();
+    cluster.kubectl_with("create -f -", DEFINITION);
+    cluster.kubectl("wait --for=condition=Established crd/widgets.example.com --timeout=5s");
+    let said = cluster.kubectl("explain widgets");
+    for words in [
+        "APIVersion defines the versioned schema",
+        "Kind is a string value representing the REST resource",
+        "Standard object's metadata.",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let said = cluster.kubectl("explain widgets.metadata");
+    assert!(said.contains("CreationTimestamp is a timestamp"), "{said}");
+    let v2: serde_json::Value =
+        serde_json::from_str(&cluster.kubectl("get --raw /openapi/v2")).unwrap();
+    let published = &v2["definitions"]["com.example.v1.Widget"]["properties"];
+    assert_eq!(published["spec"]["properties"]["mode"]["default"], "fast");
+}

@@ -35,6 +35,8 @@ pub(crate) struct Custom {
     /// Which definition this is of, in which state.
     definition: String,
     pub structural: Structural,
+    /// Whether fields that no schema knows are kept everywhere.
+    pub keeps_unknown: bool,
     /// Whether versions are converted by a webhook.
     pub webhook: bool,
     pub columns: Vec<CustomColumn>,
@@ -147,6 +149,7 @@ fn served(
                 .conversion
                 .as_ref()
                 .is_some_and(|c| c.strategy == "Webhook"),
+            keeps_unknown: spec.preserve_unknown_fields,
             structural: Structural::new(value, spec.preserve_unknown_fields),
             columns: columns::of(&version.additional_printer_columns),
             scale,

@@ -1,6 +1,8 @@
 //! OpenAPI v3 (per group version, with content hashes) and v2, generated from the field table and the catalog.
-//! Left out: descriptions (the table carries none) and the protobuf form of v2.
+//! Left out: descriptions of built-in kinds beyond object metadata (the table
+//! carries none) and the protobuf form of v2.
 
+mod custom;
 mod schema;
 
 use std::sync::Arc;

@@ -1,8 +1,10 @@
 //! OpenAPI schemas of messages, reached from the served kinds: types, references, list and map markers, patch merge keys.
 
-use corten_core::{Facts, Field, Form, Kind, ListType, Msg, Shape};
+use corten_api::meta::v1::ObjectMeta;
+use corten_core::{Facts, Field, Form, Kind, ListType, Msg, MsgRef, Shape};
 use serde_json::{Map, Value, json};
 
+use super::custom;
 use crate::catalog::Served;
 
 /// Which OpenAPI the schemas are for.
@@ -41,7 +43,8 @@ impl Schemas {
             None => {
                 let reversed: Vec<&str> = served.group.split('.').rev().collect();
                 let name = format!("{}.{}.{}", reversed.join("."), served.version, served.kind);
-                self.done.insert(name.clone(), self.custom(served));
+                let schema = self.custom(served);
+                self.done.insert(name.clone(), schema);
                 name
             }
         };
@@ -58,21 +61,12 @@ impl Schemas {
         named.into_iter().collect()
     }
 
-    fn custom(&self, served: &Served) -> Value {
-        let mut schema = match &served.schema {
-            Some(schema) => schema.clone(),
-            None => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
-        };
-        if let Some(properties) = schema.as_object_mut().and_then(|s| {
-            s.entry("properties")
-                .or_insert_with(|| json!({}))
-                .as_object_mut()
-        }) {
-            properties.insert("apiVersion".into(), json!({"type": "string"}));
-            properties.insert("kind".into(), json!({"type": "string"}));
-            properties.insert("metadata".into(), json!({"type": "object"}));
-        }
-        schema
+    fn custom(&mut self, served: &Served) -> Value {
+        let msg = MsgRef::new(&ObjectMeta::default()).msg();
+        self.reach(msg);
+        let metadata = self.reference(&name_of(msg));
+        let keeps = served.custom.as_ref().is_some_and(|c| c.keeps_unknown);
+        custom::published(served.schema.as_ref(), keeps, &metadata, self.dialect)
     }
 
     fn reach(&mut self, root: &'static Msg) {
@@ -101,7 +95,12 @@ impl Schemas {
         let mut properties = Map::new();
         let mut required = Vec::new();
         for field in msg.json {
-            properties.insert(field.key.to_owned(), self.field(field));
+            let mut schema = self.field(field);
+            let said = (msg.name == "ObjectMeta").then(|| custom::of_metadata(field.key));
+            if let (Some(Some(said)), Some(schema)) = (said, schema.as_object_mut()) {
+                schema.insert("description".into(), said.into());
+            }
+            properties.insert(field.key.to_owned(), schema);
             if field.required() {
                 required.push(field.key);
             }

@@ -80,14 +80,11 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
         // Finalizing would conflict with the write of the status; its change wakes the key again.
         _ => plan.write_if(status),
     }
-    let pods_left = observed
-        .content
-        .iter()
-        .any(|(r, _)| r.group.is_empty() && r.resource == "pods");
+    let is_pod = |r: &GroupResource| r.group.is_empty() && r.resource == "pods";
+    let pods_left = observed.content.iter().any(|(r, _)| is_pod(r));
     for (resource, object) in &observed.content {
-        let event = resource.resource == "events";
-        // Events about pods that are still going would come again.
-        if object.meta().deleting() || (event && pods_left) {
+        // Pods go first (KEP-5080): nothing that guards them, such as a network policy, goes before they are gone.
+        if object.meta().deleting() || (pods_left && !is_pod(resource)) {
             continue;
         }
         plan.write(delete(resource, object));

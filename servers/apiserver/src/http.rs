@@ -152,16 +152,20 @@ pub(crate) async fn handle(
         let held = server.metrics.long_running(&counted);
         answer = answer.map(|body| body.holding(held));
     }
-    let headers = answer.headers_mut();
+    mark(answer.headers_mut(), flowed, &id);
+    answer
+}
+
+/// Adds the headers that every answer has.
+fn mark(headers: &mut http::HeaderMap, flowed: Option<PfHeaders>, id: &str) {
     if let Some(flowed) = flowed {
         headers.insert("x-kubernetes-pf-flowschema-uid", flowed.schema);
         headers.insert("x-kubernetes-pf-prioritylevel-uid", flowed.level);
     }
-    headers.insert("audit-id", header_value(&id));
+    headers.insert("audit-id", header_value(id));
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-cache, private"));
-    answer
 }
 
 /// Whether a patch is a server-side apply.

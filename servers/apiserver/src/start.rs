@@ -102,6 +102,24 @@ pub struct ApiServer {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Starts to serve, and what goes on beside that.
+fn begin(server: &Arc<Server>, listener: TcpListener, sources: Sources) -> JoinHandle<()> {
+    let task = tokio::spawn(serve::serve(server.clone(), listener, server.watch_end()));
+    tokio::spawn(reload::run(server.clone(), sources));
+    tokio::spawn(flow::follow(server.clone()));
+    tokio::spawn(aggregation::follow(server.clone()));
+    task
+}
+
+/// The addresses of the serving certificate: the node's, and the first of each range of services.
+fn serving_addresses(ip: IpAddr, ranges: &Ranges) -> Vec<IpAddr> {
+    let first = ranges.services.iter().filter_map(|(base, _)| match base {
+        IpAddr::V4(base) => Some(IpAddr::V4(Ipv4Addr::from(u32::from(*base) + 1))),
+        IpAddr::V6(_) => None,
+    });
+    std::iter::once(ip).chain(first).collect()
+}
+
 impl ApiServer {
     /// Opens the store, writes the first objects and serves.
     pub async fn start(config: Config) -> Result<ApiServer, Error> {
@@ -116,17 +134,7 @@ impl ApiServer {
             ip => ip,
         });
         let advertise = SocketAddr::new(ip, address.port());
-        let mut ips = vec![ip];
-        ips.extend(
-            config
-                .ranges
-                .services
-                .iter()
-                .filter_map(|(base, _)| match base {
-                    IpAddr::V4(base) => Some(IpAddr::V4(Ipv4Addr::from(u32::from(*base) + 1))),
-                    IpAddr::V6(_) => None,
-                }),
-        );
+        let ips = serving_addresses(ip, &config.ranges);
         let pair = pki.api_server(&config.names, &ips, &config.cluster_domain, now)?;
         let sources = Sources {
             settings: config.access,
@@ -150,10 +158,8 @@ impl ApiServer {
         let accounts = &authentication.service_account;
         let mut issuers = accounts.issuers.clone();
         if issuers.is_empty() {
-            issuers = vec![format!(
-                "https://kubernetes.default.svc.{}",
-                config.cluster_domain
-            )];
+            let domain = &config.cluster_domain;
+            issuers = vec![format!("https://kubernetes.default.svc.{domain}")];
         }
         let mut audiences = authentication.api_audiences.clone();
         if audiences.is_empty() {
@@ -174,19 +180,11 @@ impl ApiServer {
             front_proxy: pki.client(&Identity::FrontProxyClient, now)?,
             runtime: config.runtime,
         };
-        let server = Arc::new(Server::new(
-            store,
-            settings,
-            token_keys,
-            access,
-            metrics,
-            config.connector,
-        ));
+        let connector = config.connector;
+        let server = Server::new(store, settings, token_keys, access, metrics, connector);
+        let server = Arc::new(server);
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
-        let task = tokio::spawn(serve::serve(server.clone(), listener, server.watch_end()));
-        tokio::spawn(reload::run(server.clone(), sources));
-        tokio::spawn(flow::follow(server.clone()));
-        tokio::spawn(aggregation::follow(server.clone()));
+        let task = begin(&server, listener, sources);
         Ok(ApiServer {
             shutdown_delay,
             server,

@@ -89,22 +89,12 @@ pub(crate) async fn sign(
     let reference = bound_object(server, namespace, account, &request)?;
     let now = server.unix_seconds();
     let (seconds, warnings) = shortened(server, seconds);
-    let own = &server.config.audiences;
-    let for_the_api = request
-        .spec
-        .audiences
-        .iter()
-        .all(|a| own.iter().any(|o| a == o));
-    let mut lifetime = seconds;
-    let mut warn_after = None;
-    let pod_bound = reference.pod.is_some();
-    if server.config.extends_tokens && for_the_api && seconds == EXTENDABLE && pod_bound {
-        warn_after = Some(now + seconds);
-        lifetime = match server.config.token_seconds_max {
-            0 => EXTENDED,
-            max => max.min(EXTENDED),
-        };
-    }
+    let extended = match reference.pod.is_some() {
+        true => extended(server, &request, seconds),
+        false => None,
+    };
+    let warn_after = extended.map(|_| now + seconds);
+    let lifetime = extended.unwrap_or(seconds);
     let claims = Claims {
         aud: Audience(
             request
@@ -145,6 +135,20 @@ pub(crate) async fn sign(
     request.status.token = token.into();
     request.status.expiration_timestamp = corten_core::Time::from_unix(now + seconds);
     Ok((request.into(), warnings))
+}
+
+/// The longer lifetime of a pod's usual token, for clients that do not read it again in time.
+fn extended(server: &Server, request: &TokenRequest, seconds: i64) -> Option<i64> {
+    let own = &server.config.audiences;
+    let audiences = &request.spec.audiences;
+    let for_the_api = audiences.iter().all(|a| own.iter().any(|o| a == o));
+    if !server.config.extends_tokens || !for_the_api || seconds != EXTENDABLE {
+        return None;
+    }
+    Some(match server.config.token_seconds_max {
+        0 => EXTENDED,
+        max => max.min(EXTENDED),
+    })
 }
 
 /// The lifetime that is granted of the one asked for.

@@ -85,7 +85,9 @@ fn webhooks() {
         ],
     );
     check(
-        &webhook("clientConfig: {service: {namespace: ns, name: svc, path: 'a//b/C', port: 70000}}"),
+        &webhook(
+            "clientConfig: {service: {namespace: ns, name: svc, path: 'a//b/C', port: 70000}}",
+        ),
         &[
             "webhooks[0].clientConfig.service.port: Invalid value: 70000: port is not valid: must be between 1 and 65535, inclusive",
             "webhooks[0].clientConfig.service.path: Invalid value: \"a//b/C\": must start with a '/'",

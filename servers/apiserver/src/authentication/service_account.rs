@@ -259,23 +259,7 @@ fn legacy_user(
         ));
     }
     let secret_name = &secret.metadata.name;
-    if secret
-        .metadata
-        .labels
-        .get(INVALID_SINCE)
-        .is_some_and(|v| !v.is_empty())
-    {
-        let note = format!("{secret_name}/{namespace}");
-        audit::annotate("authentication.k8s.io/legacy-token-invalidated", &note);
-        let metric = "serviceaccount_invalid_legacy_auto_token_uses_total";
-        server.metrics.legacy_token(metric);
-        note_use(server, secret);
-        return Err(format!(
-            "the token in secret {namespace}/{secret_name} for service account {namespace}/{name} has been marked \
-             invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the \
-             '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
-        ));
-    }
+    check_not_invalidated(server, secret, namespace, name)?;
     let mut found = own_audiences(
         server,
         service_account(namespace, name, &claims.legacy_uid),
@@ -305,6 +289,30 @@ fn legacy_user(
     server.metrics.legacy_token(metric);
     note_use(server, secret);
     Ok(found)
+}
+
+/// An error, told to those who watch, when the secret was marked as no longer valid.
+fn check_not_invalidated(
+    server: &Arc<Server>,
+    secret: &Secret,
+    namespace: &str,
+    name: &str,
+) -> Result<(), String> {
+    let since = secret.metadata.labels.get(INVALID_SINCE);
+    if since.is_none_or(|since| since.is_empty()) {
+        return Ok(());
+    }
+    let secret_name = &secret.metadata.name;
+    let note = format!("{secret_name}/{namespace}");
+    audit::annotate("authentication.k8s.io/legacy-token-invalidated", &note);
+    let metric = "serviceaccount_invalid_legacy_auto_token_uses_total";
+    server.metrics.legacy_token(metric);
+    note_use(server, secret);
+    Err(format!(
+        "the token in secret {namespace}/{secret_name} for service account {namespace}/{name} has been marked \
+         invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the \
+         '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+    ))
 }
 
 /// The secret that keeps the token.

@@ -13,7 +13,7 @@ use corten_meta::{GroupResource, GroupVersionKind, GroupVersionResource};
 use corten_patch::Schema;
 use corten_store::Resource;
 
-use crate::custom::{self, Custom};
+use crate::custom::{self, Conversion, Custom};
 use crate::openapi::Documents;
 use crate::runtime_config::RuntimeConfig;
 
@@ -373,7 +373,9 @@ impl Served {
         if self.is_storage_version() && !self.is_custom() {
             return 0;
         }
-        let text = self.api_version();
+        // Custom resources are shown as their definition is at the time.
+        let state = self.custom.as_ref().map_or("", |c| c.definition.as_str());
+        let text = format!("{} {state}", self.api_version());
         text.bytes().fold(0x811c_9dc5_u32, |hash, b| {
             (hash ^ u32::from(b)).wrapping_mul(0x0100_0193)
         }) >> 5
@@ -384,10 +386,11 @@ impl Served {
         self.group == self.storage_group && self.version == self.storage_version
     }
 
-    /// The object in storage version.
+    /// The object in storage version. What a webhook converts stays as it is: it goes through the ladders in the
+    /// version of the request and is converted when it is written.
     pub(crate) fn to_storage(&self, mut object: Object) -> Result<Object, Status> {
-        if self.version != self.storage_version {
-            self.refuse_webhook(&self.version)?;
+        if self.conversion().is_some() {
+            return Ok(object);
         }
         if let Some(dynamic) = object.as_dynamic_mut() {
             dynamic.api_version = format!("{}/{}", self.group, self.storage_version).into();
@@ -399,20 +402,17 @@ impl Served {
         corten_kinds::convert(object, &self.storage_kind()).map_err(Status::internal)
     }
 
-    /// The object in the version served; none when it is in it.
+    /// The object in the version served, with the defaults it has now; none when it is so already. What a webhook
+    /// converts must have been made ready.
     pub(crate) fn served_version(&self, object: &Object) -> Result<Option<Object>, Status> {
         if self.is_custom() {
             let wanted = self.api_version();
-            if object.api_version() == wanted {
-                return Ok(None);
-            }
-            self.refuse_webhook(&self.storage_version)?;
-            let mut object = object.clone();
-            if let Some(dynamic) = object.as_dynamic_mut() {
-                dynamic.api_version = wanted.into();
-            }
-            self.default(&mut object);
-            return Ok(Some(object));
+            let mut shown = match object.api_version() == wanted {
+                true => object.clone(),
+                false => self.converted(object, &wanted)?,
+            };
+            self.default(&mut shown);
+            return Ok((shown != *object).then_some(shown));
         }
         if self.is_storage_version() {
             return Ok(None);
@@ -422,16 +422,27 @@ impl Served {
             .map_err(Status::internal)
     }
 
-    /// Conversion webhooks are not called; their objects are refused in other versions rather than passed off as
-    /// converted.
-    fn refuse_webhook(&self, version: &str) -> Result<(), Status> {
-        if self.custom.as_ref().is_none_or(|c| !c.webhook) {
-            return Ok(());
+    /// A custom resource in another version: as its webhook has it, or under another name.
+    pub(crate) fn converted(&self, object: &Object, wanted: &str) -> Result<Object, Status> {
+        let mut made = match self.conversion() {
+            None => object.clone(),
+            Some(conversion) => conversion.find(object, wanted).ok_or_else(|| {
+                let version = object.api_version();
+                Status::internal(format!(
+                    "conversion webhook for {version}, Kind={} failed: it is not asked for {wanted} here",
+                    self.kind
+                ))
+            })?,
+        };
+        if let Some(dynamic) = made.as_dynamic_mut() {
+            dynamic.api_version = wanted.into();
         }
-        Err(Status::internal(format!(
-            "conversion webhook for {}/{version}, Kind={} failed: conversion webhooks are not called",
-            self.group, self.kind
-        )))
+        Ok(made)
+    }
+
+    /// The webhook that converts its objects.
+    pub(crate) fn conversion(&self) -> Option<&Conversion> {
+        self.custom.as_ref().and_then(|c| c.conversion.as_ref())
     }
 
     /// The kind's strategy.

@@ -11,6 +11,7 @@ use corten_store::{Entry, Precondition, Transaction};
 
 use crate::admit::{self, Admission};
 use crate::commit::{self, Committing};
+use crate::custom::conversion;
 use crate::options::{DeleteOptions, ListOptions, Propagation};
 use crate::server::Server;
 use crate::write::Aim;
@@ -68,6 +69,9 @@ async fn delete_once(
         .get(&aim.key())
         .ok_or_else(|| Status::not_found(aim.target()))?;
     let object = typed::object(&entry)?;
+    // Admission may want to see it in the version of the request.
+    let ready = conversion::ready(&server.outbound, aim.served, std::slice::from_ref(&object));
+    let _converted = ready.await?;
     check_preconditions(aim, &entry, options)?;
     let view = server.typed.fresh(server);
     let admission = Admission::new(

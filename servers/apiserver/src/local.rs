@@ -17,6 +17,7 @@ use corten_core::Value;
 use corten_meta::{GroupVersionResource, Revision};
 
 use crate::catalog::Served;
+use crate::custom::conversion;
 use crate::encode::EventType;
 use crate::info::RequestInfo;
 use crate::options::{
@@ -155,7 +156,7 @@ impl Local {
                 )));
             }
         };
-        Ok(served.served_version(&shown)?.map_or(shown, Arc::new))
+        conversion::shown(&self.server.outbound, &served, shown).await
     }
 
     async fn update(
@@ -227,10 +228,7 @@ impl Local {
         };
         let written =
             write::create(server, &self.user, &aim, fresh, &write_options(options)).await?;
-        Ok(aim
-            .served
-            .served_version(&written.object)?
-            .map_or(written.object, Arc::new))
+        conversion::shown(&server.outbound, aim.served, written.object).await
     }
 
     async fn evict(

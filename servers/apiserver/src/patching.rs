@@ -88,7 +88,7 @@ pub(crate) async fn serve(
     let body = http::read_body(request).await?;
     let aim = aim(served, &call);
     let written = patch(server, &call.user, &aim, kind, &body, &options).await?;
-    answer_written(server, served, accepted, &call, written)
+    answer_written(server, served, accepted, &call, written).await
 }
 
 /// One patch, ready to be computed on whatever is stored.

@@ -9,6 +9,7 @@ use corten_store::{Entry, Key, Revision, RevisionError, Snapshot};
 
 use crate::catalog::Served;
 use crate::continuing;
+use crate::custom::conversion::{self, Converted};
 use crate::options::{ListOptions, Match};
 use crate::selection::Selection;
 use crate::server::Server;
@@ -22,6 +23,8 @@ pub(crate) struct Listed {
     pub revision: Revision,
     pub continue_token: String,
     pub remaining: Option<i64>,
+    /// Keeps what a webhook has converted at hand.
+    pub converted: Converted,
 }
 
 /// One object, not older than `resource_version` asks.
@@ -59,13 +62,18 @@ pub(crate) async fn get(
 /// One page of the objects of a resource.
 pub(crate) async fn list(
     server: &Server,
-    served: &Served,
+    served: &Arc<Served>,
     namespace: &str,
     options: &ListOptions,
 ) -> Result<Listed, Status> {
     let selection = Selection::parse(served, options)?;
     let scope = selection.scope(namespace);
     let (snapshot, start, limit) = place(server, served, namespace, options).await?;
+    let mut converted = Converted::default();
+    if selection.reads_objects() {
+        let all = conversion::objects(served, snapshot.range(&scope, start.as_deref()))?;
+        converted = conversion::ready(&server.outbound, served, &all).await?;
+    }
     let mut entries = Vec::new();
     let mut more = false;
     for entry in snapshot.range(&scope, start.as_deref()) {
@@ -83,7 +91,12 @@ pub(crate) async fn list(
         revision: snapshot.revision(),
         continue_token: String::new(),
         remaining: None,
+        converted,
     };
+    if !selection.reads_objects() {
+        let shown = conversion::objects(served, listed.entries.iter())?;
+        listed.converted = conversion::ready(&server.outbound, served, &shown).await?;
+    }
     if more && let Some(last) = listed.entries.last() {
         let start = format!("{}\0", last.key().tail());
         listed.continue_token = continuing::encode(snapshot.revision().0 as i64, namespace, &start);

@@ -11,6 +11,7 @@ use corten_client::Status;
 
 use crate::body::Answer;
 use crate::catalog::Served;
+use crate::custom::conversion;
 use crate::encode::{self, Form};
 use crate::http::{self, Call};
 use crate::negotiate::{self, Accepted, Media, Shape, Transforms};
@@ -132,6 +133,8 @@ async fn get(
     let entry = read::get(server, served, aim.namespace, aim.name, version).await?;
     let form =
         Form::new(served, accepted, server.now()).including(call.query.get("includeObject"))?;
+    let objects = conversion::objects(served, std::iter::once(&entry))?;
+    let _converted = conversion::ready(&server.outbound, served, &objects).await?;
     let body = encode::entry(served, &form, &entry)?;
     Ok(finish(StatusCode::OK, &form, body, accepted.gzip))
 }
@@ -255,7 +258,7 @@ async fn create(
     call.warnings.extend(problems);
     let aim = aim(served, &call);
     let written = write::create(server, &call.user, &aim, object, &options).await?;
-    answer_written(server, served, accepted, &call, written)
+    answer_written(server, served, accepted, &call, written).await
 }
 
 async fn update(
@@ -272,7 +275,7 @@ async fn update(
     call.warnings.extend(problems);
     let aim = aim(served, &call);
     let written = replace(server, &call, &aim, object, &options).await?;
-    answer_written(server, served, accepted, &call, written)
+    answer_written(server, served, accepted, &call, written).await
 }
 
 /// An update, or a create where the kind allows a PUT to make the object.
@@ -330,6 +333,7 @@ async fn remove(
     if call.info.verb == "deletecollection" {
         let selection = ListOptions::parse(&call.query, false)?;
         let objects = delete::collection(server, &call.user, &aim, &selection, &options).await?;
+        let _converted = conversion::ready(&server.outbound, served, &objects).await?;
         let body = encode::objects(served, &form, &objects, Some(server.store.revision()))?;
         return Ok(finish(StatusCode::OK, &form, body, accepted.gzip));
     }
@@ -337,7 +341,8 @@ async fn remove(
     let shows_object =
         !deleted.gone || served.strategy().delete_answer() == corten_kinds::DeleteAnswer::Object;
     let response = if shows_object {
-        let body = encode::object(served, &form, &deleted.object)?;
+        let object = conversion::shown(&server.outbound, served, deleted.object).await?;
+        let body = encode::object(served, &form, &object)?;
         finish(StatusCode::OK, &form, body, accepted.gzip)
     } else {
         let status = delete::success(&aim, &deleted.object.meta().uid);
@@ -352,7 +357,7 @@ async fn remove(
 }
 
 /// The answer to a create, update or patch.
-pub(crate) fn answer_written(
+pub(crate) async fn answer_written(
     server: &Server,
     served: &Arc<Served>,
     accepted: Accepted,
@@ -360,6 +365,8 @@ pub(crate) fn answer_written(
     written: Written,
 ) -> Result<Response<Answer>, Status> {
     let form = Form::new(served, accepted, server.now());
+    let objects = conversion::objects(served, written.entry.iter())?;
+    let _converted = conversion::ready(&server.outbound, served, &objects).await?;
     let body = match &written.entry {
         Some(entry) => encode::entry(served, &form, entry)?,
         None => encode::object(served, &form, &written.object)?,

@@ -1,6 +1,9 @@
 //! Which objects a list or watch shows: label and field selectors, matched against headers.
 
+use std::sync::Arc;
+
 use corten_client::Status;
+use corten_core::Str;
 use corten_meta::{FieldSelector, Selector};
 use corten_store::{Entry, Scope};
 
@@ -13,11 +16,13 @@ pub(crate) struct Selection {
     fields: FieldSelector,
     /// From a field's name in this version to its name in storage.
     stored: fn(&str) -> &str,
+    /// Custom resources have their fields as they are shown, which no header knows.
+    shown: Option<Arc<Served>>,
 }
 
 impl Selection {
     /// Parses both selectors and refuses fields the kind does not know.
-    pub(crate) fn parse(served: &Served, options: &ListOptions) -> Result<Selection, Status> {
+    pub(crate) fn parse(served: &Arc<Served>, options: &ListOptions) -> Result<Selection, Status> {
         let labels = Selector::parse(&options.label_selector)
             .map_err(|e| Status::bad_request(e.to_string()))?;
         let fields = FieldSelector::parse(&options.field_selector)
@@ -47,10 +52,44 @@ impl Selection {
                 return Err(Status::bad_request(text));
             }
         }
+        let plain = |field: &str| matches!(field, "metadata.name" | "metadata.namespace");
+        let shown = served.is_custom() && fields.fields().any(|field| !plain(field));
         Ok(Selection {
             labels,
             fields,
             stored,
+            shown: shown.then(|| served.clone()),
+        })
+    }
+
+    /// Whether objects must be ready in the version that is shown.
+    pub(crate) fn reads_objects(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    /// A field of an object as it is shown; an object that cannot be shown has none.
+    fn shown_field(served: &Served, entry: &Entry, field: &str) -> Option<Str> {
+        let object = crate::typed::object(entry).ok()?;
+        let shown = served.served_version(&object).ok()?;
+        let values = served.field_values(shown.as_ref().unwrap_or(&object));
+        let place = served.field_labels().iter().position(|f| *f == field)?;
+        values.into_iter().nth(place)
+    }
+
+    /// Whether the fields of an object as it is shown are those asked for.
+    fn selects_shown(&self, served: &Served, entry: &Entry) -> bool {
+        let known: Vec<(&str, Str)> = self
+            .fields
+            .fields()
+            .map(|f| (f, Self::shown_field(served, entry, f).unwrap_or_default()))
+            .collect();
+        self.fields.matches(|field| match field {
+            "metadata.name" => entry.name(),
+            "metadata.namespace" => entry.namespace(),
+            other => known
+                .iter()
+                .find(|(f, _)| *f == other)
+                .map_or("", |(_, v)| v.as_str()),
         })
     }
 
@@ -77,11 +116,20 @@ impl Selection {
     pub(crate) fn selects(&self, entry: &Entry) -> bool {
         let header = entry.header();
         (self.labels.is_everything() || self.labels.matches_with(|key| header.label(key)))
-            && (self.fields.is_everything()
-                || self.fields.matches(|field| match field {
-                    "metadata.name" => entry.name(),
-                    "metadata.namespace" => entry.namespace(),
-                    other => header.field((self.stored)(other)).unwrap_or_default(),
-                }))
+            && (self
+                .shown
+                .as_ref()
+                .is_some_and(|s| self.selects_shown(s, entry))
+                || self.shown.is_none() && self.selects_stored(entry))
+    }
+
+    fn selects_stored(&self, entry: &Entry) -> bool {
+        let header = entry.header();
+        self.fields.is_everything()
+            || self.fields.matches(|field| match field {
+                "metadata.name" => entry.name(),
+                "metadata.namespace" => entry.namespace(),
+                other => header.field((self.stored)(other)).unwrap_or_default(),
+            })
     }
 }

@@ -211,19 +211,7 @@ impl Server {
 
     /// A new random uid (UUID version 4).
     pub(crate) fn uid(&self) -> String {
-        let mut b = [0u8; 16];
-        getrandom::fill(&mut b).expect("the kernel gives randomness");
-        b[6] = b[6] & 0x0f | 0x40;
-        b[8] = b[8] & 0x3f | 0x80;
-        let mut out = String::with_capacity(36);
-        for (i, byte) in b.iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                out.push('-');
-            }
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-        out
+        random_uid()
     }
 
     /// `base` and five random characters that spell no words, cut as upstream cuts it.
@@ -319,6 +307,23 @@ fn random_bits() -> u64 {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).expect("the kernel gives randomness");
     u64::from_le_bytes(bytes)
+}
+
+/// A random uid (UUID version 4).
+pub(crate) fn random_uid() -> String {
+    let mut b = [0u8; 16];
+    getrandom::fill(&mut b).expect("the kernel gives randomness");
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let mut out = String::with_capacity(36);
+    for (i, byte) in b.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            out.push('-');
+        }
+        out.push(char::from(HEX[usize::from(byte >> 4)]));
+        out.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    out
 }
 
 /// The wall clock.

@@ -15,6 +15,7 @@ use corten_core::{MsgMut, Time, Value};
 use crate::admit::{self, Admission};
 use crate::body::Answer;
 use crate::catalog::Served;
+use crate::custom::conversion;
 use crate::encode::{self, Form};
 use crate::http::{self, Call};
 use crate::negotiate::{self, Transforms};
@@ -89,6 +90,8 @@ async fn part(
             let target = aim(served, &call);
             let entry = read::get(server, served, target.namespace, target.name, "").await?;
             let form = Form::new(served, accepted, server.now());
+            let objects = conversion::objects(served, std::iter::once(&entry))?;
+            let _converted = conversion::ready(&server.outbound, served, &objects).await?;
             let body = encode::entry(served, &form, &entry)?;
             Ok(http::respond(
                 StatusCode::OK,
@@ -106,7 +109,7 @@ async fn part(
             call.warnings.extend(problems);
             let target = aim(served, &call);
             let written = resource::replace(server, &call, &target, object, &options).await?;
-            answer_written(server, served, accepted, &call, written)
+            answer_written(server, served, accepted, &call, written).await
         }
     }
 }
@@ -130,7 +133,9 @@ async fn scale(
     let target = aim(served, &call);
     if call.info.verb == "get" {
         let entry = read::get(server, served, target.namespace, target.name, "").await?;
-        let scale = scale_of(served, &*typed::object(&entry)?)?;
+        let stored = typed::object(&entry)?;
+        let shown = conversion::shown_custom(&server.outbound, served, stored).await?;
+        let scale = scale_of(served, &shown)?;
         let body = encode::any_object(&form, &scale.into())?;
         return Ok(http::respond(
             StatusCode::OK,
@@ -164,7 +169,8 @@ async fn scale(
         &options,
     )
     .await?;
-    let body = encode::any_object(&form, &scale_of(served, &written.object)?.into())?;
+    let object = conversion::shown_custom(&server.outbound, served, written.object).await?;
+    let body = encode::any_object(&form, &scale_of(served, &object)?.into())?;
     Ok(http::respond(
         StatusCode::OK,
         form.media.content_type(),
@@ -183,6 +189,7 @@ async fn admit_scale(
     let served = target.served;
     let entry = read::get(server, served, target.namespace, target.name, "").await?;
     let stored = typed::object(&entry)?;
+    let stored = conversion::shown_custom(&server.outbound, served, stored).await?;
     let old = Object::from(scale_of(served, &stored)?);
     let live = old.to_value().map_err(Status::internal)?;
     let (wanted, _) = scaling.wanted(&live, wish)?;

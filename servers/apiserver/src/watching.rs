@@ -11,8 +11,10 @@ use corten_store::{Compacted, Entry, Event, Revision, Transition, Watch, WatchEn
 use tokio::time::Instant;
 
 use crate::catalog::Served;
+use crate::custom::conversion::{self, Converted};
 use crate::encode::{self, Columns, EventType, Form};
 use crate::options::{ListOptions, Match};
+use crate::outbound::Outbound;
 use crate::selection::Selection;
 use crate::server::Server;
 
@@ -27,6 +29,11 @@ const TIMEOUT_MIN: u64 = 1800;
 pub(crate) struct Watching {
     served: Arc<Served>,
     selection: Selection,
+    outbound: Arc<Outbound>,
+    /// Keeps what a webhook has converted at hand until it is shown.
+    converted: Converted,
+    /// Whether the events at hand still have to be converted.
+    unprepared: bool,
     first: VecDeque<Arc<Entry>>,
     /// The bookmark after the initial events, at this revision.
     initial_end: Option<Revision>,
@@ -80,6 +87,7 @@ pub(crate) async fn open(
     let from_now = matches!(options.resource_version.as_str(), "" | "0") || options.initial_events;
     let mut first = VecDeque::new();
     let mut initial_end = None;
+    let mut converted = Converted::default();
     let mut start = asked;
     if from_now {
         if options.initial_events && options.version_match == Match::NotOlderThan {
@@ -89,6 +97,8 @@ pub(crate) async fn open(
         start = snapshot.revision();
         let wanted = options.initial_events || options.version_match == Match::Unset;
         if wanted {
+            let all = conversion::objects(served, snapshot.range(&scope, None))?;
+            converted = conversion::ready(&server.outbound, served, &all).await?;
             first.extend(
                 snapshot
                     .range(&scope, None)
@@ -112,6 +122,9 @@ pub(crate) async fn open(
     Ok(Watching {
         served: served.clone(),
         selection,
+        outbound: server.outbound.clone(),
+        converted,
+        unprepared: false,
         first,
         initial_end,
         events: VecDeque::new(),
@@ -141,6 +154,12 @@ impl Watching {
             if self.ended {
                 return None;
             }
+            if self.unprepared
+                && let Err(status) = self.prepare().await
+            {
+                self.ended = true;
+                return Some(Shown::Error(status));
+            }
             if let Some(shown) = self.ready() {
                 return Some(shown);
             }
@@ -159,7 +178,10 @@ impl Watching {
             tokio::select! {
                 biased;
                 got = watch.next_batch(&mut batch, BATCH_MAX) => match got {
-                    Ok(()) => self.events.extend(batch),
+                    Ok(()) => {
+                        self.events.extend(batch);
+                        self.unprepared = self.served.conversion().is_some();
+                    }
                     Err(WatchEnd::Closed) => self.ended = true,
                     Err(WatchEnd::TooSlow { seen, oldest }) => {
                         self.ended = true;
@@ -174,6 +196,16 @@ impl Watching {
                 }
             }
         }
+    }
+
+    /// Has the events at hand converted.
+    async fn prepare(&mut self) -> Result<(), Status> {
+        let events = self.events.iter();
+        let entries = events.flat_map(|e| e.entry().into_iter().chain(e.previous()));
+        let objects = conversion::objects(&self.served, entries)?;
+        self.converted = conversion::ready(&self.outbound, &self.served, &objects).await?;
+        self.unprepared = false;
+        Ok(())
     }
 
     /// What can be shown without waiting.

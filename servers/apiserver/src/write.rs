@@ -13,6 +13,7 @@ use corten_store::{Committed, Conflict, Entry, Key, Op, Precondition, Put, Trans
 use crate::admit::{self, Admission};
 use crate::catalog::Served;
 use crate::commit::{self, Committing};
+use crate::custom::conversion;
 use crate::options::{Admitting, WriteOptions};
 use crate::server::Server;
 use crate::{allocate, custom, metadata, tracking, typed};
@@ -171,6 +172,7 @@ async fn commit_charged(
         Precondition::ModRevision(entry.mod_revision())
     });
     let mut ops = Some(ops);
+    object = conversion::kept(&server.outbound, aim.served, object).await?;
     loop {
         let charges = admit::charge(admission, Some(&object))?;
         let others = ops.take().unwrap_or_default();
@@ -275,7 +277,10 @@ async fn update_once(
         .store
         .get(&aim.key())
         .ok_or_else(|| Status::not_found(aim.target()))?;
-    let old = typed::object(&current)?;
+    let mut old = typed::object(&current)?;
+    if served.conversion().is_some() {
+        old = conversion::shown(&server.outbound, served, old).await?;
+    }
     let (mut object, again) = changed(server, aim, change, (&current, &old), options)?;
     let view = server.typed.fresh(server);
     let admission = Admission::new(
@@ -372,6 +377,7 @@ async fn store_update(
     warnings: Vec<String>,
 ) -> Result<Stored, Status> {
     if metadata::is_finished(&object, &old) {
+        let object = conversion::kept(&server.outbound, aim.served, object).await?;
         let put = commit::put(aim.served, aim.key(), object)?;
         let put = put.when(Precondition::ModRevision(current.mod_revision()));
         let finished = finish(server, aim, put, warnings).await?;

@@ -144,7 +144,7 @@ fn seconds(timeout: Option<i32>) -> Duration {
 }
 
 /// Where a webhook is, and the path there.
-fn endpoint(client: &WebhookClientConfig) -> Result<(Endpoint, String), String> {
+pub(crate) fn endpoint(client: &WebhookClientConfig) -> Result<(Endpoint, String), String> {
     let bundle = Bytes::copy_from_slice(&client.ca_bundle);
     let (place, path) = match (&client.service, &client.url) {
         (Some(service), _) => (

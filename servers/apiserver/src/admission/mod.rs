@@ -17,7 +17,7 @@ mod validating;
 mod validating_policies;
 
 pub(crate) use asked::{Asked, Subject};
-pub(crate) use configured::Configurations;
+pub(crate) use configured::{Configurations, endpoint};
 pub(crate) use mutating::Round;
 
 use corten_access::admission::Plugin;

@@ -1,10 +1,12 @@
 //! Custom resources: from CustomResourceDefinitions to served resources, their state (`Established`), and their end.
-//! Built-in kinds and custom resources take the same ladders; only what a schema says differs. Left out: conversion
-//! webhooks (versions differ in apiVersion only).
+//! Built-in kinds and custom resources take the same ladders; only what a schema says differs. Versions
+//! differ in apiVersion only, or are converted by a webhook.
 
 mod columns;
+pub(crate) mod conversion;
 
 pub(crate) use columns::{CustomColumn, number_at, set_number_at, text_at};
+pub(crate) use conversion::Conversion;
 use corten_kinds::apiextensions::{Structural, accept_names, terminating};
 
 use std::pin::Pin;
@@ -33,12 +35,12 @@ const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// What a custom resource has that built-in ones have in code.
 pub(crate) struct Custom {
     /// Which definition this is of, in which state.
-    definition: String,
+    pub definition: String,
     pub structural: Structural,
     /// Whether fields that no schema knows are kept everywhere.
     pub keeps_unknown: bool,
-    /// Whether versions are converted by a webhook.
-    pub webhook: bool,
+    /// The webhook that converts versions, where there is one.
+    pub conversion: Option<Conversion>,
     pub columns: Vec<CustomColumn>,
     /// JSON paths of spec.replicas, status.replicas and the selector.
     pub scale: Option<(String, String, String)>,
@@ -145,10 +147,7 @@ fn served(
         schema: text.and_then(|t| serde_json::from_slice(&t).ok()),
         custom: Custom {
             definition: state_of(definition),
-            webhook: spec
-                .conversion
-                .as_ref()
-                .is_some_and(|c| c.strategy == "Webhook"),
+            conversion: spec.conversion.as_deref().and_then(Conversion::of),
             keeps_unknown: spec.preserve_unknown_fields,
             structural: Structural::new(value, spec.preserve_unknown_fields),
             columns: columns::of(&version.additional_printer_columns),

@@ -119,7 +119,7 @@ fn raw_bytes(object: &Object) -> Result<Bytes, Status> {
 
 /// The cached bytes of an entry: whole JSON, or protobuf without envelope.
 fn entry_bytes(served: &Served, media: Media, entry: &Entry) -> Result<Bytes, Status> {
-    entry.encoded_or(encoding(served, media), |entry| {
+    let make = |entry: &Entry| {
         let object = typed::object(entry)?;
         let converted = served.served_version(&object)?;
         let object = converted.as_ref().unwrap_or(&object);
@@ -127,7 +127,12 @@ fn entry_bytes(served: &Served, media: Media, entry: &Entry) -> Result<Bytes, St
             Media::Protobuf => raw_bytes(object),
             _ => json_bytes(object),
         }
-    })
+    };
+    match served.conversion() {
+        // What a webhook says may change.
+        Some(_) => make(entry),
+        None => entry.encoded_or(encoding(served, media), make),
+    }
 }
 
 /// One stored object as an answer.

@@ -137,13 +137,16 @@ fn table<'a>(
             out.push(b',');
         }
         out.extend_from_slice(b"{\"cells\":");
-        let cells = served.cells(object, &form.now);
-        json::write_value(&Value::List(cells), &mut out);
-        out.extend_from_slice(b",\"object\":");
         let shown = match form.include {
             Include::Whole => served.served_version(object)?,
+            _ if served.is_custom() => served.served_version(object)?,
             _ => None,
         };
+        // The columns of custom resources are those of the version that is shown.
+        let row = shown.as_ref().filter(|_| served.is_custom());
+        let cells = served.cells(row.unwrap_or(object), &form.now);
+        json::write_value(&Value::List(cells), &mut out);
+        out.extend_from_slice(b",\"object\":");
         let object = shown.as_ref().unwrap_or(object);
         match (form.include, object.message()) {
             (Include::Nothing, _) => out.extend_from_slice(b"null"),

@@ -67,7 +67,8 @@ pub(crate) fn event(
         };
         Ok(frame(form, kind.name(), &body))
     };
-    let Some(event) = event.filter(|_| form.media != Media::Yaml) else {
+    let Some(event) = event.filter(|_| form.media != Media::Yaml && served.conversion().is_none())
+    else {
         return make();
     };
     let format = if form.media == Media::Protobuf { 1 } else { 0 };

@@ -121,7 +121,7 @@ async fn answer(
     }
     response["uid"] = review["request"]["uid"].clone();
     let review = json!({
-        "apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response,
+        "apiVersion": review["apiVersion"], "kind": review["kind"], "response": response,
     });
     let builder = Response::builder().header("content-type", "application/json");
     Ok(builder.body(Full::new(review.to_string().into())).unwrap())

@@ -411,6 +411,9 @@ impl Served {
                 true => object.clone(),
                 false => self.converted(object, &wanted)?,
             };
+            if let Some(custom) = self.custom.as_ref().filter(|c| c.conversion.is_some()) {
+                custom::with_body(&mut shown, |body| drop(custom.structural.prune(body)));
+            }
             self.default(&mut shown);
             return Ok((shown != *object).then_some(shown));
         }

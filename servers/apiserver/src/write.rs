@@ -181,7 +181,7 @@ async fn commit_charged(
         let put = commit::put(aim.served, aim.key(), object)?;
         // What another key encrypted is written again even if it says the same, so that keys can be rotated away.
         let says_the_same = |entry: &Entry| put.stored == *entry.stored() && !entry.is_stale();
-        if others.is_empty() && current.is_some_and(|entry| says_the_same(entry)) {
+        if others.is_empty() && current.is_some_and(says_the_same) {
             return Ok(None);
         }
         let put = put.when(precondition.clone());

@@ -139,6 +139,24 @@ fn a_webhook_converts_between_versions() {
         cluster.kubectl(&format!("get places.v1.example.com one {parts}")),
         "example.com/v1///localhost:9/2"
     );
+    // Watches show what is there, and what has happened, in the version they are opened in.
+    let watch = |from: &str| {
+        let path = "/apis/example.com/v2/namespaces/default/places?watch=true&timeoutSeconds=1";
+        let said = cluster.kubectl(&format!("get --raw {path}{from}"));
+        let events = said
+            .lines()
+            .map(|l| serde_json::from_str::<Value>(l).unwrap());
+        events.collect::<Vec<_>>()
+    };
+    let hosts = |events: &[Value]| {
+        let one = |e: &Value| format!("{} {}", e["type"].as_str().unwrap(), e["object"]["port"]);
+        events.iter().map(one).collect::<Vec<_>>()
+    };
+    let first = watch("");
+    assert_eq!(hosts(&first), ["ADDED \"9\"", "ADDED \"1\""]);
+    let since = first[1]["object"]["metadata"]["resourceVersion"].as_str();
+    let happened = watch(&format!("&resourceVersion={}", since.unwrap()));
+    assert_eq!(hosts(&happened), ["MODIFIED \"9\""]);
     cluster.kubectl("delete places.v1.example.com one two");
 }
 

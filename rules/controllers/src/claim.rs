@@ -109,11 +109,19 @@ impl<'a> Claim<'a> {
 
     /// Adds the adoptions and releases to `plan`.
     pub fn plan<T: Kind>(&self, plan: &mut Plan, owner: &T) {
+        self.plan_with(plan, owner, &[]);
+    }
+
+    /// As [`Claim::plan`]; adopted pods get `finalizers`.
+    pub fn plan_with<T: Kind>(&self, plan: &mut Plan, owner: &T, finalizers: &[&str]) {
         for pod in &self.adopted {
             let mut new = (*pod).clone();
             new.metadata
                 .owner_references
                 .push(controller_reference(owner));
+            for finalizer in finalizers {
+                new.metadata.add_finalizer(finalizer);
+            }
             plan.write_if(
                 Write::patch(*pod, &new, format!("{} selects it", owner.meta().name))
                     .map(|w| w.only_if_unchanged(*pod)),

@@ -2,31 +2,68 @@
 //!
 //! Invariant: the data of a revision never changes; going back to an old template gives its revision the highest number.
 
-use crate::plan::{Context, Plan, Target, Write, value_of};
+use crate::plan::{Plan, Target, Write, value_of};
 use crate::template::{controller_reference, template_hash};
 use corten_api::Kind;
 use corten_api::apps::v1::ControllerRevision;
 use corten_api::core::v1::PodTemplateSpec;
 use corten_api::meta::v1::ObjectMeta;
 use corten_core::{List, Map, RawJson, Str, Value};
-use corten_meta::Snapshot;
+use corten_meta::{Selector, Snapshot};
 
 /// The label of a daemon set's revisions and pods with the hash, and of a stateful set's pods with the revision's name.
 pub const HASH: &str = "controller-revision-hash";
 
-/// The revisions that `owner` controls, oldest number first.
-pub fn owned<'a, T: Kind>(snapshot: &'a Snapshot, owner: &T) -> Vec<&'a ControllerRevision> {
-    let uid = &owner.meta().uid;
-    let all = snapshot.list_in::<ControllerRevision>(&owner.meta().namespace);
-    let mut owned: Vec<_> = all.filter(|r| r.metadata.controlled_by(uid)).collect();
-    owned.sort_by_key(|r| {
-        (
-            r.revision,
-            r.metadata.creation_timestamp,
-            r.metadata.name.clone(),
-        )
-    });
-    owned
+/// The revisions of a namespace as one owner sees them.
+#[derive(Debug)]
+pub struct Known<'a> {
+    /// Those that it controls or adopts, oldest number first.
+    pub owned: Vec<&'a ControllerRevision>,
+    /// All others: their names are taken.
+    others: Vec<&'a ControllerRevision>,
+}
+
+impl<'a> Known<'a> {
+    /// Sorts out the revisions in the namespace of `owner`: it adopts those without a controller that `selector` matches.
+    pub fn of<T: Kind>(snapshot: &'a Snapshot, owner: &T, selector: &Selector) -> Known<'a> {
+        let meta = owner.meta();
+        let is_own = |revision: &&ControllerRevision| match revision.metadata.controller_of() {
+            Some(reference) => reference.uid == meta.uid,
+            None => {
+                !meta.deleting()
+                    && !revision.metadata.deleting()
+                    && selector.matches(&revision.metadata.labels)
+            }
+        };
+        let all = snapshot.list_in::<ControllerRevision>(&meta.namespace);
+        let (mut owned, others): (Vec<_>, Vec<_>) = all.partition(is_own);
+        owned.sort_by_key(|r| {
+            (
+                r.revision,
+                r.metadata.creation_timestamp,
+                r.metadata.name.clone(),
+            )
+        });
+        Known { owned, others }
+    }
+
+    fn named(&self, name: &str) -> Option<&'a ControllerRevision> {
+        let mut all = self.owned.iter().chain(&self.others);
+        all.find(|r| r.metadata.name == name).copied()
+    }
+
+    fn adopt<T: Kind>(&self, plan: &mut Plan, owner: &T) {
+        let orphans = self.owned.iter().copied();
+        for revision in orphans.filter(|r| r.metadata.controller_of().is_none()) {
+            let mut new = revision.clone();
+            new.metadata
+                .owner_references
+                .push(controller_reference(owner));
+            let because = format!("{} selects it", owner.meta().name);
+            let write = Write::patch(revision, &new, because);
+            plan.write_if(write.map(|w| w.only_if_unchanged(revision)));
+        }
+    }
 }
 
 /// The template in the form in which revisions keep it: a patch of the owner.
@@ -62,22 +99,20 @@ pub struct Style {
     pub hash_label: &'static str,
 }
 
-/// The revision of the current template; the write that makes or renumbers it goes to `plan`.
+/// The revision of the current template; the writes that adopt, make or renumber revisions go to `plan`.
 pub fn update<T: Kind>(
     plan: &mut Plan,
     owner: &T,
     template: &PodTemplateSpec,
     collisions: Option<i32>,
-    known: &[&ControllerRevision],
-    (style, context): (Style, &Context),
+    known: &Known,
+    style: Style,
 ) -> Update {
+    known.adopt(plan, owner);
     let wanted = data(template);
-    let highest = known.last().map_or(0, |r| r.revision);
-    let equal = known
-        .iter()
-        .rev()
-        .find(|r| value_of(**r).get("data") == Some(&wanted));
-    if let Some(revision) = equal {
+    let holds_it = |r: &ControllerRevision| value_of(r).get("data") == Some(&wanted);
+    let highest = known.owned.last().map_or(0, |r| r.revision);
+    if let Some(revision) = known.owned.iter().rev().find(|r| holds_it(r)) {
         if revision.revision < highest {
             let mut newest = (**revision).clone();
             newest.revision = highest + 1;
@@ -87,30 +122,34 @@ pub fn update<T: Kind>(
                 "its template is the current one again",
             ));
         }
-        let hash = revision
-            .metadata
-            .labels
-            .get(style.hash_label)
-            .cloned()
-            .unwrap_or_default();
+        let hash = revision.metadata.labels.get(style.hash_label);
         return Update {
             name: revision.metadata.name.clone(),
-            hash,
+            hash: hash.cloned().unwrap_or_default(),
             collisions,
         };
     }
-    let collided = context
-        .failure
-        .as_ref()
-        .is_some_and(|f| f.reason == "AlreadyExists" && f.message.contains("controllerrevisions"));
-    let collisions = if collided {
-        Some(collisions.unwrap_or(0) + 1)
-    } else {
-        collisions
-    };
-    let hash: Str = template_hash(template, collisions).into();
+    let (mut collisions, mut taken) = (collisions, true);
+    let (mut name, mut hash) = (Str::default(), Str::default());
+    while taken {
+        hash = template_hash(template, collisions).into();
+        name = format!("{}-{hash}", owner.meta().name).into();
+        let other = known.named(&name);
+        if other.is_some_and(holds_it) {
+            // Somebody else's, but as good as one of its own.
+            return Update {
+                name,
+                hash,
+                collisions,
+            };
+        }
+        taken = other.is_some();
+        if taken {
+            collisions = Some(collisions.unwrap_or(0) + 1);
+        }
+    }
+    // When the name is taken by a revision that the snapshot does not show yet, this fails until it does.
     let revision = new_revision(owner, template, wanted, (style, &hash), highest + 1);
-    let name = revision.metadata.name.clone();
     plan.write(Write::create(
         revision,
         "no revision holds the current template",

@@ -10,7 +10,7 @@ use crate::claim::{self, Claim};
 use crate::plan::{Context, Note, Plan, Told, Write};
 use crate::pods;
 use crate::registry::{Controller, Wake, Watched, resource};
-use crate::revisions::{self, HASH, Style, Update};
+use crate::revisions::{self, HASH, Known, Style, Update};
 use corten_api::Object;
 use corten_api::apps::v1::{ControllerRevision, DaemonSet};
 use corten_api::core::v1::{Node, Pod};
@@ -59,7 +59,7 @@ pub struct Observed<'a> {
     selector: Selector,
     pods: Vec<&'a Pod>,
     nodes: Vec<&'a Node>,
-    revisions: Vec<&'a ControllerRevision>,
+    revisions: Known<'a>,
 }
 
 /// What concerns the set `key`; nothing when it does not exist.
@@ -69,9 +69,9 @@ pub fn observe<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> Option<Observed<'
     Some(Observed {
         set,
         pods: claim::candidates(snapshot, set, &selector),
+        revisions: Known::of(snapshot, set, &selector),
         selector,
         nodes: snapshot.list::<Node>().collect(),
-        revisions: revisions::owned(snapshot, set),
     })
 }
 
@@ -131,7 +131,7 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
     let claim = Claim::new(set, &observed.selector, &observed.pods);
     claim.plan(&mut plan, set);
     let mut draft = Plan::default();
-    let style = (Style { hash_label: HASH }, context);
+    let style = Style { hash_label: HASH };
     let (template, collisions) = (&set.spec.template, set.status.collision_count);
     let update = revisions::update(
         &mut draft,
@@ -163,7 +163,7 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
         };
         revisions::clean_up(
             &mut plan,
-            &observed.revisions,
+            &observed.revisions.owned,
             set.spec.revision_history_limit,
             in_use,
         );

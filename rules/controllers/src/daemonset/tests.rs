@@ -1,7 +1,8 @@
 //! Daemon sets in fixtures: which pods and revisions each state of a cluster leads to.
 
-use super::CONTROLLER;
+use super::{CONTROLLER, HASH};
 use crate::testing::World;
+use corten_api::Object;
 use corten_api::apps::v1::{ControllerRevision, DaemonSet};
 use corten_api::core::v1::{Node, Pod, Taint};
 use expect_test::expect;
@@ -144,4 +145,75 @@ fn on_delete_waits_for_the_user() {
     rest(&mut world);
     expect!["d desired=3 current=3 ready=3 updated=0 available=3 misscheduled=0"]
         .assert_eq(&status(&world));
+}
+
+fn revisions(world: &World) -> String {
+    world.list::<ControllerRevision>(|r| {
+        let owner = r.metadata.controller_of().map(|o| o.uid.to_string());
+        format!("{} of {}", r.revision, owner.unwrap_or_default())
+    })
+}
+
+#[test]
+fn orphaned_revisions_are_adopted() {
+    let mut world = world("{type: OnDelete}");
+    rest(&mut world);
+    for image in ["two", "three"] {
+        update(&mut world, image);
+        rest(&mut world);
+    }
+    let made = revisions(&world);
+    // As after a deletion that leaves them behind.
+    let names: Vec<String> = made
+        .lines()
+        .filter_map(|line| Some(line.split_once(' ')?.0.to_owned()))
+        .collect();
+    for name in &names {
+        world.edit::<ControllerRevision>("default", name, |r| r.metadata.owner_references.clear());
+    }
+    rest(&mut world);
+    assert_eq!(revisions(&world), made);
+    // As another set's, which was deleted and took its name along: good enough until it has gone.
+    for name in &names {
+        world.edit::<ControllerRevision>("default", name, |r| {
+            r.metadata.owner_references[0].uid = "gone".into();
+        });
+    }
+    let taken = revisions(&world);
+    rest(&mut world);
+    assert_eq!(revisions(&world), taken);
+}
+
+#[test]
+fn another_template_under_the_same_name_is_a_collision() {
+    let mut first = world("{type: OnDelete}");
+    rest(&mut first);
+    let mut taken = first
+        .snapshot
+        .list::<ControllerRevision>()
+        .next()
+        .expect("a revision")
+        .clone();
+    taken.metadata.owner_references.clear();
+    taken.metadata.labels = Default::default();
+    taken.data = corten_core::RawJson::from(String::from("{}"));
+    let name = taken.metadata.name.clone();
+    let mut world = world("{type: OnDelete}");
+    world.put(Object::from(taken));
+    rest(&mut world);
+    let set = world
+        .snapshot
+        .get::<DaemonSet>("default", "d")
+        .expect("a set");
+    assert_eq!(set.status.collision_count, Some(1));
+    let made = world.snapshot.list::<ControllerRevision>();
+    let made: Vec<_> = made.filter(|r| r.metadata.name != name).collect();
+    assert_eq!(made.len(), 1);
+    let hash = made[0].metadata.label(HASH);
+    assert!(
+        world
+            .snapshot
+            .list::<Pod>()
+            .all(|p| p.metadata.label(HASH) == hash)
+    );
 }

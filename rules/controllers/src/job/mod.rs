@@ -2,10 +2,11 @@
 //!
 //! Invariant: a pod is counted exactly once. It carries a finalizer until its UID stands in
 //! `status.uncountedTerminatedPods`, and the UID leaves that list for a counter only when the finalizer is gone.
-//! Leaves out: expiry (ttl-after-finished), schedules (cronjob).
+//! Leaves out: pods that no job counts any more (orphans), expiry (ttl-after-finished), schedules (cronjob).
 
 pub mod indexes;
 mod manage;
+pub mod orphans;
 pub mod policy;
 mod status;
 
@@ -19,17 +20,28 @@ use corten_core::{Time, Value};
 use corten_meta::{ObjectKey, Selector, Snapshot};
 use indexes::{Indexes, index_of};
 
-/// See the module's description.
+/// See the module's description. Its keys are jobs, and pods that have lost theirs.
 pub const CONTROLLER: Controller = Controller {
     name: "job",
     service_account: "job-controller",
     primary: resource::<Job>,
-    wakes: &[Wake {
-        on: Watched::One(resource::<Pod>),
-        keys: claim::owner_or_selecting::<Job>,
-    }],
-    reconcile: |snapshot, key, context| {
-        observe(snapshot, key).map(|observed| plan(&observed, context))
+    wakes: &[
+        Wake {
+            on: Watched::One(resource::<Pod>),
+            keys: claim::owner_or_selecting::<Job>,
+        },
+        Wake {
+            on: Watched::One(resource::<Pod>),
+            keys: orphans::itself,
+        },
+        Wake {
+            on: Watched::One(resource::<Job>),
+            keys: orphans::left_by,
+        },
+    ],
+    reconcile: |snapshot, key, context| match orphans::pod_of(key) {
+        Some(pod) => orphans::observe(snapshot, &pod).map(|observed| orphans::plan(&observed)),
+        None => observe(snapshot, key).map(|observed| plan(&observed, context)),
     },
 };
 
@@ -37,44 +49,30 @@ pub const CONTROLLER: Controller = Controller {
 pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 const MANAGER: &str = "kubernetes.io/job-controller";
 
-/// A job and its pods.
+/// A job that still runs, and its pods.
 #[derive(Debug)]
 pub struct Observed<'a> {
-    /// A job that still runs.
-    job: Option<(&'a Job, Selector)>,
+    job: &'a Job,
+    selector: Selector,
     pods: Vec<&'a Pod>,
-    /// Pods that nobody will count any more: their job is gone or finished.
-    left: Vec<&'a Pod>,
 }
 
-/// What concerns the job `key`, pods that it left behind included.
+/// What concerns the job `key`; nothing when it is over, gone or another controller's.
 pub fn observe<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> Option<Observed<'a>> {
-    let job = snapshot.get::<Job>(&key.namespace, &key.name);
-    if job.is_some_and(|j| j.spec.managed_by.as_ref().is_some_and(|m| m != MANAGER)) {
-        return None;
-    }
-    let running = job.filter(|j| finished(j).is_none());
-    let stray = |pod: &&Pod| {
-        let owner = pod
-            .metadata
-            .controller_of()
-            .filter(|o| o.kind == "Job" && o.name == key.name);
-        pod.metadata.has_finalizer(FINALIZER)
-            && owner.is_some_and(|o| running.is_none_or(|j| j.metadata.uid != o.uid))
-    };
-    let left = snapshot
-        .list_in::<Pod>(&key.namespace)
-        .filter(stray)
-        .collect();
-    let job = running.and_then(|j| Some((j, j.selector()?)));
-    let pods = job
-        .as_ref()
-        .map(|(j, selector)| claim::candidates(snapshot, *j, selector));
+    let job = snapshot
+        .get::<Job>(&key.namespace, &key.name)
+        .filter(|job| !is_external(job) && finished(job).is_none())?;
+    let selector = job.selector()?;
     Some(Observed {
-        pods: pods.unwrap_or_default(),
+        pods: claim::candidates(snapshot, job, &selector),
         job,
-        left,
+        selector,
     })
+}
+
+/// Whether somebody else sees to the job.
+fn is_external(job: &Job) -> bool {
+    job.spec.managed_by.as_ref().is_some_and(|m| m != MANAGER)
 }
 
 /// The condition with which a job is over.
@@ -137,14 +135,9 @@ impl Sync<'_> {
 /// The writes that bring the job closer to its end.
 pub fn plan(observed: &Observed, context: &Context) -> Plan {
     let mut plan = Plan::default();
-    for pod in &observed.left {
-        plan.write(release(pod, "its job does not count it any more"));
-    }
-    let Some((job, selector)) = &observed.job else {
-        return plan;
-    };
-    let claim = Claim::new(*job, selector, &observed.pods);
-    claim.plan(&mut plan, *job);
+    let job = observed.job;
+    let claim = Claim::new(job, &observed.selector, &observed.pods);
+    claim.plan_with(&mut plan, job, &[FINALIZER]);
     let mut sync = begin(job, claim.owned, context.now);
     sync.end = ended(&sync, &mut plan);
     let mut counted = status::Counted::of(&sync);
@@ -164,7 +157,7 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
         false => manage::Changed::default(),
     };
     let new = status::update(&mut plan, &sync, &mut counted, &changed);
-    let write = Write::patch_status(*job, &new, "its pods changed");
+    let write = Write::patch_status(job, &new, "its pods changed");
     if pods_first {
         plan.steps.append(&mut pods_plan.steps);
         plan.write_if(write);

@@ -170,3 +170,113 @@ fn deadlines_policies_and_deletion() {
     refused.settle(10);
     assert_eq!(refused.snapshot.list::<Pod>().count(), 0);
 }
+
+fn pod(name: &str, owner: &str) -> String {
+    format!(
+        "
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {name}
+  namespace: default
+  labels: {{job: j}}
+  finalizers: [batch.kubernetes.io/job-tracking, example.com/other]
+  ownerReferences: [{owner}]
+"
+    )
+}
+
+fn owned_by(kind: &str, version: &str, name: &str) -> String {
+    let uid = format!("{}-{name}", kind.to_lowercase());
+    format!("{{apiVersion: {version}, kind: {kind}, name: {name}, uid: {uid}, controller: true}}")
+}
+
+fn job(name: &str, spec: &str) -> String {
+    format!(
+        "
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: {name}, namespace: default}}
+spec: {{{spec} completions: 0, selector: {{matchLabels: {{job: {name}}}}}}}
+"
+    )
+}
+
+#[test]
+fn pods_that_no_job_counts_lose_the_finalizer() {
+    let owner = |name| owned_by("Job", "batch/v1", name);
+    let set = owned_by("ReplicaSet", "apps/v1", "set");
+    let yaml = [
+        job("runs", ""),
+        job("external", "managedBy: example.com/other,"),
+        job("over", ""),
+        job("deleted", ""),
+        pod("of-runs", &owner("runs")),
+        pod("of-external", &owner("external")),
+        pod("of-over", &owner("over")),
+        pod("of-deleted", &owner("deleted")),
+        pod("of-unseen", &owner("unseen")),
+        pod("of-set", &set),
+        pod("of-nobody", ""),
+    ];
+    let mut world = World::new(&yaml.concat());
+    world.edit::<Job>("default", "over", |job| {
+        job.status.conditions = [super::new_condition("Complete", "", "", Default::default())]
+            .into_iter()
+            .collect();
+    });
+    let gone = corten_meta::ObjectKey::new("default", "deleted");
+    world
+        .snapshot
+        .remove(&corten_meta::GroupResource::of::<Job>(), &gone);
+    let pods = world.list::<Pod>(|_| String::new());
+    let plan = |world: &World, pod: &str| {
+        crate::testing::show(&world.plan(&CONTROLLER, &format!("pods/default/{pod}")))
+    };
+    let plans: Vec<String> = pods
+        .lines()
+        .map(|pod| plan(&world, pod.trim()))
+        .filter(|plan| !plan.is_empty())
+        .collect();
+    expect![[r#"
+        patch pods default/of-deleted {"metadata":{"finalizers":["example.com/other"]}}
+        patch pods default/of-nobody {"metadata":{"finalizers":["example.com/other"]}}
+        patch pods default/of-over {"metadata":{"finalizers":["example.com/other"]}}
+        patch pods default/of-unseen {"metadata":{"finalizers":["example.com/other"]}} if jobs default/unseen is gone"#]]
+    .assert_eq(&plans.join("\n"));
+}
+
+#[test]
+fn a_job_that_is_gone_leaves_its_pods_free() {
+    let mut world = world("parallelism: 1\n  completions: 1\n  backoffLimit: 6");
+    world.settle(10);
+    let name = world.snapshot.list::<Pod>().next().expect("a pod");
+    let name = name.metadata.name.clone();
+    // As the garbage collector does for an owner that leaves its dependents behind.
+    world.edit::<Pod>("default", &name, |p| p.metadata.owner_references.clear());
+    let key = corten_meta::ObjectKey::new("default", "j");
+    world
+        .snapshot
+        .remove(&corten_meta::GroupResource::of::<Job>(), &key);
+    world.settle(10);
+    let left = world.snapshot.get::<Pod>("default", &name).expect("a pod");
+    assert!(left.metadata.finalizers.is_empty() && !left.metadata.deleting());
+}
+
+#[test]
+fn adopted_pods_are_counted() {
+    let mut world = world("parallelism: 1\n  completions: 1\n  backoffLimit: 6");
+    let mut orphan = Pod::default();
+    orphan.metadata.name = "p".into();
+    orphan.metadata.namespace = "default".into();
+    orphan.metadata.uid = "p".into();
+    orphan.metadata.labels.insert("job", "j");
+    orphan.status.phase = "Succeeded".into();
+    world.put(corten_api::Object::from(orphan));
+    let adoption = crate::testing::show(&world.plan(&CONTROLLER, "default/j"));
+    let first = adoption.lines().next().unwrap_or_default();
+    expect![[r#"patch pods default/p {"metadata":{"finalizers":["batch.kubernetes.io/job-tracking"],"ownerReferences":[{"apiVersion":"batch/v1","blockOwnerDeletion":true,"controller":true,"kind":"Job","name":"j","uid":"job-j"}]}}"#]]
+    .assert_eq(first);
+}

@@ -10,7 +10,7 @@ use crate::claim::{self, Claim};
 use crate::plan::{Context, Plan, Write};
 use crate::pods;
 use crate::registry::{Controller, Wake, Watched, resource};
-use crate::revisions::{self, HASH, Style};
+use crate::revisions::{self, HASH, Known, Style};
 use corten_api::apps::v1::{ControllerRevision, StatefulSet};
 use corten_api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
 use corten_core::{Str, Time};
@@ -42,7 +42,7 @@ pub struct Observed<'a> {
     set: &'a StatefulSet,
     selector: Selector,
     pods: Vec<&'a Pod>,
-    revisions: Vec<&'a ControllerRevision>,
+    revisions: Known<'a>,
     claims: Vec<&'a PersistentVolumeClaim>,
 }
 
@@ -66,8 +66,9 @@ pub fn observe<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> Option<Observed<'
             .into_iter()
             .filter(|p| identity::ordinal(set, p).is_some())
             .collect(),
+        revisions: Known::of(snapshot, set, &selector),
         selector,
-        revisions: revisions::owned(snapshot, set),
+
         claims,
     })
 }
@@ -116,12 +117,9 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
     let claim = Claim::new(set, &observed.selector, &observed.pods);
     claim.plan(&mut plan, set);
     let mut draft = Plan::default();
-    let style = (
-        Style {
-            hash_label: "controller.kubernetes.io/hash",
-        },
-        context,
-    );
+    let style = Style {
+        hash_label: "controller.kubernetes.io/hash",
+    };
     let (template, collisions) = (&set.spec.template, set.status.collision_count);
     let update = revisions::update(
         &mut draft,
@@ -133,6 +131,7 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
     );
     let known = observed
         .revisions
+        .owned
         .iter()
         .find(|r| r.metadata.name == set.status.current_revision);
     let current = known.and_then(|r| Some((r.metadata.name.clone(), revisions::template_of(r)?)));
@@ -164,7 +163,7 @@ pub fn plan(observed: &Observed, context: &Context) -> Plan {
                     .any(|(_, p)| p.metadata.label(HASH) == name.as_str())
         };
         let limit = set.spec.revision_history_limit;
-        revisions::clean_up(&mut plan, &observed.revisions, limit, in_use);
+        revisions::clean_up(&mut plan, &observed.revisions.owned, limit, in_use);
     }
     status(&mut plan, &sync, update.collisions);
     plan

@@ -6,7 +6,7 @@
 use crate::plan::{Context, Fact, Plan, Propagation, Step, Target, Write};
 use crate::registry::{CONTROLLERS, Controller, Watched};
 use corten_api::certificates::v1::CertificateSigningRequest;
-use corten_api::core::v1::{Node, NodeCondition, Pod, PodCondition};
+use corten_api::core::v1::{Namespace, Node, NodeCondition, Pod, PodCondition};
 use corten_api::{Kind, Object};
 use corten_core::{Str, Time, Value};
 use corten_meta::{GroupResource, ObjectKey, Snapshot};
@@ -246,6 +246,11 @@ impl World {
     }
 
     fn create(&mut self, mut object: Object) {
+        let namespace = self.snapshot.get::<Namespace>("", &object.meta().namespace);
+        if namespace.is_some_and(|n| n.metadata.deleting()) {
+            // As the server: nothing new comes into a namespace that ends.
+            return;
+        }
         self.count += 1;
         let count = self.count;
         let now = self.context.now;

@@ -1,8 +1,9 @@
 //! The etcd face beside upstream's etcd: the same requests to both, equal answers; upstream's kube-apiserver on the
-//! face. Needs `cargo xtask tools etcd kube-apiserver kubectl`.
+//! face; histories of concurrent clients of `corten store serve` through kill -9. Needs `cargo xtask tools etcd kube-apiserver kubectl`.
 
 mod checker;
 mod differential;
+mod history;
 mod kube;
 mod process;
 mod requests;
@@ -35,6 +36,10 @@ fn main() -> ExitCode {
         (
             "kube_apiserver_runs_on_the_face",
             kube::kube_apiserver_runs_on_the_face,
+        ),
+        (
+            "histories_are_linearizable_through_kill_9",
+            history::histories_are_linearizable_through_kill_9,
         ),
     ])
 }

@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 /// `corten store …`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StoreCommand {
+    /// Serve etcd's v3 API from a store of its own, as an etcd with one member.
+    Serve(crate::store_serve::Serve),
     /// Write a consistent backup of the store to a file, also while the cluster runs.
     Backup(Backup),
     /// Make a store from a backup and those made on top of it; the data directory must have none yet.
@@ -124,6 +126,7 @@ pub struct Verify {
 /// Runs a command.
 pub async fn run(command: StoreCommand) -> Result<()> {
     match command {
+        StoreCommand::Serve(flags) => crate::store_serve::run(flags).await,
         StoreCommand::Backup(flags) => back_up(&flags),
         StoreCommand::Restore(flags) => restore(&flags),
         StoreCommand::Verify(flags) => verify(&flags),

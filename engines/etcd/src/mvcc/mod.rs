@@ -2,7 +2,7 @@
 //!
 //! One writer applies a batch to the index beyond what readers see, makes it durable with one write and one
 //! `fdatasync`, and shows it. The log is a row of segments; those that hold little of what is retained are written
-//! anew. (Why the log is its own: `docs/decisions/005-a-log-for-the-etcd-face.md`.)
+//! anew. (Why the log is its own: `docs/decisions/007-a-log-for-the-etcd-face.md`.)
 //!
 //! Invariant: an answered change is durable, and every read that starts after the answer sees it
 //! (`etcd_store::acknowledged_changes_survive`).

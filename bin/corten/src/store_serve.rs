@@ -34,10 +34,10 @@ pub struct Serve {
     /// Its key.
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
-    /// The authorities whose client certificates are trusted.
+    /// The authorities whose client certificates are trusted; clients then need one.
     #[arg(long, value_name = "FILE")]
     pub trusted_ca_file: Option<PathBuf>,
-    /// Refuse clients without a certificate by a trusted authority.
+    /// Refuse clients without a certificate by a trusted authority, as --trusted-ca-file alone does.
     #[arg(long)]
     pub client_cert_auth: bool,
     /// Raise the alarm NOSPACE when retained changes take more bytes; 0 for the usual 2 GiB.
@@ -62,7 +62,8 @@ pub async fn run(flags: Serve) -> Result<()> {
     if flags.quota_backend_bytes != 0 {
         store.quota_bytes = flags.quota_backend_bytes;
     }
-    let client_auth = if flags.client_cert_auth {
+    // As etcd does: whoever names authorities asks for certificates.
+    let client_auth = if flags.client_cert_auth || flags.trusted_ca_file.is_some() {
         ClientAuth::Required
     } else {
         ClientAuth::None

@@ -32,13 +32,13 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The store could not be opened.
-    #[error("opening the store: {0}")]
+    #[error(transparent)]
     Store(#[from] LogError),
     /// A URL makes no sense.
     #[error("{0:?} is not a URL of the form http(s)://address:port")]
     Url(String),
     /// An address cannot be listened on.
-    #[error("listening on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: String,

@@ -7,6 +7,7 @@ mod history;
 mod kube;
 mod process;
 mod requests;
+mod serve;
 
 use corten_tests::run_each;
 use std::process::ExitCode;
@@ -36,6 +37,14 @@ fn main() -> ExitCode {
         (
             "kube_apiserver_runs_on_the_face",
             kube::kube_apiserver_runs_on_the_face,
+        ),
+        (
+            "a_stopped_store_is_served_again",
+            serve::a_stopped_store_is_served_again,
+        ),
+        (
+            "only_clients_of_named_authorities_come_in",
+            serve::only_clients_of_named_authorities_come_in,
         ),
         (
             "histories_are_linearizable_through_kill_9",

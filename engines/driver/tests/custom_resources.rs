@@ -1,6 +1,8 @@
 //! The garbage collector on a server that defines a custom resource only after the start: its objects are followed from
 //! then on, and one whose owner is gone is deleted once the server has confirmed that.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use async_trait::async_trait;
 use corten_api::Object;
 use corten_client::{

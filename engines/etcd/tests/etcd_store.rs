@@ -1,5 +1,7 @@
 //! The multi-version store through restarts, torn writes, failing disks and rewritten segments.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use bytes::Bytes;
 use corten_etcd::mvcc::{
     Answer, COPY_FILE, Command, Finish, LogError, LogOptions, Said, Store, StoreOptions,

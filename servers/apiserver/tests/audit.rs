@@ -59,12 +59,12 @@ rules:
     let cluster = &it.cluster;
     let told = Ask::get("/version")
         .header("Audit-ID: v")
-        .as_admin(cluster)
+        .admin(cluster)
         .send(cluster);
     assert!(told.head.contains("audit-id: v") && it.events("v").is_empty());
     let body = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "data": {"k": "v"}});
     let path = "/api/v1/namespaces/default/configmaps";
-    let create = Ask::post(path, &body.to_string()).as_admin(cluster);
+    let create = Ask::post(path, &body.to_string()).admin(cluster);
     create
         .header("Audit-ID: c")
         .header("User-Agent: test/1")
@@ -103,7 +103,7 @@ rules:
     let path = "/api/v1/namespaces/default/secrets/none";
     Ask::get(path)
         .header("Audit-ID: s")
-        .as_admin(cluster)
+        .admin(cluster)
         .send(cluster);
     let events = it.events("s");
     assert_eq!(events.len(), 1);
@@ -130,7 +130,7 @@ fn refusals_and_other_identities() {
     assert_eq!(events[0]["responseStatus"]["code"], 401);
     let ask = Ask::get("/api/v1/pods")
         .header("Audit-ID: f")
-        .as_admin(cluster);
+        .admin(cluster);
     ask.header("Impersonate-User: jane").send(cluster);
     let events = it.events("f");
     let event = &events[1];
@@ -149,7 +149,7 @@ fn long_requests_are_said_to_have_begun() {
     let path = "/api/v1/pods?watch=true&timeoutSeconds=1";
     Ask::get(path)
         .header("Audit-ID: w")
-        .as_admin(cluster)
+        .admin(cluster)
         .send(cluster);
     // The end is written by a task of its own, which the stop of the server waits for in vain: ask until it is there.
     let mut events = it.events("w");

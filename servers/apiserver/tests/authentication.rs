@@ -125,7 +125,7 @@ fn front_proxies_speak_for_others() {
     assert_eq!(told["groups"], json!(["a", "b", "system:authenticated"]));
     assert_eq!(told["extra"], json!({"acme.io/project": ["x"]}));
     // Anybody else's headers are air.
-    let told = user(&headers(who()).as_admin(&cluster).send(&cluster));
+    let told = user(&headers(who()).admin(&cluster).send(&cluster));
     assert_ne!(told["username"], "jane");
     assert_eq!(headers(Ask::get("/api/v1/pods")).send(&cluster).code, 403);
     // A proxy that names nobody is nobody, and its certificate is not one of the cluster's clients.
@@ -154,7 +154,7 @@ fn tokens_of_accounts_end_with_what_they_are_bound_to() {
     });
     let path = "/apis/authentication.k8s.io/v1/tokenreviews";
     let told = Ask::post(path, &review.to_string())
-        .as_admin(&cluster)
+        .admin(&cluster)
         .send(&cluster)
         .json();
     assert_eq!(
@@ -168,7 +168,7 @@ fn tokens_of_accounts_end_with_what_they_are_bound_to() {
             "spec": {"token": other.trim(), "audiences": audiences},
         });
         let told = Ask::post(path, &review.to_string())
-            .as_admin(&cluster)
+            .admin(&cluster)
             .send(&cluster);
         told.json()["status"].clone()
     };
@@ -222,7 +222,7 @@ subjects: [{kind: ServiceAccount, namespace: default, name: agent}]
     assert_eq!(told.code, 400);
     // The old way still works.
     let told = who()
-        .as_admin(&cluster)
+        .admin(&cluster)
         .header("Impersonate-User: system:serviceaccount:a:b")
         .header("Impersonate-Uid: 9")
         .header("Impersonate-Extra-Acme.io%2fx: y")
@@ -245,7 +245,7 @@ fn reviews_say_what_is_wrong_with_them() {
             false => format!("/apis/authorization.k8s.io/v1/{plural}"),
         };
         Ask::post(&path, &body.to_string())
-            .as_admin(&cluster)
+            .admin(&cluster)
             .send(&cluster)
     };
     let pods = json!({"verb": "list", "resource": "pods", "namespace": "b"});

@@ -81,7 +81,7 @@ fn a_webhook_decides() {
     });
     let ask = |path: &str| {
         Ask::get(path)
-            .as_admin(&cluster)
+            .admin(&cluster)
             .header("Impersonate-User: jane")
             .send(&cluster)
     };
@@ -117,11 +117,11 @@ fn a_webhook_keeps_what_is_written_down() {
     });
     Ask::get("/version")
         .header("Audit-ID: a")
-        .as_admin(&cluster)
+        .admin(&cluster)
         .send(&cluster);
     Ask::get("/api")
         .header("Audit-ID: b")
-        .as_admin(&cluster)
+        .admin(&cluster)
         .send(&cluster);
     // The end waits until what was gathered is out.
     cluster.stop();

@@ -63,18 +63,17 @@ impl Session<'_> {
     async fn request(&mut self, request: pb::WatchRequest) -> Result<(), Refusal> {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(&create),
-            Some(RequestUnion::CancelRequest(cancel)) => {
-                if self.watches.cancel(cancel.watch_id) {
-                    self.control(pb::WatchResponse {
-                        header: self.face.header_now(),
-                        watch_id: cancel.watch_id,
-                        canceled: true,
-                        ..Default::default()
-                    });
-                }
+            Some(RequestUnion::CancelRequest(cancel)) if self.watches.cancel(cancel.watch_id) => {
+                self.control(pb::WatchResponse {
+                    header: self.face.header_now(),
+                    watch_id: cancel.watch_id,
+                    canceled: true,
+                    ..Default::default()
+                });
             }
             Some(RequestUnion::ProgressRequest(_)) => return self.progress().await,
-            None => {}
+            // A watch that is not there is not cancelled, and not told of.
+            Some(RequestUnion::CancelRequest(_)) | None => {}
         }
         self.flush().await
     }

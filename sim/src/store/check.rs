@@ -336,7 +336,8 @@ impl Checker {
             // The store asks for the deletion of what is expired by itself.
             let is_expired = now.is_none()
                 && was.is_some_and(|known| known.expires != 0 && known.expires <= wall);
-            if !(was_asked && is_new) && !was_once && !is_expired {
+            let is_fine = (was_asked && is_new) || was_once || is_expired;
+            if !is_fine {
                 self.violation(format!("{key} was {was:?} and came back as {now:?}"));
             }
         }

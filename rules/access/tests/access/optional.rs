@@ -26,7 +26,10 @@ fn pod(namespace: &str, meta: &str, spec: &str) -> Object {
 }
 
 fn spec(object: &Object) -> &corten_api::core::v1::PodSpec {
-    &object.downcast_ref::<Pod>().unwrap().spec
+    &object
+        .downcast_ref::<Pod>()
+        .expect("the test made a pod")
+        .spec
 }
 
 #[test]

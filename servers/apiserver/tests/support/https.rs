@@ -64,7 +64,7 @@ impl Ask {
     }
 
     /// As a member of system:masters, by certificate.
-    pub fn as_admin(self, cluster: &Cluster) -> Ask {
+    pub fn admin(self, cluster: &Cluster) -> Ask {
         let now = std::time::SystemTime::now();
         let pki = cluster.server.pki();
         let pair = pki.client(&corten_pki::Identity::SuperAdmin, now).unwrap();

@@ -138,8 +138,9 @@ fn kustomize_and_prune(cluster: &Cluster) -> Result<()> {
         "{kustomization}- {{name: two, literals: [b=2], options: {{disableNameSuffixHash: true}}}}\n"
     );
     let write = |text: &str| std::fs::write(directory.join("kustomization.yaml"), text);
+    // kubectl does not prune what was applied on the server's side.
     let apply = format!(
-        "apply --server-side -k {} --prune -l team=blue --prune-allowlist=core/v1/ConfigMap",
+        "apply -k {} --prune -l team=blue --prune-allowlist=core/v1/ConfigMap",
         directory.display()
     );
     write(&both)?;
@@ -151,5 +152,11 @@ fn kustomize_and_prune(cluster: &Cluster) -> Result<()> {
     )?;
     write(kustomization)?;
     expect_parts(&kubectl.run(&apply)?, &["configmap/team-two pruned"])?;
+    let taken_over = format!(
+        "apply --server-side --force-conflicts -k {}",
+        directory.display()
+    );
+    let said = kubectl.run(&taken_over)?;
+    expect_parts(&said, &["configmap/team-one serverside-applied"])?;
     expect_equal(kubectl.run(names)?.as_str(), "configmap/team-one\n")
 }

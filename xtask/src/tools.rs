@@ -80,7 +80,15 @@ pub const TOOLS: &[Tool] = &[
 ];
 
 /// What tests need on every run.
-pub const FOR_TESTS: &[&str] = &["kubectl", "agnhost", "helm3", "helm4", "clients"];
+pub const FOR_TESTS: &[&str] = &[
+    "kubectl",
+    "agnhost",
+    "kube-apiserver",
+    "etcd",
+    "helm3",
+    "helm4",
+    "clients",
+];
 
 /// The version of Kubernetes that `tests/upstream/go.mod` names, such as `v1.36.3`.
 pub fn version(workspace: &Workspace) -> Result<String> {

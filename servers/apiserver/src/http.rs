@@ -96,15 +96,7 @@ pub(crate) async fn handle(
         request.uri().path(),
         &query,
     ));
-    let counted = metrics::Request::new(
-        &info,
-        request.method(),
-        is_apply(request.headers()),
-        server
-            .catalog()
-            .find(&info.group, &info.version, &info.resource)
-            .is_some(),
-    );
+    let counted = count(&server, &info, &request);
     let running = server.metrics.running(&counted);
     let stays = match flow::is_long_running(&info) {
         true => Stays::Open,
@@ -154,6 +146,14 @@ pub(crate) async fn handle(
     }
     mark(answer.headers_mut(), flowed, &id);
     answer
+}
+
+/// The request as metrics count it; what is not served is counted without its name.
+fn count(server: &Server, info: &RequestInfo, request: &Request<Incoming>) -> metrics::Request {
+    let catalog = server.catalog();
+    let found = catalog.find(&info.group, &info.version, &info.resource);
+    let is_apply = is_apply(request.headers());
+    metrics::Request::new(info, request.method(), is_apply, found.is_some())
 }
 
 /// Adds the headers that every answer has.

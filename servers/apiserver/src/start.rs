@@ -148,7 +148,6 @@ impl ApiServer {
         let token_keys = sources.token_keys()?;
         let metrics = Arc::new(Metrics::default());
         let access = Access::new(&sources, config.static_tokens, &metrics)?;
-        let shutdown_delay = config.shutdown_delay;
         let (disk, keeping) = (config.disk.clone(), config.keeping.clone());
         let runtime = config.runtime.clone();
         let store = tokio::task::spawn_blocking(move || keeping::open(disk, keeping, &runtime))
@@ -161,10 +160,10 @@ impl ApiServer {
             let domain = &config.cluster_domain;
             issuers = vec![format!("https://kubernetes.default.svc.{domain}")];
         }
-        let mut audiences = authentication.api_audiences.clone();
-        if audiences.is_empty() {
-            audiences = issuers.clone();
-        }
+        let audiences = match authentication.api_audiences.as_slice() {
+            [] => issuers.clone(),
+            named => named.to_vec(),
+        };
         let settings = Settings {
             audiences,
             issuer: issuers[0].clone(),
@@ -186,7 +185,7 @@ impl ApiServer {
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
         let task = begin(&server, listener, sources);
         Ok(ApiServer {
-            shutdown_delay,
+            shutdown_delay: config.shutdown_delay,
             server,
             address: advertise,
             pki,

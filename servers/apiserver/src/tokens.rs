@@ -95,15 +95,9 @@ pub(crate) async fn sign(
     };
     let warn_after = extended.map(|_| now + seconds);
     let lifetime = extended.unwrap_or(seconds);
+    let audiences = request.spec.audiences.iter().map(|a| a.to_string());
     let claims = Claims {
-        aud: Audience(
-            request
-                .spec
-                .audiences
-                .iter()
-                .map(|a| a.to_string())
-                .collect(),
-        ),
+        aud: Audience(audiences.collect()),
         exp: now + lifetime,
         iat: now,
         nbf: now,

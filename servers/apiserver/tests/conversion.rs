@@ -139,7 +139,12 @@ fn a_webhook_converts_between_versions() {
         cluster.kubectl(&format!("get places.v1.example.com one {parts}")),
         "example.com/v1///localhost:9/2"
     );
-    // Watches show what is there, and what has happened, in the version they are opened in.
+    watches_show_their_version(&cluster);
+    cluster.kubectl("delete places.v1.example.com one two");
+}
+
+/// Watches show what is there, and what has happened, in the version they are opened in.
+fn watches_show_their_version(cluster: &Cluster) {
     let watch = |from: &str| {
         let path = "/apis/example.com/v2/namespaces/default/places?watch=true&timeoutSeconds=1";
         let said = cluster.kubectl(&format!("get --raw {path}{from}"));
@@ -157,7 +162,6 @@ fn a_webhook_converts_between_versions() {
     let since = first[1]["object"]["metadata"]["resourceVersion"].as_str();
     let happened = watch(&format!("&resourceVersion={}", since.unwrap()));
     assert_eq!(hosts(&happened), ["MODIFIED \"9\""]);
-    cluster.kubectl("delete places.v1.example.com one two");
 }
 
 #[test]

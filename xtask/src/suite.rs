@@ -71,7 +71,7 @@ fn test_workspace(workspace: &Workspace, totals: &mut Totals) -> Result<()> {
     let binary = workspace.target_dir()?.join("debug/corten");
     let mut cargo = workspace.cargo();
     cargo
-        .args(["test", "--workspace"])
+        .args(["test", "--workspace", "--no-fail-fast"])
         .env("CORTEN_BIN", binary);
     count(cargo, totals)
 }

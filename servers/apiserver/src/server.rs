@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use corten_access::admission::PluginSet;
-use corten_access::{Attributes, Decision};
 use corten_core::Time;
 use corten_store::{Health, Resource, Store};
 use tokio::sync::watch;
@@ -170,16 +169,6 @@ impl Server {
     /// The group versions that other servers serve.
     pub(crate) fn remotes(&self) -> Arc<Remotes> {
         self.aggregated.load_full()
-    }
-
-    // Expressions of policies ask it.
-    #[allow(dead_code)]
-    /// Decides one request where nothing can be awaited. What is decided elsewhere is waited for all the same.
-    pub(crate) fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
-        self.access
-            .authorization
-            .rule_now(self, attributes)
-            .decision
     }
 
     /// The wall clock.

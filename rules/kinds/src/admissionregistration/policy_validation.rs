@@ -17,30 +17,6 @@ use corten_core::Path;
 const ANNOTATIONS_MAX: usize = 20;
 const ANNOTATION_EXPRESSION_MAX: usize = 5 * 1024;
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
-/// Words that the language keeps for itself.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// What policies of both sorts have.
 struct Common<'a> {
@@ -191,7 +167,7 @@ fn is_identifier(name: &str) -> bool {
     let word = |b: u8| b == b'_' || b.is_ascii_alphanumeric();
     !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(word)
-        && !RESERVED.contains(&name)
+        && !corten_cel::is_reserved(name)
 }
 
 /// What is wrong with a validating policy.

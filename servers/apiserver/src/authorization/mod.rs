@@ -151,20 +151,6 @@ impl Authorization {
         }
     }
 
-    // Expressions of policies ask it.
-    #[allow(dead_code)]
-    /// Decides one request where nothing can be awaited.
-    pub(crate) fn rule_now(&self, server: &Server, attributes: &Attributes<'_>) -> Ruling {
-        use futures_util::FutureExt as _;
-        match self.rule(server, attributes).now_or_never() {
-            Some(ruling) => ruling,
-            // An authorizer is elsewhere.
-            None => tokio::task::block_in_place(|| {
-                tokio::runtime::Handle::current().block_on(self.rule(server, attributes))
-            }),
-        }
-    }
-
     /// Everything that a user may do in a namespace, as far as the authorizers can tell.
     pub(crate) fn rules_for(
         &self,

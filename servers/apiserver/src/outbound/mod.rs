@@ -10,8 +10,6 @@
 //! the caller upgrade it. Left out: what is sent, and what a failure means to the caller.
 
 mod dial;
-// Aggregated servers are reached with what webhooks do not need.
-#[allow(dead_code)]
 mod trust;
 
 use std::collections::HashMap;
@@ -31,8 +29,9 @@ use parking_lot::Mutex;
 use crate::typed::Typed;
 use dial::Dialer;
 
-#[allow(unused_imports)]
-pub(crate) use trust::{ClientIdentity, Protocols, Trust, Verification};
+pub(crate) use trust::{ClientIdentity, Trust};
+#[cfg(test)]
+pub(crate) use trust::{Protocols, Verification};
 
 /// A request body.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -175,7 +174,7 @@ impl Outbound {
     }
 
     /// Sends a request and answers as soon as the head of the answer is there. No time limit: the caller has its own.
-    /// For upgrades, use trust with [`Protocols::Http1`] and `hyper::upgrade::on` on the answer.
+    /// For upgrades, use trust with `Protocols::Http1` and `hyper::upgrade::on` on the answer.
     pub(crate) async fn stream(
         &self,
         endpoint: &Endpoint,

@@ -8,6 +8,7 @@ mod kube;
 mod process;
 mod requests;
 mod serve;
+mod shared;
 
 use corten_tests::run_each;
 use std::process::ExitCode;
@@ -46,6 +47,23 @@ fn main() -> ExitCode {
             "only_clients_of_named_authorities_come_in",
             serve::only_clients_of_named_authorities_come_in,
         ),
+        (
+            "servers_on_one_etcd_read_each_others_writes",
+            shared::servers_on_one_etcd_read_each_others_writes,
+        ),
+        (
+            "upstreams_server_runs_beside_ours_on_etcd",
+            shared::upstreams_server_runs_beside_ours_on_etcd,
+        ),
+        (
+            "upstreams_server_runs_beside_ours_on_the_face",
+            shared::upstreams_server_runs_beside_ours_on_the_face,
+        ),
+        (
+            "a_compaction_while_away_is_survived",
+            shared::a_compaction_while_away_is_survived,
+        ),
+        ("a_lost_etcd_is_survived", shared::a_lost_etcd_is_survived),
         (
             "histories_are_linearizable_through_kill_9",
             history::histories_are_linearizable_through_kill_9,

@@ -1,9 +1,9 @@
 //! `corten apiserver`: the API server alone with its embedded store.
 
-use crate::cli::Apiserver;
+use crate::cli::{self, Apiserver};
 use crate::instance::{self, Instance};
 use anyhow::{Context, Result};
-use corten_apiserver::{ApiServer, Config, Disk, RuntimeConfig};
+use corten_apiserver::{ApiServer, Config, Disk, EtcdConfig, RuntimeConfig};
 use corten_pki::Identity;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -12,7 +12,13 @@ use std::path::Path;
 pub async fn run(flags: Apiserver) -> Result<()> {
     let data = &flags.data.data_dir;
     let _instance = Instance::take(data)?;
-    let mut config = Config::new(data.join("pki"), Disk::Directory(data.join("store")));
+    let embedded = Disk::Directory(data.join("store"));
+    let disk = if flags.etcd.etcd_servers.is_empty() {
+        embedded
+    } else {
+        etcd(&flags.etcd)
+    };
+    let mut config = Config::new(data.join("pki"), disk);
     config.listen = SocketAddr::new(flags.bind_address, flags.api_port);
     config.ranges.services = vec![parse_cidr(&flags.service_cidr)?];
     flags.admission.apply(&mut config)?;
@@ -33,6 +39,21 @@ pub async fn run(flags: Apiserver) -> Result<()> {
     instance::stop_requested().await?;
     server.stop().await;
     Ok(())
+}
+
+/// An etcd as the flags name it.
+pub fn etcd(flags: &cli::Etcd) -> Disk {
+    Disk::Etcd(EtcdConfig {
+        client: corten_etcd::client::Config {
+            endpoints: flags.etcd_servers.clone(),
+            tls: corten_etcd::client::TlsFiles {
+                ca: flags.etcd_cafile.clone(),
+                certificate: flags.etcd_certfile.clone(),
+                key: flags.etcd_keyfile.clone(),
+            },
+        },
+        prefix: flags.etcd_prefix.clone(),
+    })
 }
 
 /// Starts an API server; a port that is taken gets a sentence of its own.

@@ -90,6 +90,11 @@ pub struct Up {
     pub access: AccessFlags,
     #[command(flatten)]
     pub store: StoreFlags,
+    /// Where the state is kept: in the data directory, or in an etcd (see --etcd-servers).
+    #[arg(long = "store", value_name = "KIND", default_value = "embedded")]
+    pub state: StoreKind,
+    #[command(flatten)]
+    pub etcd: Etcd,
 }
 
 /// Flags of `corten reset`.
@@ -131,6 +136,37 @@ pub struct Apiserver {
     /// Features to switch on or off by upstream's names, such as `AllBeta=true`.
     #[arg(long, value_name = "LIST")]
     pub feature_gates: Vec<String>,
+    #[command(flatten)]
+    pub etcd: Etcd,
+}
+
+/// Keeping the state in an etcd instead of the embedded store.
+#[derive(Clone, Debug, Args)]
+pub struct Etcd {
+    /// Keep the state in this etcd cluster; may be given several times or with commas.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub etcd_servers: Vec<String>,
+    /// The authority that etcd's certificates are from.
+    #[arg(long, value_name = "FILE", requires = "etcd_servers")]
+    pub etcd_cafile: Option<PathBuf>,
+    /// The certificate to show to etcd.
+    #[arg(long, value_name = "FILE", requires = "etcd_keyfile")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// What every key in etcd begins with.
+    #[arg(long, value_name = "PATH", default_value = "/registry")]
+    pub etcd_prefix: String,
+}
+
+/// Where the state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum StoreKind {
+    /// In the data directory.
+    Embedded,
+    /// In an etcd.
+    Etcd,
 }
 
 /// `corten image …`.

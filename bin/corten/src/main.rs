@@ -13,6 +13,7 @@ mod layout;
 mod node;
 mod reset;
 mod store;
+mod store_migrate;
 mod store_serve;
 mod telemetry;
 mod up;

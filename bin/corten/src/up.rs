@@ -2,7 +2,7 @@
 //!
 //! Stopping it stops the control plane and the node agent; containers are children of their shims and go on.
 
-use crate::cli::Up;
+use crate::cli::{StoreKind, Up};
 use crate::control_plane::{self, ControlPlane};
 use crate::instance::{self, Instance};
 use crate::layout::Layout;
@@ -84,7 +84,13 @@ fn config(
     settings: &NodeSettings,
     connector: Arc<InProcess>,
 ) -> Result<Config> {
-    let mut config = Config::new(layout.pki(), Disk::Directory(layout.store()));
+    let disk = match (flags.state, flags.etcd.etcd_servers.is_empty()) {
+        (StoreKind::Embedded, true) => Disk::Directory(layout.store()),
+        (StoreKind::Etcd, false) => apiserver::etcd(&flags.etcd),
+        (StoreKind::Etcd, true) => bail!("--store=etcd needs --etcd-servers"),
+        (StoreKind::Embedded, false) => bail!("--etcd-servers needs --store=etcd"),
+    };
+    let mut config = Config::new(layout.pki(), disk);
     config.listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), flags.api_port);
     config.advertise = Some(settings.ip);
     config.names = vec![settings.name.clone(), "localhost".to_owned()];

@@ -227,6 +227,29 @@ impl Core {
         drop(self);
     }
 
+    pub(crate) fn now(&self) -> Now {
+        crate::remote::now_of(&*self.clock)
+    }
+
+    /// Shows what happened elsewhere.
+    pub(crate) fn show(&mut self, draft: Draft) {
+        let bells = self.publish(draft);
+        let revision = self.shared.revision();
+        for channel in bells {
+            channel.bell.send_replace(revision);
+        }
+        self.shared.progress.send_replace(revision);
+    }
+
+    /// Says that the state is another one, at this revision, and wakes every watcher.
+    pub(crate) fn announce(&mut self, revision: Revision) {
+        self.shared.published.store(revision.0, Ordering::Release);
+        for channel in self.shared.channels() {
+            channel.bell.send_replace(revision);
+        }
+        self.shared.progress.send_replace(revision);
+    }
+
     /// The bytes that the engine wrote since it was opened.
     pub fn bytes_written(&self) -> u64 {
         self.engine.bytes_written()

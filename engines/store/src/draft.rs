@@ -213,7 +213,7 @@ impl Draft {
             kept,
         ));
         self.state.insert(entry.clone());
-        self.event(revision, Some(entry.clone()), previous);
+        self.happened(revision, Some(entry.clone()), previous);
         entry
     }
 
@@ -226,11 +226,11 @@ impl Draft {
         self.state.get(key)?;
         let before = self.state.remove(key)?;
         writes.push(Write::Delete(before.key().clone(), before.mod_revision()));
-        self.event(revision, None, Some(before.clone()));
+        self.happened(revision, None, Some(before.clone()));
         Some(before)
     }
 
-    fn event(
+    pub(crate) fn happened(
         &mut self,
         revision: Revision,
         entry: Option<Arc<Entry>>,

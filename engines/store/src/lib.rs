@@ -91,6 +91,7 @@ mod history;
 mod key;
 mod queue;
 pub mod raw;
+pub mod remote;
 mod seal;
 mod snapshot;
 mod store;

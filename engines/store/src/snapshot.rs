@@ -55,6 +55,27 @@ impl State {
         }
     }
 
+    /// Removes the key that has this path, whichever resource it is of.
+    pub(crate) fn remove_path(&mut self, path: &[u8]) -> Option<Arc<Entry>> {
+        let found = match std::str::from_utf8(path)
+            .ok()
+            .and_then(|path| self.by_path(path))
+        {
+            Some(found) => found,
+            None => Key::raw(path),
+        };
+        self.remove(&found)
+    }
+
+    fn by_path(&self, path: &str) -> Option<Key> {
+        let rest = path.strip_prefix(crate::ROOT)?;
+        // The resource is some part of the path up to a slash.
+        rest.match_indices('/').find_map(|(at, _)| {
+            let tree = self.trees.get(&Resource::new(&rest[..at]))?;
+            Some(tree.entries.get(&rest[at + 1..])?.0.key().clone())
+        })
+    }
+
     pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<Entry>> {
         self.trees
             .get_mut(key.resource())?

@@ -9,6 +9,7 @@ use crate::engine::{Batch, Damage, Engine, EngineError, FORMAT, FORMAT_FIRST, Id
 use crate::entry::{Entry, EntryParts};
 use crate::history;
 use crate::queue::{Pending, Queue};
+use crate::remote::Remote;
 use crate::snapshot::{Snapshot, State, StateSnapshot};
 use crate::watch::{Compacted, Watch};
 use crate::window::{Channel, Retention};
@@ -20,8 +21,8 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -188,9 +189,16 @@ pub(crate) struct Shared {
     pub(crate) cluster_id: u64,
     pub(crate) limits: Bounds,
     pub(crate) seal: Arc<dyn Seal>,
+    /// Where commits go, when the log is elsewhere.
+    remote: OnceLock<Arc<dyn Remote>>,
 }
 
 impl Shared {
+    /// Later channels start here.
+    pub(crate) fn forget_before(&self, revision: Revision) {
+        self.compacted.fetch_max(revision.0, Ordering::AcqRel);
+    }
+
     pub(crate) fn revision(&self) -> Revision {
         Revision(self.published.load(Ordering::Acquire))
     }
@@ -326,6 +334,7 @@ impl Store {
             cluster_id: found.identity.cluster_id,
             limits: bounds,
             seal,
+            remote: OnceLock::new(),
         });
         let identity = found.identity;
         let core = Core::new(
@@ -347,6 +356,9 @@ impl Store {
     /// Commits a transaction: when this answers, the change is durable and every later read sees it. If the
     /// caller stops waiting, the transaction may or may not happen.
     pub async fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
+        if let Some(remote) = self.shared.remote.get() {
+            return remote.commit(self.clone(), transaction).await;
+        }
         let permit = self
             .shared
             .permits
@@ -359,6 +371,28 @@ impl Store {
             .queue
             .push(Pending::new(transaction, answer, permit))?;
         answered.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Waits until reads see everything that was committed before the call, also by others on the same log.
+    pub async fn fresh(&self) -> Result<Revision, CommitError> {
+        match self.shared.remote.get() {
+            Some(remote) => remote.fresh(self.clone()).await,
+            None => Ok(self.revision()),
+        }
+    }
+
+    /// Whether others write to the same log.
+    pub fn is_remote(&self) -> bool {
+        self.shared.remote.get().is_some()
+    }
+
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.shared.budget
+    }
+
+    pub(crate) fn set_remote(&self, remote: Arc<dyn Remote>) {
+        // Set once, right after it was opened.
+        let _ = self.shared.remote.set(remote);
     }
 
     /// The current revision.

@@ -41,6 +41,7 @@ pub(crate) fn open(disk: Disk, keeping: Keeping, runtime: &RuntimeConfig) -> Res
     });
     let describe = Described { catalog };
     let mut options = match disk {
+        Disk::Etcd(_) => return Err(Error::Engine("an etcd is not opened as a directory".into())),
         Disk::Memory => Options::described(MemoryEngine::on(&MemoryDisk::new()), describe),
         Disk::Directory(path) => {
             let engine = FjallEngine::open(&path).map_err(|e| Error::Engine(e.to_string()))?;

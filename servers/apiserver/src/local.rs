@@ -115,6 +115,9 @@ impl Local {
             &request.subresource,
         );
         self.authorize(&info, "", "").await?;
+        if request.verb != Verb::Get {
+            read::settle(&self.server).await?;
+        }
         let namespace = if served.namespaced {
             request.namespace.as_str()
         } else {

@@ -35,6 +35,9 @@ pub(crate) async fn get(
     name: &str,
     resource_version: &str,
 ) -> Result<Arc<Entry>, Status> {
+    if resource_version.is_empty() {
+        settle(server).await?;
+    }
     if !matches!(resource_version, "" | "0") {
         let options = ListOptions {
             resource_version: resource_version.to_owned(),
@@ -117,6 +120,9 @@ async fn place(
     if !options.continue_token.is_empty() {
         return resume(server, served, namespace, options);
     }
+    if options.resource_version.is_empty() {
+        settle(server).await?;
+    }
     let revision = Revision(options.revision()?);
     let current = || server.store.snapshot(&served.storage);
     if revision == Revision::NONE {
@@ -181,6 +187,17 @@ fn expired_token(namespace: &str, start: &str) -> Status {
     );
     status.continue_token = continuing::encode(-1, namespace, start);
     status
+}
+
+/// Waits until the store shows what anybody committed before now; others may write to the same etcd.
+pub(crate) async fn settle(server: &Server) -> Result<(), Status> {
+    if !server.store.is_remote() {
+        return Ok(());
+    }
+    let fresh = server.store.fresh().await;
+    fresh
+        .map(|_| ())
+        .map_err(|error| Status::unavailable(error.to_string()))
 }
 
 /// Waits until the store has reached a revision, for a while.

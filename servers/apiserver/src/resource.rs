@@ -66,6 +66,9 @@ pub(crate) async fn serve(
     if !served.verbs.contains(&info.verb) {
         return Err(Status::method_not_allowed());
     }
+    if !matches!(info.verb.as_str(), "get" | "list" | "watch") {
+        read::settle(server).await?;
+    }
     match info.verb.as_str() {
         "get" => get(server, &served, &call).await,
         "list" => list(server, &served, &call).await,

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use crate::access::{Access, Own, Sources};
 use crate::allocate::Ranges;
 use crate::connect::{NoNodes, NodeConnector};
+use crate::etcd::{self, EtcdConfig};
 use crate::keeping::{self, Keeping};
 use crate::local::Local;
 use crate::metrics::Metrics;
@@ -33,6 +34,8 @@ pub enum Disk {
     Memory,
     /// In a directory.
     Directory(PathBuf),
+    /// In an etcd, beside other API servers.
+    Etcd(EtcdConfig),
 }
 
 /// What an API server is told.
@@ -100,6 +103,8 @@ pub struct ApiServer {
     shutdown_delay: Duration,
     /// None once it has been stopped.
     task: Mutex<Option<JoinHandle<()>>>,
+    /// Follows the log that others write to as well.
+    following: Option<JoinHandle<()>>,
 }
 
 /// Starts to serve, and what goes on beside that.
@@ -150,9 +155,7 @@ impl ApiServer {
         let access = Access::new(&sources, config.static_tokens, &metrics)?;
         let (disk, keeping) = (config.disk.clone(), config.keeping.clone());
         let runtime = config.runtime.clone();
-        let store = tokio::task::spawn_blocking(move || keeping::open(disk, keeping, &runtime))
-            .await
-            .map_err(|e| Error::Engine(e.to_string()))??;
+        let (store, following) = open(disk, keeping, runtime).await?;
         let authentication = &sources.settings.authentication;
         let accounts = &authentication.service_account;
         let mut issuers = accounts.issuers.clone();
@@ -190,6 +193,7 @@ impl ApiServer {
             address: advertise,
             pki,
             task: Mutex::new(Some(task)),
+            following,
         })
     }
 
@@ -253,7 +257,25 @@ impl ApiServer {
         if let Some(audit) = &self.server.access.audit {
             audit.flush().await;
         }
+        if let Some(following) = &self.following {
+            following.abort();
+        }
         let store = self.server.store.clone();
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
+}
+
+/// The store, and what follows the log when others write to it as well.
+async fn open(
+    disk: Disk,
+    keeping: Keeping,
+    runtime: RuntimeConfig,
+) -> Result<(Store, Option<JoinHandle<()>>), Error> {
+    if let Disk::Etcd(config) = &disk {
+        let (store, task) = etcd::open(config, &runtime).await?;
+        return Ok((store, Some(task)));
+    }
+    let opening = tokio::task::spawn_blocking(move || keeping::open(disk, keeping, &runtime));
+    let store = opening.await.map_err(|e| Error::Engine(e.to_string()))??;
+    Ok((store, None))
 }

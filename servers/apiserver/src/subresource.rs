@@ -52,6 +52,7 @@ pub(crate) async fn serve(
     if !sub.verbs.contains(&info.verb) {
         return Err(Status::method_not_allowed());
     }
+    crate::read::settle(server).await?;
     match (served.plural.as_str(), sub.name.as_str()) {
         ("pods", "binding") => pods::bind(server, served, call, request).await,
         ("pods", "eviction") => evict::evict(server, served, call, request).await,

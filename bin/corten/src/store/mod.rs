@@ -26,6 +26,8 @@ use std::path::{Path, PathBuf};
 pub enum StoreCommand {
     /// Serve etcd's v3 API from a store of its own, as an etcd with one member.
     Serve(crate::store_serve::Serve),
+    /// Copy a state between an etcd, a served store and a stopped cluster's embedded store.
+    Migrate(crate::store_migrate::Migrate),
     /// Write a consistent backup of the store to a file, also while the cluster runs.
     Backup(Backup),
     /// Make a store from a backup and those made on top of it; the data directory must have none yet.
@@ -127,6 +129,7 @@ pub struct Verify {
 pub async fn run(command: StoreCommand) -> Result<()> {
     match command {
         StoreCommand::Serve(flags) => crate::store_serve::run(flags).await,
+        StoreCommand::Migrate(flags) => crate::store_migrate::run(flags).await,
         StoreCommand::Backup(flags) => back_up(&flags),
         StoreCommand::Restore(flags) => restore(&flags),
         StoreCommand::Verify(flags) => verify(&flags),

@@ -192,6 +192,8 @@ fn side_by_side(etcd: &str) -> Result<()> {
     );
     session(&|line, input| theirs.kubectl_with(line, input))?;
     session(&|line, input| ours.kubectl(line, input))?;
+    // The session deleted every config map.
+    ours.kubectl("create configmap ours --from-literal=v=again", "")?;
     // Each kind that one has stored, the other one lists, with as many objects.
     for kind in [
         "namespaces",

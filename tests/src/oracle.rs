@@ -25,8 +25,23 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    /// Where the storage of [`Oracle::start_on`] listens.
+    pub const STORAGE_PORT: u16 = 12379;
+
     /// Starts both; `around` starts each process, so that a measurement can pin it to a core.
     pub fn start(
+        directory: &Path,
+        network: &NetworkNamespace,
+        around: impl Fn(&mut Command) -> std::io::Result<Child> + Sync,
+    ) -> Result<Oracle> {
+        let mut etcd = Command::new(programs::program("etcd")?);
+        etcd.args(etcd_arguments(&directory.join("oracle")));
+        Oracle::start_on(etcd, directory, network, around)
+    }
+
+    /// Like [`Oracle::start`], with this command in etcd's place.
+    pub fn start_on(
+        mut storage: Command,
         directory: &Path,
         network: &NetworkNamespace,
         around: impl Fn(&mut Command) -> std::io::Result<Child> + Sync,
@@ -36,17 +51,18 @@ impl Oracle {
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory)?;
         let log = File::create(directory.join("log"))?;
-        let launch = |program: &str, arguments: &[String]| -> Result<Child> {
-            let mut command = Command::new(programs::program(program)?);
-            command.args(arguments).stdin(Stdio::null());
+        let launch = |command: &mut Command| -> Result<Child> {
+            command.stdin(Stdio::null());
             command.stdout(log.try_clone()?).stderr(log.try_clone()?);
+            let program = command.get_program().to_owned();
             network
-                .enter(|| around(&mut command))?
-                .with_context(|| format!("could not start {program}"))
+                .enter(|| around(command))?
+                .with_context(|| format!("could not start {}", program.display()))
         };
-        let etcd = launch("etcd", &etcd_arguments(&directory))?;
+        let etcd = launch(&mut storage)?;
         write_keys(&directory)?;
-        let server = launch("kube-apiserver", &server_arguments(&directory))?;
+        let mut server = Command::new(programs::program("kube-apiserver")?);
+        let server = launch(server.args(server_arguments(&directory)))?;
         let certificate = directory.join("certs/apiserver.crt");
         let access = eventually("kube-apiserver is ready", || {
             let ca = fs::read(&certificate).context("no certificate yet")?;

@@ -13,17 +13,17 @@ use crate::{apt, images, tools};
 /// Flags of `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// idle, start, pod, create, store or etcd
+    /// idle, start, pod, create, store or engine
     name: String,
     /// More flags for the measurement (see `cargo xtask bench NAME -- --help`)
-    #[arg(last = true)]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     flags: Vec<String>,
 }
 
 /// Builds and runs one measurement.
 pub fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
-    if bench.name == "store" {
-        return store(workspace, bench);
+    if bench.name == "engine" {
+        return engine(workspace, bench);
     }
     let mut steps = Steps::new(3);
     steps.run_loud("Building corten and the measurements", || {
@@ -38,11 +38,11 @@ pub fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     steps.run("Building upstream's commands and images", |step| {
         let needed: &[&str] = match bench.name.as_str() {
             "create" => &["kubectl", "kube-apiserver", "etcd"],
-            "etcd" => &["etcd"],
+            "store" => &["etcd", "kube-apiserver"],
             _ => &["kubectl", "agnhost"],
         };
         tools::ensure(workspace, needed, step)?;
-        if !matches!(bench.name.as_str(), "create" | "etcd") {
+        if !matches!(bench.name.as_str(), "create" | "store") {
             apt::ensure(apt::FOR_IMAGES)?;
             images::ensure(workspace, images::ALL, step)?;
         }
@@ -70,7 +70,7 @@ pub fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
 }
 
 /// The embedded store alone, without API or network.
-fn store(workspace: &Workspace, bench: &Bench) -> Result<()> {
+fn engine(workspace: &Workspace, bench: &Bench) -> Result<()> {
     let example = [
         "run",
         "--release",

@@ -1,7 +1,7 @@
 //! Measures the embedded store: writes per second, CPU and bytes per write, the fan-out of events, memory and opening
 //! with a million objects, disk space after rewriting, and how long compaction holds the writer.
 //!
-//! `cargo xtask bench store [-- DIRECTORY [PART…]]`; parts: floor puts fan-out memory million rewrite sweep
+//! `cargo xtask bench engine [DIRECTORY [PART…]]`; parts: floor puts fan-out memory million rewrite sweep
 
 use bytes::Bytes;
 use corten_store::engine::fjall::FjallEngine;

@@ -41,20 +41,35 @@ enum Kind {
     Pod,
 }
 
+/// What creates took on one server.
 #[derive(Debug)]
-struct Measured {
+pub struct Measured {
     server: &'static str,
     kind: Kind,
-    clients: usize,
-    per_second: f64,
-    cpu_seconds_per_1000: f64,
-    p50_ms: f64,
-    p99_ms: f64,
+    /// The number of clients.
+    pub clients: usize,
+    /// Creates per second.
+    pub per_second: f64,
+    /// CPU of each process for one create.
+    pub cpu_us: Vec<f64>,
+    /// The median.
+    pub p50_ms: f64,
+    /// What one of a hundred takes at least.
+    pub p99_ms: f64,
     written_kib_per_1000: f64,
     resident_mib: f64,
 }
 
 impl Create {
+    /// This many creates by each of these numbers of clients.
+    pub fn of(operations: usize, clients: &[usize]) -> Create {
+        Create {
+            operations,
+            clients: clients.to_vec(),
+            only: None,
+        }
+    }
+
     /// Runs the measurement.
     pub fn run(&self) -> Result<()> {
         let mut measured = Vec::new();
@@ -105,7 +120,8 @@ impl Create {
         outcome
     }
 
-    fn measure(
+    /// Creates objects on a server that is these processes.
+    pub fn measure(
         &self,
         server: &'static str,
         network: &NetworkNamespace,
@@ -119,27 +135,33 @@ impl Create {
                 network.enter(|| prepare(access, &namespace))??;
                 // A few first creates warm both sides up and are not counted.
                 self.create(network, access, kind, clients, &namespace, "warm", 200)?;
-                let before = Sample::of(processes);
+                let before = samples(processes);
                 let started = Instant::now();
                 let operations = self.operations;
                 let mut latencies = self.create(
                     network, access, kind, clients, &namespace, "object", operations,
                 )?;
                 let seconds = started.elapsed().as_secs_f64();
-                let after = Sample::of(processes);
+                let after = samples(processes);
                 latencies.sort_by(f64::total_cmp);
-                let thousands = latencies.len() as f64 / 1000.0;
-                let written = after.written_bytes.saturating_sub(before.written_bytes);
+                let count = latencies.len() as f64;
+                let used = || before.iter().zip(&after);
+                let written =
+                    used().map(|(before, after)| after.written_bytes - before.written_bytes);
                 measured.push(Measured {
                     server,
                     kind,
                     clients,
-                    per_second: latencies.len() as f64 / seconds,
-                    cpu_seconds_per_1000: (after.cpu_seconds - before.cpu_seconds) / thousands,
+                    per_second: count / seconds,
+                    cpu_us: used()
+                        .map(|(before, after)| after.cpu_seconds - before.cpu_seconds)
+                        .map(|seconds| seconds * 1e6 / count)
+                        .collect(),
                     p50_ms: percentile(&latencies, 0.5),
                     p99_ms: percentile(&latencies, 0.99),
-                    written_kib_per_1000: written as f64 / 1024.0 / thousands,
-                    resident_mib: after.resident_kib as f64 / 1024.0,
+                    written_kib_per_1000: written.sum::<u64>() as f64 / 1.024 / count,
+                    resident_mib: after.iter().map(|one| one.resident_kib).sum::<u64>() as f64
+                        / 1024.0,
                 });
             }
         }
@@ -194,6 +216,11 @@ impl Create {
             Ok(all)
         })
     }
+}
+
+fn samples(processes: &[u32]) -> Vec<Sample> {
+    let one = |process: &u32| Sample::of(&[*process]);
+    processes.iter().map(one).collect()
 }
 
 /// A namespace and the service account that admission looks for; no controller runs to make it.
@@ -274,6 +301,15 @@ fn header() -> Vec<String> {
 }
 
 impl Measured {
+    /// What was created.
+    pub fn kind(&self) -> &'static str {
+        self.kind.plural()
+    }
+
+    fn cpu_seconds_per_1000(&self) -> f64 {
+        self.cpu_us.iter().sum::<f64>() / 1000.0
+    }
+
     fn row(&self) -> Vec<String> {
         vec![
             self.server.to_string(),
@@ -281,7 +317,7 @@ impl Measured {
             self.clients.to_string(),
             format!("{:.0}", self.per_second),
             // Seconds for a thousand are milliseconds for one.
-            format!("{:.3}", self.cpu_seconds_per_1000),
+            format!("{:.3}", self.cpu_seconds_per_1000()),
             format!("{:.2}", self.p50_ms),
             format!("{:.2}", self.p99_ms),
             format!("{:.2}", self.written_kib_per_1000 / 1000.0),
@@ -295,7 +331,7 @@ impl Measured {
             "kind": self.kind.plural(),
             "clients": self.clients,
             "per_second": round(self.per_second, 0),
-            "cpu_seconds_per_1000": round(self.cpu_seconds_per_1000, 3),
+            "cpu_seconds_per_1000": round(self.cpu_seconds_per_1000(), 3),
             "p50_ms": round(self.p50_ms, 2),
             "p99_ms": round(self.p99_ms, 2),
             "written_kib_per_1000": round(self.written_kib_per_1000, 0),

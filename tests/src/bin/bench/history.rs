@@ -72,7 +72,11 @@ fn machine() -> Value {
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
         .map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_string());
-    let cores = std::thread::available_parallelism().map_or(0, |cores| cores.get());
+    // Not what this process may use: it may have pinned itself.
+    let cores = cpu
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
     json!({ "cpu": model, "cores": cores, "kernel": output("uname", &["-r"]) })
 }
 

@@ -3,12 +3,12 @@
 //! Measured processes are pinned to one core and the load to another, where there are two.
 
 mod create;
-mod etcd;
 mod history;
 mod idle;
 mod pinned;
 mod pod;
 mod start;
+mod store;
 
 use std::process::ExitCode;
 
@@ -32,8 +32,8 @@ enum Name {
     Pod(pod::Pod),
     /// Creates per second and server CPU for each, at 1, 16 and 64 clients
     Create(create::Create),
-    /// Puts, gets and watch events on the etcd face, beside etcd
-    Etcd(etcd::Etcd),
+    /// The etcd face beside etcd: puts, gets, watches; a million objects; leases; under kube-apiserver
+    Store(store::Store),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +52,6 @@ fn run(name: Name) -> Result<()> {
         Name::Start(start) => start.run(),
         Name::Pod(pod) => pod.run(),
         Name::Create(create) => create.run(),
-        Name::Etcd(etcd) => etcd.run(),
+        Name::Store(store) => store.run(),
     }
 }

@@ -43,6 +43,11 @@ fn main() -> ExitCode {
             ),
             ("session_affinity", network::session_affinity),
             ("udp_service", network::udp_service),
+            ("service_ranges", network::service_ranges),
+            (
+                "service_addresses_are_repaired",
+                network::service_addresses_are_repaired,
+            ),
             (
                 "deleting_a_namespace_empties_it",
                 collections::namespace_deletion,

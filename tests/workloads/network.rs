@@ -135,3 +135,65 @@ pub fn udp_service(cluster: &Cluster) -> Result<()> {
         expect_parts(&page.body, &["\"responses\":[\"web\"]"]).context("dialling over UDP")
     })
 }
+
+pub fn service_addresses_are_repaired(cluster: &Cluster) -> Result<()> {
+    let kubectl = cluster.namespace("repair")?;
+    kubectl.apply(&manifests::service("web", "ClusterIP").to_string())?;
+    let address = kubectl.run("get service web -o jsonpath={.spec.clusterIP}")?;
+    let uid = format!("get ipaddress {address} -o jsonpath={{.metadata.uid}}");
+    let first = kubectl.run(&uid)?;
+    kubectl.run(&format!("delete ipaddress {address}"))?;
+    eventually("the address has an object again", || {
+        expect_equal(kubectl.run(&uid)? != first, true)
+    })?;
+    let parent = format!("get ipaddress {address} -o jsonpath={{.spec.parentRef.name}}");
+    expect_equal(kubectl.run(&parent)?, "web")?;
+    let events =
+        "get events --field-selector reason=ClusterIPNotAllocated -o jsonpath={.items[*].message}";
+    eventually("the service tells of it", || {
+        expect_parts(
+            &kubectl.run(events)?,
+            &[&address, "is not allocated; repairing"],
+        )
+    })?;
+    kubectl.run("delete service web")?;
+    kubectl
+        .fail(&format!("get ipaddress {address}"))
+        .map(|_| ())
+}
+
+pub fn service_ranges(cluster: &Cluster) -> Result<()> {
+    let kubectl = cluster.namespace("ranges")?;
+    let range = kubectl.run("get servicecidr kubernetes -o jsonpath={.spec.cidrs[0]}")?;
+    expect_equal(range, "10.96.0.0/16")?;
+    let create = |name: &str, address: &str| {
+        format!("create service clusterip {name} --tcp=80 --clusterip={address}")
+    };
+    let refused = kubectl.fail(&create("early", "10.50.0.7"))?;
+    let text =
+        "failed to allocate IP 10.50.0.7: the provided network does not match the current range";
+    expect_parts(&refused.stderr, &[text])?;
+    let more = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": {"name": "more"}, "spec": {"cidrs": ["10.50.0.0/24"]}});
+    kubectl.apply(&more.to_string())?;
+    kubectl.wait("condition=Ready", "servicecidr/more")?;
+    kubectl.run(&create("late", "10.50.0.7"))?;
+    // An address that somebody else's object stands for is not given.
+    let foreign = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+        "metadata": {"name": "10.50.0.8"},
+        "spec": {"parentRef": {"resource": "things", "namespace": "default", "name": "x"}}});
+    kubectl.apply(&foreign.to_string())?;
+    let refused = kubectl.fail(&create("taken", "10.50.0.8"))?;
+    expect_parts(&refused.stderr, &["provided IP is already allocated"])?;
+    // The range stays until its addresses are given back.
+    kubectl.run("delete servicecidr more --wait=false")?;
+    eventually("the range waits", || {
+        let why = kubectl.run("get servicecidr more -o jsonpath={.status.conditions[0].reason}")?;
+        expect_equal(why, "Terminating")
+    })?;
+    kubectl.run("delete service late")?;
+    kubectl.run("delete ipaddress 10.50.0.8")?;
+    kubectl
+        .run("wait --for=delete servicecidr/more --timeout=60s")
+        .map(|_| ())
+}

@@ -2,7 +2,7 @@
 
 use corten_apiserver::{ApiServer, UserInfo};
 use corten_client::Client;
-use corten_controller_manager::{ClusterFacts, Controllers, Sign};
+use corten_controller_manager::{API_SERVER, ClusterFacts, Controllers, Sign};
 use corten_core::Str;
 use corten_pki::Identity;
 use corten_scheduler::Scheduler;
@@ -34,6 +34,16 @@ pub fn service_account(name: &str) -> UserInfo {
     ];
     UserInfo {
         name: format!("system:serviceaccount:kube-system:{name}"),
+        groups: groups.map(str::to_owned).to_vec(),
+        ..UserInfo::default()
+    }
+}
+
+/// The API server's own user, past RBAC.
+pub fn api_server() -> UserInfo {
+    let groups = ["system:masters", "system:authenticated"];
+    UserInfo {
+        name: "system:apiserver".to_owned(),
         groups: groups.map(str::to_owned).to_vec(),
         ..UserInfo::default()
     }
@@ -74,8 +84,9 @@ impl ControlPlane {
         );
         let clients = {
             let server = server.clone();
-            Arc::new(move |account: &str| {
-                client(&server, service_account(account), "kube-controller-manager")
+            Arc::new(move |account: &str| match account {
+                API_SERVER => client(&server, api_server(), "kube-apiserver"),
+                _ => client(&server, service_account(account), "kube-controller-manager"),
             })
         };
         let controllers = Controllers::start(watcher, clients, facts);

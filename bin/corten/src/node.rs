@@ -1,11 +1,11 @@
 //! The node beside an API server in the same process: kubelet, proxy and DNS, each under its own identity.
 
-use crate::control_plane::{client, service_account, user_of};
+use crate::control_plane::{api_server, client, service_account, user_of};
 use crate::layout::Layout;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use corten_api::Kind;
-use corten_apiserver::{ApiServer, Io, NodeConnector, Place, UserInfo};
+use corten_apiserver::{ApiServer, Io, NodeConnector, Place};
 use corten_client::Client;
 use corten_dataplane::{PodNetwork, PodNetworkConfig};
 use corten_dns::{DnsOptions, DnsServer};
@@ -252,15 +252,7 @@ async fn start_dns(
     let dns_server = DnsServer::start(options)
         .await
         .context("cannot start the DNS server")?;
-    let loopback = UserInfo {
-        name: "system:apiserver".to_owned(),
-        groups: vec![
-            "system:masters".to_owned(),
-            "system:authenticated".to_owned(),
-        ],
-        ..UserInfo::default()
-    };
-    let installer = client(server, loopback, "corten");
+    let installer = client(server, api_server(), "corten");
     ensure(&installer, dns::objects::service(settings.dns_ip)).await?;
     ensure(&installer, dns::objects::slice(&settings.name, listen)).await?;
     let reader = client(server, service_account("coredns"), "coredns");

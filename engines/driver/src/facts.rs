@@ -91,7 +91,9 @@ impl Probe {
     /// A conflict when the object exists; what the server answered when it could not tell.
     pub fn judge_object(&self, answer: Result<Arc<Object>, Error>) -> Result<(), Error> {
         match (self, answer) {
-            (Probe::Gone(request, uid), Ok(found)) if found.meta().uid == *uid => {
+            (Probe::Gone(request, uid), Ok(found))
+                if uid.is_empty() || found.meta().uid == *uid =>
+            {
                 let (resource, name) = (&request.resource.resource, &request.name);
                 Err(disproved(format!("{resource} {name} is not gone")))
             }

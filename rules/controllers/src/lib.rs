@@ -31,6 +31,9 @@ pub mod replicationcontroller;
 pub mod resourcequota;
 pub mod revisions;
 pub mod root_ca;
+pub mod service_address;
+#[cfg(test)]
+mod service_address_tests;
 pub mod service_cidr;
 pub mod serviceaccount;
 #[cfg(test)]
@@ -45,4 +48,4 @@ pub mod ttl;
 pub mod ttl_after_finished;
 
 pub use plan::{Context, Fact, Failure, Note, Plan, Propagation, Step, Target, Told, Write};
-pub use registry::{CONTROLLERS, Controller, Wake};
+pub use registry::{API_SERVER, CONTROLLERS, Controller, Wake};

@@ -90,7 +90,8 @@ impl Step {
 /// resource by another stretch. The driver asks the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
-    /// No object with the target's UID exists under its name. What has gone does not come back with the same UID.
+    /// No object with the target's UID exists under its name; none at all when the target has no UID. What has gone
+    /// does not come back with the same UID.
     Gone(Target),
     /// Nothing is stored in the namespace, of any resource, definitions of custom resources counted that the snapshot
     /// does not show yet. Final once the namespace is terminating, when nothing can be created in it.

@@ -9,7 +9,7 @@ use corten_meta::{GroupVersionResource, ObjectKey, Snapshot};
 pub struct Controller {
     /// Upstream's name, as in `--controllers`.
     pub name: &'static str,
-    /// The service account in kube-system under which it acts.
+    /// The service account in kube-system under which it acts; [`API_SERVER`] stands for the API server itself.
     pub service_account: &'static str,
     /// The kind whose keys are reconciled; an event on an object wakes its key.
     pub primary: fn() -> GroupVersionResource,
@@ -18,6 +18,10 @@ pub struct Controller {
     /// Observes the key in the snapshot and plans; nothing when the object does not concern the controller.
     pub reconcile: fn(&Snapshot, &ObjectKey, &Context) -> Option<Plan>,
 }
+
+/// Under this name act controllers that upstream runs inside the API server, with the API server's own rights: no role
+/// of the bootstrap policy is theirs. The name is also the component that their events report.
+pub const API_SERVER: &str = "ipallocator-repair-controller";
 
 /// How a change of one kind wakes keys of another.
 #[derive(Clone, Copy)]
@@ -82,6 +86,9 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::certificates::CLEANER,
     crate::ephemeral_volume::CONTROLLER,
     crate::service_cidr::CONTROLLER,
+    crate::service_address::SERVICES,
+    crate::service_address::ADDRESSES,
+    crate::service_address::DEFAULT_RANGE,
     crate::token_cleaner::CONTROLLER,
     crate::ttl::CONTROLLER,
 ];

@@ -31,14 +31,15 @@ pub const CONTROLLER: Controller = Controller {
 };
 
 const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
-/// Whose addresses keep a range.
-const MANAGED_BY: (&str, &str) = ("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
+/// The label of addresses that the API server gave: these keep a range.
+pub(crate) const MANAGED_BY: (&str, &str) =
+    ("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
 /// Those who give addresses see a deletion within so long, seconds.
 const GRACE: i64 = 10;
 
 /// A range of addresses.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Range {
+pub(crate) struct Range {
     first: u128,
     length: u32,
     is_v6: bool,
@@ -52,7 +53,8 @@ fn number(address: IpAddr) -> (u128, u32) {
 }
 
 impl Range {
-    fn parse(text: &str) -> Option<Range> {
+    /// A range in CIDR notation.
+    pub(crate) fn parse(text: &str) -> Option<Range> {
         let (address, length) = text.split_once('/')?;
         let address: IpAddr = address.parse().ok()?;
         let length: u32 = length.parse().ok()?;
@@ -64,7 +66,8 @@ impl Range {
         })
     }
 
-    fn holds(self, other: Range) -> bool {
+    /// Whether all of `other` lies in it.
+    pub(crate) fn holds(self, other: Range) -> bool {
         let mask = u128::MAX.checked_shl(128 - self.length).unwrap_or(0);
         self.is_v6 == other.is_v6
             && self.length <= other.length
@@ -72,11 +75,13 @@ impl Range {
     }
 }
 
-fn ranges(cidr: &ServiceCIDR) -> impl Iterator<Item = Range> {
+/// The ranges of one object: one for each address family.
+pub(crate) fn ranges(cidr: &ServiceCIDR) -> impl Iterator<Item = Range> {
     cidr.spec.cidrs.iter().filter_map(|c| Range::parse(c))
 }
 
-fn address_of(name: &str) -> Option<Range> {
+/// The range that is just this address.
+pub(crate) fn address_of(name: &str) -> Option<Range> {
     let address: IpAddr = name.parse().ok()?;
     let (first, length) = number(address);
     Some(Range {

@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use corten_api::core::v1::Service;
-use corten_api::networking::v1::{IPAddress, ParentReference};
+use corten_api::networking::v1::{IPAddress, ParentReference, ServiceCIDR};
 use corten_api::{Kind, Object};
 use corten_client::Status;
 use corten_core::Value;
 use corten_kinds::FieldError;
+use corten_meta::Snapshot;
 use corten_store::{Key, Op, Precondition};
 use tokio::sync::MutexGuard;
 
@@ -164,11 +165,21 @@ fn assign(
         used_ports.clear();
     }
     assign_ports(server, service, &used_ports, before, dry_run).map_err(&refuse)?;
-    assign_addresses(server, service, &used_ips).map_err(&refuse)?;
+    let had = before.map(addresses).unwrap_or_default();
+    let space = Space {
+        snapshot: &view.snapshot,
+        networks: networks(server, &view.snapshot, dry_run),
+        used: used_ips,
+        had: &had,
+        dry_run,
+    };
+    for asked in space.asked(service) {
+        space.check(&asked).map_err(&refuse)?;
+    }
+    assign_addresses(server, service, &space)?;
     if dry_run {
         return Ok(Vec::new());
     }
-    let had = before.map(addresses).unwrap_or_default();
     let new: Vec<String> = addresses(service)
         .into_iter()
         .filter(|a| !had.contains(a))
@@ -204,35 +215,108 @@ fn ports(service: &Service) -> Vec<(u16, String)> {
     listed.chain([health]).filter(|(p, _)| *p != 0).collect()
 }
 
+/// Which addresses can be given to a service.
+struct Space<'a> {
+    snapshot: &'a Snapshot,
+    networks: Vec<(IpAddr, u8)>,
+    /// Addresses of other services.
+    used: HashSet<String>,
+    /// Addresses that the service has already.
+    had: &'a [String],
+    dry_run: bool,
+}
+
+/// The ranges that addresses come from: those of the cluster's ServiceCIDRs, except of one that goes or is not ready. When
+/// nothing is to be kept, upstream looks at the configured ranges alone.
+fn networks(server: &Server, snapshot: &Snapshot, dry_run: bool) -> Vec<(IpAddr, u8)> {
+    if dry_run {
+        return server.config.ranges.services.clone();
+    }
+    let usable = |cidr: &&ServiceCIDR| {
+        let ready = cidr.status.conditions.iter().find(|c| c.type_ == "Ready");
+        !cidr.metadata.deleting() && ready.is_none_or(|c| c.status == "True")
+    };
+    let ranges = snapshot.list::<ServiceCIDR>().filter(usable);
+    ranges
+        .flat_map(|cidr| cidr.spec.cidrs.iter())
+        .filter_map(|text| {
+            let (base, prefix) = text.split_once('/')?;
+            Some((base.parse().ok()?, prefix.parse().ok()?))
+        })
+        .collect()
+}
+
+impl Space<'_> {
+    /// Addresses that the service asks for and does not have yet.
+    fn asked(&self, service: &Service) -> Vec<String> {
+        let mut asked = addresses(service);
+        if service.spec.type_ == "ExternalName" {
+            asked.clear();
+        }
+        asked.retain(|a| !self.had.contains(a));
+        asked
+    }
+
+    fn is_taken(&self, address: &str) -> bool {
+        !self.dry_run
+            && (self.used.contains(address)
+                || self.snapshot.get::<IPAddress>("", address).is_some())
+    }
+
+    /// Whether an address that is asked for can be given.
+    fn check(&self, asked: &str) -> Result<(), FieldError> {
+        let refuse = |why: &str| {
+            let value = Value::List(vec![Value::from(asked)]);
+            let text = format!("failed to allocate IP {asked}: {why}");
+            Err(FieldError::invalid("spec.clusterIPs", value, text))
+        };
+        let Ok(ip) = asked.parse::<IpAddr>() else {
+            return refuse("the provided network does not match the current range");
+        };
+        let gives = |range: &&(IpAddr, u8)| contains(**range, ip) && !is_end(**range, ip);
+        if self.networks.iter().any(|range| gives(&range)) {
+            return match self.is_taken(asked) {
+                true => refuse("provided IP is already allocated"),
+                false => Ok(()),
+            };
+        }
+        let same_family = |range: &&(IpAddr, u8)| range.0.is_ipv4() == ip.is_ipv4();
+        match self.networks.iter().find(same_family) {
+            Some(range) if self.dry_run => refuse(&format!(
+                "the provided IP ({asked}) is not in the valid range. The range of valid IPs is {}/{}",
+                range.0, range.1
+            )),
+            _ => refuse("the provided network does not match the current range"),
+        }
+    }
+
+    /// A free address of a family.
+    fn choose(&self, family: &str, random: u64) -> Option<IpAddr> {
+        let ranges = self.networks.iter().filter(|r| family == family_of(r.0));
+        ranges
+            .filter_map(|range| choose(*range, &|ip| self.is_taken(ip), random))
+            .next()
+    }
+}
+
 fn assign_addresses(
     server: &Server,
     service: &mut Service,
-    used: &HashSet<String>,
-) -> Result<(), FieldError> {
+    space: &Space<'_>,
+) -> Result<(), Status> {
     if service.spec.type_ == "ExternalName" || service.spec.cluster_ip == "None" {
         return Ok(());
-    }
-    for asked in addresses(service) {
-        check_asked(server, &asked, used)?;
     }
     if service.spec.cluster_ip.is_empty() && service.spec.cluster_ips.is_empty() {
         let families = service.spec.ip_families.clone();
         for family in families.iter() {
-            let range = server
-                .config
-                .ranges
-                .services
-                .iter()
-                .find(|(ip, _)| family == family_of(*ip));
-            let chosen = range
-                .and_then(|r| choose(*r, used, server.random()))
-                .ok_or_else(|| {
-                    FieldError::invalid(
-                        "spec.clusterIPs",
-                        Value::Null,
-                        "failed to allocate a serviceIP: range is full",
-                    )
-                })?;
+            let chosen = space.choose(family, server.random()).ok_or_else(|| {
+                let name = &service.metadata.name;
+                Status::internal(format!(
+                    "failed to allocate a serviceIP for Service {:?}: range is full",
+                    name.as_str()
+                ))
+            })?;
             service.spec.cluster_ips.push(chosen.to_string().as_str());
         }
     }
@@ -248,34 +332,6 @@ fn assign_addresses(
         service.spec.cluster_ips.push(ip);
     }
     Ok(())
-}
-
-/// Whether an address that is asked for can be given.
-fn check_asked(server: &Server, asked: &str, used: &HashSet<String>) -> Result<(), FieldError> {
-    let refuse = |why: &str| {
-        let value = Value::List(vec![Value::from(asked)]);
-        let text = format!("failed to allocate IP {asked}: {why}");
-        Err(FieldError::invalid("spec.clusterIPs", value, text))
-    };
-    if used.contains(asked) {
-        return refuse("provided IP is already allocated");
-    }
-    let ranges = &server.config.ranges.services;
-    let inside = |ip: IpAddr| ranges.iter().any(|r| contains(*r, ip));
-    let Ok(ip) = asked.parse::<IpAddr>() else {
-        return refuse("the provided network does not match the current range");
-    };
-    let range = ranges
-        .iter()
-        .find(|(base, _)| base.is_ipv4() == ip.is_ipv4());
-    let ends = |range: &(IpAddr, u8)| is_end(*range, ip);
-    match range {
-        Some(range) if !inside(ip) || ends(range) => refuse(&format!(
-            "the provided IP ({asked}) is not in the valid range. The range of valid IPs is {}/{}",
-            range.0, range.1
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// Whether an address is the first of its network, or the last of one of IPv4.
@@ -304,7 +360,7 @@ fn contains(range: (IpAddr, u8), ip: IpAddr) -> bool {
 }
 
 /// A free address, looked for from a random place in the upper part of the range (the lower part is for those who ask).
-fn choose(range: (IpAddr, u8), used: &HashSet<String>, random: u64) -> Option<IpAddr> {
+fn choose(range: (IpAddr, u8), is_taken: &dyn Fn(&str) -> bool, random: u64) -> Option<IpAddr> {
     let bits = host_bits(range).min(20);
     let size = 1u64 << bits;
     let base = number(range.0);
@@ -324,7 +380,7 @@ fn choose(range: (IpAddr, u8), used: &HashSet<String>, random: u64) -> Option<Ip
     upper
         .chain(1..=reserved)
         .map(make)
-        .find(|ip| !used.contains(&ip.to_string()))
+        .find(|ip| !is_taken(&ip.to_string()))
 }
 
 fn assign_ports(

@@ -8,6 +8,7 @@ use corten_api::core::v1::{
     ServicePort,
 };
 use corten_api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use corten_api::networking::v1::ServiceCIDR;
 use corten_api::{Kind, Object};
 use corten_client::Status;
 use corten_core::IntOrString;
@@ -45,6 +46,8 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         .map(|wanted| reconcile(server, wanted, corten_access::reconcile));
     let (others, policy) = tokio::join!(others, join_all(policy));
     refused += count(others) + count(policy);
+    // Before any service: addresses come from it.
+    refused += report(ensure(server, service_range(server).into()).await);
     refused += report(reconcile(server, service(server)?.into(), refit_service).await);
     let authentication = authentication(server).into();
     refused += report(reconcile(server, authentication, refit_authentication).await);
@@ -112,6 +115,15 @@ async fn ensure(server: &Server, object: Object) -> Result<(), Status> {
         Err(status) if !status.is_already_exists() => Err(status),
         _ => Ok(()),
     }
+}
+
+/// The range that the server is configured with, as the object that addresses are given from.
+fn service_range(server: &Server) -> ServiceCIDR {
+    let mut range = ServiceCIDR::named("kubernetes");
+    for (base, prefix) in &server.config.ranges.services {
+        range.spec.cidrs.push(format!("{base}/{prefix}").as_str());
+    }
+    range
 }
 
 /// What aggregated servers need to know to trust the front proxy and client certificates.

@@ -3,6 +3,7 @@
 //! Invariant: controllers act under their own service accounts; only the shared mirror reads as the controller manager.
 
 use corten_client::{Client, Mirror};
+pub use corten_controllers::API_SERVER;
 use corten_controllers::plan::Cluster;
 use corten_controllers::{CONTROLLERS, Controller};
 pub use corten_driver::Sign;
@@ -23,7 +24,7 @@ pub struct ClusterFacts {
     pub sign: Option<Sign>,
 }
 
-/// Gives the client of a service account in kube-system.
+/// Gives the client of a service account in kube-system, and for [`API_SERVER`] the API server's own.
 pub type Clients = Arc<dyn Fn(&str) -> Client + Send + Sync>;
 
 /// Running controllers; they stop when this is dropped.

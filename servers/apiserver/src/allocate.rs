@@ -493,7 +493,8 @@ fn claim(server: &Server, service: &Service, address: &str) -> Result<Op, Status
     }));
     let key = Key::cluster(&served.storage, address);
     Ok(Op::Put(
-        commit::put(&served, key, object.into())?.when(Precondition::Any),
+        // Another API server on the same etcd may give the same address.
+        commit::put(&served, key, object.into())?.when(Precondition::MustNotExist),
     ))
 }
 

@@ -31,8 +31,18 @@ pub struct ApiAccess {
 /// One connection to an API server.
 pub struct ApiClient {
     stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
-    host: String,
-    token: Option<String>,
+    access: ApiAccess,
+}
+
+/// What came of a request whose answer is not kept.
+#[derive(Debug)]
+pub struct Passed {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The bytes of the body.
+    pub length: usize,
+    /// The first of them, to say what went wrong.
+    pub beginning: Vec<u8>,
 }
 
 /// What the server answered.
@@ -158,19 +168,64 @@ impl ApiAccess {
         })
     }
 
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The bearer token, if that is how the identity is proven.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// What TLS connections are made with.
+    pub fn tls(&self) -> ClientConfig {
+        (*self.tls).clone()
+    }
+
+    /// The name that the server's certificate is for.
+    pub fn server_name(&self) -> Result<ServerName<'static>> {
+        ServerName::try_from(self.host.clone()).context("the server's name")
+    }
+
+    /// The bytes of one request.
+    pub fn encode(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Vec<u8> {
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\nContent-Length: {}\r\n",
+            self.host,
+            body.len()
+        );
+        if let Some(token) = &self.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        if !body.is_empty() {
+            head.push_str(&format!("Content-Type: {content_type}\r\n"));
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
     /// Opens a connection; call it inside the cluster's network namespace.
     pub fn connect(&self) -> Result<ApiClient> {
         let tcp = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))
             .with_context(|| format!("connecting to {}", self.address))?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let name = ServerName::try_from(self.host.clone()).context("the server's name")?;
+        let name = self.server_name()?;
         let connection = ClientConnection::new(self.tls.clone(), name)?;
         let stream = BufReader::with_capacity(64 << 10, StreamOwned::new(connection, tcp));
         Ok(ApiClient {
             stream,
-            host: self.host.clone(),
-            token: self.token.clone(),
+            access: self.clone(),
         })
     }
 }
@@ -189,28 +244,63 @@ impl ApiClient {
         content_type: &str,
         body: &[u8],
     ) -> Result<Answer> {
-        let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nContent-Length: {}\r\n",
-            self.host,
-            body.len()
-        );
-        if let Some(token) = &self.token {
-            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
-        }
-        if !body.is_empty() {
-            head.push_str(&format!("Content-Type: {content_type}\r\n"));
-        }
-        head.push_str("\r\n");
-        let mut bytes = head.into_bytes();
-        bytes.extend_from_slice(body);
-        let stream = self.stream.get_mut();
-        stream.write_all(&bytes).context("sending the request")?;
-        stream.flush().context("sending the request")?;
+        let bytes = self
+            .access
+            .encode(method, path, "application/json", content_type, body);
+        self.send(&bytes)?;
         self.read_answer()
             .with_context(|| format!("{method} {path}"))
     }
 
-    fn read_answer(&mut self) -> Result<Answer> {
+    /// One request as [`ApiAccess::encode`] makes it; of the answer only the size and the beginning are kept.
+    pub fn exchange(&mut self, request: &[u8]) -> Result<Passed> {
+        const KEPT: usize = 1024;
+        self.send(request)?;
+        let (status, length) = self.read_head()?;
+        let mut passed = Passed {
+            status,
+            length: 0,
+            beginning: Vec::new(),
+        };
+        loop {
+            let size = match length {
+                Some(length) => length,
+                None => usize::from_str_radix(self.line()?.trim(), 16).context("a chunk's size")?,
+            };
+            let mut left = size;
+            while left > 0 {
+                let bytes = self
+                    .stream
+                    .fill_buf()
+                    .context("reading the answer's body")?;
+                if bytes.is_empty() {
+                    bail!("the server closed the connection");
+                }
+                let taken = bytes.len().min(left);
+                let kept = taken.min(KEPT.saturating_sub(passed.beginning.len()));
+                passed.beginning.extend_from_slice(&bytes[..kept]);
+                self.stream.consume(taken);
+                left -= taken;
+            }
+            passed.length += size;
+            if length.is_some() {
+                return Ok(passed);
+            }
+            self.line()?;
+            if size == 0 {
+                return Ok(passed);
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes).context("sending the request")?;
+        stream.flush().context("sending the request")
+    }
+
+    /// The status, and the length of the body; none when it comes in chunks.
+    fn read_head(&mut self) -> Result<(u16, Option<usize>)> {
         let line = self.line()?;
         let status = line
             .split(' ')
@@ -230,9 +320,18 @@ impl ApiClient {
                 _ => {}
             }
         }
+        match (chunked, length) {
+            (true, _) => Ok((status, None)),
+            (false, Some(length)) => Ok((status, Some(length))),
+            (false, None) => bail!("the answer has no length"),
+        }
+    }
+
+    fn read_answer(&mut self) -> Result<Answer> {
+        let (status, length) = self.read_head()?;
         let mut body = Vec::new();
         match length {
-            _ if chunked => loop {
+            None => loop {
                 let size = self.line()?;
                 let size = usize::from_str_radix(size.trim(), 16).context("a chunk's size")?;
                 self.read_onto(&mut body, size)?;
@@ -242,7 +341,6 @@ impl ApiClient {
                 }
             },
             Some(length) => self.read_onto(&mut body, length)?,
-            None => bail!("the answer has no length"),
         }
         Ok(Answer { status, body })
     }
@@ -273,7 +371,7 @@ impl ApiClient {
 impl std::fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ApiClient")
-            .field("host", &self.host)
+            .field("host", &self.access.host)
             .finish_non_exhaustive()
     }
 }

@@ -20,7 +20,7 @@ mod terminal;
 mod trace;
 mod web;
 
-pub use api::{Answer, ApiAccess, ApiClient};
+pub use api::{Answer, ApiAccess, ApiClient, Passed};
 pub use cluster::{Cluster, Options};
 pub use eventually::{WAIT_MAX, eventually};
 pub use expectation::{expect_equal, expect_parts};

@@ -13,7 +13,7 @@ use crate::{apt, images, tools};
 /// Flags of `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// idle, start, pod, create, store or engine
+    /// idle, start, pod, create, api, store or engine
     name: String,
     /// More flags for the measurement (see `cargo xtask bench NAME -- --help`)
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -37,12 +37,12 @@ pub fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     })?;
     steps.run("Building upstream's commands and images", |step| {
         let needed: &[&str] = match bench.name.as_str() {
-            "create" => &["kubectl", "kube-apiserver", "etcd"],
+            "create" | "api" => &["kubectl", "kube-apiserver", "etcd"],
             "store" => &["etcd", "kube-apiserver"],
             _ => &["kubectl", "agnhost"],
         };
         tools::ensure(workspace, needed, step)?;
-        if !matches!(bench.name.as_str(), "create" | "store") {
+        if !matches!(bench.name.as_str(), "create" | "api" | "store") {
             apt::ensure(apt::FOR_IMAGES)?;
             images::ensure(workspace, images::ALL, step)?;
         }

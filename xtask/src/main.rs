@@ -49,7 +49,7 @@ enum Chore {
     DiffApi(diff_api::DiffApi),
     /// Generate the messages of engines/etcd from etcd's protobuf files
     CodegenEtcd,
-    /// Measure: idle, start, pod, create, store, engine
+    /// Measure: idle, start, pod, create, api, store, engine
     Bench(bench::Bench),
     /// Run upstream's conformance suite against a cluster (needs root)
     Conformance(conformance::Conformance),

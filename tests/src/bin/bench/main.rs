@@ -2,6 +2,7 @@
 //! and one JSON line, and appends the line to the history file that documents take their numbers from.
 //! Measured processes are pinned to one core and the load to another, where there are two.
 
+mod api;
 mod create;
 mod history;
 mod idle;
@@ -32,6 +33,8 @@ enum Name {
     Pod(pod::Pod),
     /// Creates per second and server CPU for each, at 1, 16 and 64 clients
     Create(create::Create),
+    /// What operations of the API cost, beside kube-apiserver with etcd
+    Api(api::Api),
     /// The etcd face beside etcd: puts, gets, watches; a million objects; leases; under kube-apiserver
     Store(store::Store),
 }
@@ -52,6 +55,7 @@ fn run(name: Name) -> Result<()> {
         Name::Start(start) => start.run(),
         Name::Pod(pod) => pod.run(),
         Name::Create(create) => create.run(),
+        Name::Api(api) => api.run(),
         Name::Store(store) => store.run(),
     }
 }

@@ -16,4 +16,4 @@ pub use field_selector::FieldSelector;
 pub use group::{GroupResource, GroupVersionKind, GroupVersionResource};
 pub use key::{ObjectKey, Revision};
 pub use selector::{Operator, Requirement, Selector, SelectorError};
-pub use snapshot::{Snapshot, Table};
+pub use snapshot::{Found, Snapshot, Source, Table};

@@ -1,16 +1,62 @@
 //! The state of a cluster at one moment, as pure code sees it.
 //!
 //! Invariant: immutable once shared; a clone costs a few reference counts, so that a reader keeps its moment for as
-//! long as it likes while the next one is made beside it.
+//! long as it likes while the next one is made beside it. What a source holds is at that moment, too.
 
 use crate::owners::OwnerIndex;
 use crate::{GroupResource, ObjectKey, Revision};
 use corten_api::{Kind, Object};
 use imbl::OrdMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The objects of one resource, by namespace and name.
 pub type Table = OrdMap<ObjectKey, Arc<Object>>;
+
+/// Where a snapshot finds objects that it does not hold itself, as they were at its moment: those of resources with
+/// so many objects that each is decoded when it is asked for.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// One object.
+    fn object(&self, resource: &GroupResource, key: &ObjectKey) -> Option<Arc<Object>>;
+
+    /// The objects of a resource in `namespace`, by name; of those only the ones whose selectable field has this
+    /// value, where the source knows its fields, or more.
+    fn objects_in(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        field: Option<(&str, &str)>,
+    ) -> Vec<Arc<Object>>;
+}
+
+/// An object of kind `T` that was found.
+#[derive(Clone, Debug)]
+pub struct Found<T> {
+    object: Arc<Object>,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T: Kind> Found<T> {
+    fn of(object: Arc<Object>) -> Option<Found<T>> {
+        object.downcast_ref::<T>()?;
+        Some(Found {
+            object,
+            kind: PhantomData,
+        })
+    }
+}
+
+impl<T: Kind> Deref for Found<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.object
+            .downcast_ref::<T>()
+            .expect("only objects of the kind are found")
+    }
+}
 
 /// Objects by resource, each in the one version in which it is stored.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +64,7 @@ pub struct Snapshot {
     tables: OrdMap<GroupResource, Table>,
     owners: Option<OwnerIndex>,
     revision: Revision,
+    source: Option<Arc<dyn Source>>,
 }
 
 impl Snapshot {
@@ -42,6 +89,58 @@ impl Snapshot {
     /// Notes that everything up to `revision` has been seen.
     pub fn set_revision(&mut self, revision: Revision) {
         self.revision = self.revision.max(revision);
+    }
+
+    /// Where to find what the snapshot does not hold.
+    pub fn set_source(&mut self, source: Arc<dyn Source>) {
+        self.source = Some(source);
+    }
+
+    /// The object `name` of kind `T`, held or found.
+    pub fn find<T: Kind>(&self, namespace: &str, name: &str) -> Option<Found<T>> {
+        let key = ObjectKey::new(namespace, name);
+        self.find_object(&GroupResource::of::<T>(), &key)
+            .and_then(Found::of)
+    }
+
+    /// The objects of kind `T` in `namespace`, held or found, by name.
+    pub fn find_in<T: Kind>(&self, namespace: &str) -> impl Iterator<Item = Found<T>> {
+        self.find_objects_in(&GroupResource::of::<T>(), namespace, None)
+            .into_iter()
+            .filter_map(Found::of)
+    }
+
+    /// The same, at least those whose selectable field has this value.
+    pub fn find_where<T: Kind>(
+        &self,
+        namespace: &str,
+        field: (&str, &str),
+    ) -> impl Iterator<Item = Found<T>> {
+        self.find_objects_in(&GroupResource::of::<T>(), namespace, Some(field))
+            .into_iter()
+            .filter_map(Found::of)
+    }
+
+    /// Any object, held or found.
+    pub fn find_object(&self, resource: &GroupResource, key: &ObjectKey) -> Option<Arc<Object>> {
+        match (self.tables.get(resource), &self.source) {
+            (None, Some(source)) => source.object(resource, key),
+            (table, _) => table?.get(key).cloned(),
+        }
+    }
+
+    /// The objects of a resource in `namespace`, held or found, by name; with a field at least those whose selectable
+    /// field has that value.
+    pub fn find_objects_in(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        field: Option<(&str, &str)>,
+    ) -> Vec<Arc<Object>> {
+        match (self.tables.get(resource), &self.source) {
+            (None, Some(source)) => source.objects_in(resource, namespace, field),
+            _ => self.objects_in(resource, namespace).cloned().collect(),
+        }
     }
 
     /// The object `name` of kind `T`; `namespace` is empty for cluster-scoped kinds.

@@ -298,7 +298,7 @@ impl Scope<'_> {
                 .is_some_and(|slice| slice.spec.node_name.as_deref() == Some(self.node)),
             "pods" => self
                 .snapshot
-                .get::<Pod>(self.a.namespace, name)
+                .find::<Pod>(self.a.namespace, name)
                 .is_some_and(|pod| pod.spec.node_name == self.node),
             "secrets" => {
                 self.any_pod(self.a.namespace, |pod| {
@@ -317,8 +317,9 @@ impl Scope<'_> {
 
     /// Whether a pod of the node fits. Mirror pods are written by the node itself, so they give it nothing.
     fn any_pod(&self, namespace: &str, test: impl Fn(&Pod) -> bool) -> bool {
-        let mut pods = self.snapshot.list_in::<Pod>(namespace);
-        pods.any(|pod| self.gives(pod) && test(pod))
+        let own = ("spec.nodeName", self.node);
+        let mut pods = self.snapshot.find_where::<Pod>(namespace, own);
+        pods.any(|pod| self.gives(&pod) && test(&pod))
     }
 
     fn gives(&self, pod: &Pod) -> bool {

@@ -1,13 +1,15 @@
 //! Bodies of answers: whole bytes, a row of shared chunks (lists), or a stream (watches, proxied answers).
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use hyper::body::{Body, Frame, SizeHint};
+
+use crate::encode::Listing;
 
 /// The stream type of watches.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
@@ -18,6 +20,8 @@ pub enum Answer {
     Whole(Bytes),
     /// Shared pieces in order.
     Pieces { pieces: VecDeque<Bytes>, left: u64 },
+    /// A large list, made while it is sent.
+    Listing(Box<Listing>),
     /// Chunks as they come; the end of the stream ends the answer.
     Stream(ByteStream),
 }
@@ -34,11 +38,12 @@ impl Answer {
         Answer::Pieces { pieces, left }
     }
 
-    /// How many bytes it is; `None` for streams.
+    /// How many bytes it is, for large lists about; `None` for streams.
     pub fn size(&self) -> Option<u64> {
         match self {
             Answer::Whole(bytes) => Some(bytes.len() as u64),
             Answer::Pieces { left, .. } => Some(*left),
+            Answer::Listing(listing) => Some(listing.size()),
             Answer::Stream(_) => None,
         }
     }
@@ -68,6 +73,13 @@ impl Answer {
                 }
                 Some(all.into())
             }
+            Answer::Listing(mut listing) => {
+                let mut all = Vec::new();
+                while let Some(chunk) = listing.next() {
+                    all.extend_from_slice(&chunk.ok()?);
+                }
+                Some(all.into())
+            }
             Answer::Stream(_) => None,
         }
     }
@@ -90,12 +102,12 @@ const PIECE_MIN: usize = 32 * 1024;
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match &mut *self {
             Answer::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Answer::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -107,6 +119,14 @@ impl Body for Answer {
                 *left -= next.len() as u64;
                 Poll::Ready(Some(Ok(Frame::data(next))))
             }
+            Answer::Listing(listing) => Poll::Ready(listing.next().map(|chunk| match chunk {
+                Ok(bytes) => Ok(Frame::data(bytes)),
+                Err(status) => {
+                    // The answer has begun: all that is left is to break it off.
+                    tracing::error!(why = status.message, "a list cannot be sent to its end");
+                    Err(io::Error::other(status.message))
+                }
+            })),
             Answer::Stream(stream) => stream
                 .as_mut()
                 .poll_next(cx)
@@ -118,6 +138,7 @@ impl Body for Answer {
         match self {
             Answer::Whole(bytes) => bytes.is_empty(),
             Answer::Pieces { pieces, .. } => pieces.is_empty(),
+            Answer::Listing(listing) => listing.is_done(),
             Answer::Stream(_) => false,
         }
     }
@@ -126,6 +147,10 @@ impl Body for Answer {
         match self {
             Answer::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Answer::Pieces { left, .. } => SizeHint::with_exact(*left),
+            Answer::Listing(listing) => match listing.exact() {
+                Some(left) => SizeHint::with_exact(left),
+                None => SizeHint::default(),
+            },
             Answer::Stream(_) => SizeHint::default(),
         }
     }

@@ -2,7 +2,7 @@
 //! A catalog is immutable; a new one replaces it when custom resources come or go.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use corten_api::{Gvk, Object};
 use corten_client::Status;
@@ -54,6 +54,8 @@ pub(crate) struct Served {
     pub custom: Option<Custom>,
     /// Stored, though no path leads to it (a storage version that is not served).
     hidden: bool,
+    /// Its number among the versions of its objects, once it was asked for.
+    number: OnceLock<u32>,
     strategy: &'static dyn Strategy,
 }
 
@@ -243,6 +245,7 @@ fn built_in(r: &'static corten_api::Resource, config: &RuntimeConfig) -> Option<
         schema: None,
         custom: None,
         hidden: false,
+        number: OnceLock::new(),
         // Events have a strategy in each of their groups, over one stored form.
         strategy: corten_kinds::strategy(
             if r.kind == "Event" {
@@ -280,6 +283,7 @@ impl Served {
             schema: facts.schema,
             custom: Some(facts.custom),
             hidden: !facts.served,
+            number: OnceLock::new(),
         }
     }
 
@@ -373,6 +377,10 @@ impl Served {
         if self.is_storage_version() && !self.is_custom() {
             return 0;
         }
+        *self.number.get_or_init(|| self.hashed_number())
+    }
+
+    fn hashed_number(&self) -> u32 {
         // Custom resources are shown as their definition is at the time.
         let state = self.custom.as_ref().map_or("", |c| c.definition.as_str());
         let text = format!("{} {state}", self.api_version());

@@ -415,12 +415,13 @@ pub(crate) fn warn(response: &mut Response<Answer>, warnings: &[String]) {
 pub(crate) fn compress(response: &mut Response<Answer>, gzip: bool) {
     use std::io::Write as _;
     const COMPRESS_MIN: u64 = 128 * 1024;
-    let size = match response.body() {
-        Answer::Whole(bytes) => bytes.len() as u64,
-        Answer::Pieces { left, .. } => *left,
-        Answer::Stream(_) => 0,
-    };
+    let size = response.body().size().unwrap_or(0);
     if !gzip || size < COMPRESS_MIN {
+        return;
+    }
+    if let Answer::Listing(listing) = response.body_mut() {
+        listing.pack();
+        packed(response.headers_mut());
         return;
     }
     let body = std::mem::replace(response.body_mut(), Answer::empty());
@@ -433,17 +434,18 @@ pub(crate) fn compress(response: &mut Response<Answer>, gzip: bool) {
     );
     let written = encoder.write_all(&bytes).and_then(|()| encoder.finish());
     match written {
-        Ok(packed) => {
-            *response.body_mut() = packed.into();
-            response
-                .headers_mut()
-                .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            response
-                .headers_mut()
-                .append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        Ok(bytes) => {
+            *response.body_mut() = bytes.into();
+            packed(response.headers_mut());
         }
         Err(_) => *response.body_mut() = Answer::Whole(bytes),
     }
+}
+
+/// Says that the body is compressed.
+fn packed(headers: &mut http::HeaderMap) {
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
 }
 
 fn header_value(text: &str) -> HeaderValue {

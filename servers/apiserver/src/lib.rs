@@ -30,6 +30,7 @@ mod etcd;
 mod evict;
 mod families;
 mod flow;
+mod gathered;
 mod http;
 mod info;
 mod jwt;

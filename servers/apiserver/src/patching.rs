@@ -8,8 +8,9 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, header};
 
 use corten_api::Object;
+use corten_api::meta::v1::ManagedFieldsEntry;
 use corten_client::{Cause, Details, Status};
-use corten_core::{Time, Value};
+use corten_core::{List, Time, Value};
 use corten_patch::{Apply, PatchError};
 use parking_lot::Mutex;
 
@@ -98,6 +99,8 @@ struct Patching<'a> {
     patch: Value,
     options: &'a WriteOptions,
     subresource: &'a str,
+    /// Whether it reads or writes metadata.managedFields, or may.
+    names_managers: bool,
     now: Time,
     /// Warnings of the last computation.
     problems: Mutex<Vec<String>>,
@@ -106,7 +109,13 @@ struct Patching<'a> {
 impl Patching<'_> {
     /// The patched object in storage version.
     fn compute(&self, old: &Object) -> Result<Object, Status> {
-        let shown = self.served.served_version(old)?;
+        let mut shown = self.served.served_version(old)?;
+        let mut kept = None;
+        if self.is_beside_managers() {
+            // They come through as they are: most of the object's tree would be theirs.
+            let shown = shown.get_or_insert_with(|| old.clone());
+            kept = Some(std::mem::take(&mut shown.meta_mut().managed_fields));
+        }
         let live = shown
             .as_ref()
             .unwrap_or(old)
@@ -120,7 +129,12 @@ impl Patching<'_> {
             }
             _ => corten_patch::merge(live, &self.patch),
         };
-        self.rebuild(&new.map_err(refuse)?)
+        self.rebuild(&new.map_err(refuse)?, kept)
+    }
+
+    /// Whether the patch neither reads nor writes managedFields.
+    fn is_beside_managers(&self) -> bool {
+        self.kind != PatchKind::Apply && !self.names_managers
     }
 
     /// The applied object in storage version; `live` is none when there is no object yet.
@@ -134,13 +148,20 @@ impl Patching<'_> {
             force: self.options.force,
             now: &self.now,
         });
-        self.rebuild(&applied.map_err(refuse)?)
+        self.rebuild(&applied.map_err(refuse)?, None)
     }
 
-    fn rebuild(&self, value: &Value) -> Result<Object, Status> {
+    fn rebuild(
+        &self,
+        value: &Value,
+        kept: Option<List<ManagedFieldsEntry>>,
+    ) -> Result<Object, Status> {
         let (mut object, found) = decode::from_value(self.served, value, self.options.validation)?;
         *self.problems.lock() = found;
-        tracking::set(&mut object, &value["metadata"]["managedFields"]);
+        match kept {
+            Some(kept) => object.meta_mut().managed_fields = kept,
+            None => tracking::set(&mut object, value["metadata"]["managedFields"].clone()),
+        }
         self.served.default(&mut object);
         self.served.to_storage(object)
     }
@@ -155,10 +176,12 @@ pub(crate) async fn patch(
     body: &Bytes,
     options: &WriteOptions,
 ) -> Result<Written, Status> {
+    let decoded = decode::patch(kind, body)?;
     let patching = Patching {
         served: aim.served,
         kind,
-        patch: decode::patch(kind, body)?,
+        names_managers: names_managers(kind, &decoded, body),
+        patch: decoded,
         options,
         subresource: aim.subresource,
         now: server.now(),
@@ -187,6 +210,19 @@ pub(crate) async fn patch(
     };
     written.warnings.extend(patching.problems.into_inner());
     Ok(written)
+}
+
+/// Whether a patch reads or writes metadata.managedFields, or what holds it as a whole.
+fn names_managers(kind: PatchKind, patch: &Value, body: &Bytes) -> bool {
+    let whole = |operation: &Value| {
+        ["path", "from"]
+            .iter()
+            .any(|end| matches!(operation[*end].as_str(), Some("" | "/metadata")))
+    };
+    // Escapes may hide the name.
+    let may_name = |text: &str| text.contains("managedFields") || text.contains('\\');
+    std::str::from_utf8(body).map_or(true, may_name)
+        || kind == PatchKind::Json && patch.as_list().is_none_or(|all| all.iter().any(whole))
 }
 
 /// The whole answer to a patch whose operations fail on this object: upstream keeps the reason to itself.

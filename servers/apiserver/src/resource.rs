@@ -164,7 +164,7 @@ async fn list(
     let listed = read::list(server, served, namespace, &options).await?;
     let form =
         Form::new(served, accepted, server.now()).including(call.query.get("includeObject"))?;
-    let body = encode::list(served, &form, &listed)?;
+    let body = encode::list(served, &form, listed).await?;
     Ok(finish(StatusCode::OK, &form, body, accepted.gzip))
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::authentication::Peer;
+use crate::gathered::Gathered;
 use crate::http;
 use crate::server::Server;
 
@@ -109,7 +110,10 @@ async fn connection(
     let peer = Peer::new(address, agreed.peer_certificates());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(http::handle(server, peer, request).await) }
+        // On the heap until it is answered: what sends the answer lives in its place, for as long as a watch lasts.
+        Box::pin(async move {
+            Ok::<_, std::convert::Infallible>(http::handle(server, peer, request).await)
+        })
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -132,10 +136,18 @@ async fn connection(
         Protocol::Http2 => builder.http2_only(),
         Protocol::Http1 => builder.http1_only(),
     };
-    let connection = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .into_owned();
-    if let Err(error) = watcher.watch(connection).await {
+    let served = match spoken {
+        Protocol::Http1 => {
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            watcher.watch(connection.into_owned()).await
+        }
+        Protocol::Http2 => {
+            let stream = TokioIo::new(Gathered::new(stream));
+            let connection = builder.serve_connection_with_upgrades(stream, service);
+            watcher.watch(connection.into_owned()).await
+        }
+    };
+    if let Err(error) = served {
         tracing::debug!(%error, %address, "connection");
     }
 }

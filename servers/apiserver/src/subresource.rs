@@ -269,7 +269,7 @@ impl Scaling<'_> {
         new.meta_mut().resource_version = wanted.metadata.resource_version;
         let version = self.served.api_version();
         let fields = corten_patch::managers_from_scale(parent, &fields, &version, &path);
-        tracking::set(&mut new, &fields);
+        tracking::set(&mut new, fields);
         Ok(new)
     }
 

@@ -232,16 +232,18 @@ fn bound_object(
     let mut bound = Bound::default();
     match (wanted.api_version.as_str(), wanted.kind.as_str()) {
         ("v1", "Pod") => {
-            let pod = snapshot.get::<Pod>(namespace, name);
-            bound.pod = Some(reference(wanted, "pods", pod.map(|p| &p.metadata))?);
-            if let Some(pod) = pod {
+            let pod = snapshot.find::<Pod>(namespace, name);
+            let meta = pod.as_ref().map(|p| &p.metadata);
+            bound.pod = Some(reference(wanted, "pods", meta)?);
+            if let Some(pod) = &pod {
                 check_account(pod, account)?;
                 bound.node = node_of(snapshot, pod);
             }
         }
         ("v1", "Secret") => {
-            let secret = snapshot.get::<Secret>(namespace, name);
-            bound.secret = Some(reference(wanted, "secrets", secret.map(|s| &s.metadata))?);
+            let secret = snapshot.find::<Secret>(namespace, name);
+            let meta = secret.as_ref().map(|s| &s.metadata);
+            bound.secret = Some(reference(wanted, "secrets", meta)?);
         }
         ("v1", "Node") => {
             let node = snapshot.get::<Node>("", name);

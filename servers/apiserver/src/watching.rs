@@ -2,13 +2,14 @@
 //! by all watchers. Invariant: a watch never skips; one that falls behind ends with 410.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use corten_client::Status;
 use corten_store::{Compacted, Entry, Event, Revision, Transition, Watch, WatchEnd};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::catalog::Served;
 use crate::custom::conversion::{self, Converted};
@@ -37,11 +38,14 @@ pub(crate) struct Watching {
     first: VecDeque<Arc<Entry>>,
     /// The bookmark after the initial events, at this revision.
     initial_end: Option<Revision>,
-    events: VecDeque<Arc<Event>>,
+    /// Events at hand, the next one last.
+    events: Vec<Arc<Event>>,
     source: Source,
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,
+    /// Rings at the end or when the next bookmark is due, whichever is first. Made once: an event costs no timer.
+    timer: Pin<Box<Sleep>>,
     seen: Revision,
     ended: bool,
 }
@@ -119,6 +123,9 @@ pub(crate) async fn open(
         .timeout_seconds
         .filter(|s| *s > 0)
         .unwrap_or_else(|| TIMEOUT_MIN + server.random() % TIMEOUT_MIN);
+    let deadline = now + Duration::from_secs(seconds);
+    let next_bookmark = first_bookmark(now, seconds);
+    let rings = wake_at(options.bookmarks, next_bookmark, deadline);
     Ok(Watching {
         served: served.clone(),
         selection,
@@ -127,11 +134,12 @@ pub(crate) async fn open(
         unprepared: false,
         first,
         initial_end,
-        events: VecDeque::new(),
+        events: Vec::new(),
         source,
         bookmarks: options.bookmarks,
-        next_bookmark: first_bookmark(now, seconds),
-        deadline: now + Duration::from_secs(seconds),
+        next_bookmark,
+        deadline,
+        timer: Box::pin(tokio::time::sleep_until(rings)),
         seen: start,
         ended: false,
     })
@@ -144,6 +152,13 @@ fn first_bookmark(now: Instant, seconds: u64) -> Instant {
         BOOKMARK_EVERY
     } else {
         BOOKMARK_EVERY.min(before_end)
+    }
+}
+
+fn wake_at(bookmarks: bool, next_bookmark: Instant, deadline: Instant) -> Instant {
+    match bookmarks {
+        true => next_bookmark.min(deadline),
+        false => deadline,
     }
 }
 
@@ -174,28 +189,46 @@ impl Watching {
                     return Some(Shown::Error(Status::expired(text)));
                 }
             };
-            let mut batch = Vec::new();
             tokio::select! {
                 biased;
-                got = watch.next_batch(&mut batch, BATCH_MAX) => match got {
+                got = watch.next_batch(&mut self.events, BATCH_MAX) => match got {
                     Ok(()) => {
-                        self.events.extend(batch);
+                        self.events.reverse();
                         self.unprepared = self.served.conversion().is_some();
                     }
                     Err(WatchEnd::Closed) => self.ended = true,
                     Err(WatchEnd::TooSlow { seen, oldest }) => {
                         self.ended = true;
+                        // After the end nothing is shown.
+                        self.events.clear();
                         let text = format!("too old resource version: {seen} ({oldest})");
                         return Some(Shown::Error(Status::expired(text)));
                     }
                 },
-                () = tokio::time::sleep_until(self.deadline) => self.ended = true,
-                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
-                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
-                    return Some(Shown::Bookmark { revision: self.progress(), initial: false });
-                }
+                () = &mut self.timer => if let Some(bookmark) = self.ring() {
+                    return Some(bookmark);
+                },
             }
         }
+    }
+
+    /// What is due at the timer's ring: the end, or a bookmark.
+    fn ring(&mut self) -> Option<Shown> {
+        let now = Instant::now();
+        self.ended = now >= self.deadline;
+        if self.ended {
+            return None;
+        }
+        let is_due = self.bookmarks && now >= self.next_bookmark;
+        if is_due {
+            self.next_bookmark = now + BOOKMARK_EVERY;
+        }
+        let rings = wake_at(self.bookmarks, self.next_bookmark, self.deadline);
+        self.timer.as_mut().reset(rings);
+        is_due.then(|| Shown::Bookmark {
+            revision: self.progress(),
+            initial: false,
+        })
     }
 
     /// Has the events at hand converted.
@@ -225,9 +258,9 @@ impl Watching {
                 initial: true,
             });
         }
-        while let Some(event) = self.events.pop_front() {
+        while let Some(event) = self.events.pop() {
             self.seen = event.revision();
-            let revision = event.revision();
+            let revision = self.seen;
             let (kind, entry) = match event.transition(|entry| self.selection.selects(entry)) {
                 None => continue,
                 Some(Transition::Enter(entry)) => (EventType::Added, entry.clone()),
@@ -237,7 +270,7 @@ impl Watching {
             return Some(Shown::Entry {
                 kind,
                 entry,
-                event: Some(event.clone()),
+                event: Some(event),
                 revision,
             });
         }

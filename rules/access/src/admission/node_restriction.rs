@@ -143,7 +143,7 @@ fn pod_eviction(review: &Review, object: Option<&Object>, node: &str) -> Result<
     if name.is_empty() {
         return refuse("could not determine pod from request data".to_owned());
     }
-    match review.snapshot.get::<Pod>(review.namespace, name) {
+    match review.snapshot.find::<Pod>(review.namespace, name) {
         None => Err(Denial::not_found("", "pods", name)),
         Some(pod) if pod.spec.node_name != node => refuse(format!(
             "node {node} can only evict pods with spec.nodeName set to itself"
@@ -240,7 +240,7 @@ fn token(review: &Review, object: Option<&Object>, node: &str) -> Result<(), Den
     if bound.uid.is_empty() {
         return refuse("node requested token with a pod binding without a uid".to_owned());
     }
-    let Some(pod) = review.snapshot.get::<Pod>(review.namespace, &bound.name) else {
+    let Some(pod) = review.snapshot.find::<Pod>(review.namespace, &bound.name) else {
         return Err(Denial::not_found("", "pods", &bound.name));
     };
     if bound.uid != pod.metadata.uid {
@@ -255,7 +255,7 @@ fn token(review: &Review, object: Option<&Object>, node: &str) -> Result<(), Den
             "node requested token bound to a pod scheduled on a different node".to_owned(),
         );
     }
-    audience(review, request, pod)
+    audience(review, request, &pod)
 }
 
 /// A node asks only for audiences that the pod's volumes name, unless it was given the right to more.

@@ -33,7 +33,10 @@ impl FieldSet {
             [last] => {
                 self.members.insert(last.clone());
             }
-            [first, rest @ ..] => self.children.entry(first.clone()).or_default().insert(rest),
+            [first, rest @ ..] => match self.children.get_mut(first) {
+                Some(child) => child.insert(rest),
+                None => self.children.entry(first.clone()).or_default().insert(rest),
+            },
         }
     }
 
@@ -86,7 +89,10 @@ impl FieldSet {
     fn add(&mut self, other: &FieldSet) {
         self.members.extend(other.members.iter().cloned());
         for (element, child) in &other.children {
-            self.children.entry(element.clone()).or_default().add(child);
+            match self.children.get_mut(element) {
+                Some(known) => known.add(child),
+                None => drop(self.children.insert(element.clone(), child.clone())),
+            }
         }
     }
 

@@ -28,14 +28,20 @@ pub fn apply(a: &Apply) -> Result<Value, PatchError> {
         now: *a.now,
     };
     check_kind(a, &request)?;
-    let empty = request.empty();
-    let live = a.live.unwrap_or(&empty);
+    let nothing;
+    let live = match a.live {
+        Some(live) => live,
+        None => {
+            nothing = request.empty();
+            &nothing
+        }
+    };
     let mut entries = match Entries::parse(&live["metadata"]["managedFields"]) {
         Ok(entries) => entries,
         Err(e) => return bad(format!("failed to decode managed fields: {e}")),
     };
     if entries.is_empty() && a.live.is_some() {
-        match request.update(&empty, live, &mut entries, BEFORE_FIRST_APPLY) {
+        match request.update(&request.empty(), live, &mut entries, BEFORE_FIRST_APPLY) {
             Ok(()) => {}
             Err(Failure::Text(e)) => {
                 return bad(format!("failed to create manager for existing fields: {e}"));
@@ -69,7 +75,8 @@ pub fn apply(a: &Apply) -> Result<Value, PatchError> {
     }
     let mut object = with_entries(object, &entries);
     if a.live.is_some() {
-        let list = settled(&object, live, entries.to_value());
+        let before = &live["metadata"]["managedFields"];
+        let list = settled((&object, live), before, entries.to_value());
         if !list.is_null() {
             object.set(&["metadata", "managedFields"], list);
         }

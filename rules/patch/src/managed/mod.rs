@@ -10,10 +10,10 @@ mod update;
 
 pub use apply::apply;
 pub use scale::{managers_from_scale, managers_of_scale};
-pub use track::track;
+pub use track::{track, track_bare};
 
 use crate::Schema;
-use corten_core::{AnyMessage, Value};
+use corten_core::{AnyMessage, Str, Value, ValueMap};
 use entries::Entries;
 
 /// What all steps of one write need to know.
@@ -70,40 +70,56 @@ fn with_entries(mut object: Value, entries: &Entries) -> Value {
     object
 }
 
-/// The entries to store: the old ones when only times would change and the objects are otherwise the same, so that a
+/// The entries to store: those `before` when only times would change and the objects are otherwise the same, so that a
 /// write that changes nothing is none.
-fn settled(new: &Value, old: &Value, entries: Value) -> Value {
-    let before = &old["metadata"]["managedFields"];
+fn settled((new, old): (&Value, &Value), before: &Value, entries: Value) -> Value {
     let (Some(after), Some(then)) = (entries.as_list(), before.as_list()) else {
         return entries;
     };
-    let timeless = |list: &[Value]| -> Vec<Value> {
-        let mut list = list.to_vec();
-        for entry in list.iter_mut().filter_map(Value::as_map_mut) {
-            entry.remove("time");
-        }
-        list
-    };
-    if after.len() != then.len() || timeless(after) != timeless(then) {
-        return entries;
-    }
-    let bare = |object: &Value| -> Value {
-        let mut object = object.clone();
-        if let Some(meta) = object.get_mut("metadata").and_then(Value::as_map_mut) {
-            for server_set in [
-                "managedFields",
-                "resourceVersion",
-                "uid",
-                "creationTimestamp",
-            ] {
-                meta.remove(server_set);
-            }
-        }
-        object
-    };
-    if bare(new) == bare(old) {
+    let same_entries = after.len() == then.len()
+        && after
+            .iter()
+            .zip(then)
+            .all(|(a, b)| same_without(a, b, &["time"]));
+    if same_entries && same_object(new, old) {
         before.clone()
     } else {
         entries
     }
+}
+
+/// Whether two objects say the same, but for what only servers set.
+fn same_object(new: &Value, old: &Value) -> bool {
+    let (Some(a), Some(b)) = (new.as_map(), old.as_map()) else {
+        return new == old;
+    };
+    let set_by_servers = [
+        "managedFields",
+        "resourceVersion",
+        "uid",
+        "creationTimestamp",
+    ];
+    a.len() == b.len()
+        && a.iter().zip(b.iter()).all(|((k, v), (l, w))| {
+            k == l
+                && match k.as_str() {
+                    "metadata" => same_without(v, w, &set_by_servers),
+                    _ => v == w,
+                }
+        })
+}
+
+/// Whether two objects have the same members besides these.
+fn same_without(a: &Value, b: &Value, without: &[&str]) -> bool {
+    let (Some(left), Some(right)) = (a.as_map(), b.as_map()) else {
+        return a == b;
+    };
+    fn members<'v>(
+        map: &'v ValueMap,
+        without: &[&str],
+    ) -> impl Iterator<Item = (&'v Str, &'v Value)> {
+        map.iter()
+            .filter(move |(name, _)| !without.contains(&name.as_str()))
+    }
+    members(left, without).eq(members(right, without))
 }

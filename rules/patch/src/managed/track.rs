@@ -10,6 +10,19 @@ use corten_core::{Value, ValueMap};
 /// A client that sets the list itself is believed, except through subresources; `[{}]` removes all entries. An object that
 /// exists without entries stays without. An object that does not fit its schema loses them.
 pub fn track(t: &Track) -> Value {
+    let entries = |object: &Value| object["metadata"]["managedFields"].clone();
+    let live = t.live.map(without_entries);
+    let bare = Track {
+        live: live.as_ref(),
+        new: &without_entries(t.new),
+        ..*t
+    };
+    let live_entries = t.live.map_or(Value::Null, entries);
+    track_bare(&bare, &live_entries, &entries(t.new))
+}
+
+/// The same for objects without managedFields, which come beside them.
+pub fn track_bare(t: &Track, live_entries: &Value, new_entries: &Value) -> Value {
     let new = t.new;
     let request = Request {
         schema: t.schema,
@@ -19,27 +32,31 @@ pub fn track(t: &Track) -> Value {
         manager: t.manager,
         now: *t.now,
     };
-    let empty = request.empty();
-    let live = t.live.unwrap_or(&empty);
-    let mut entries = starting(live, new, t.subresource);
+    let empty;
+    let live = match t.live {
+        Some(live) => live,
+        None => {
+            empty = request.empty();
+            &empty
+        }
+    };
+    let mut entries = starting(live_entries, new_entries, t.subresource);
     let exists = !live.str_at(&["metadata", "uid"]).is_empty();
     if entries.is_empty() && exists {
         return Value::Null;
     }
-    let (bare_live, bare_new) = (without_entries(live), without_entries(new));
-    match request.update(&bare_live, &bare_new, &mut entries, t.manager) {
-        Ok(()) => settled(new, live, entries.to_value()),
+    match request.update(live, new, &mut entries, t.manager) {
+        Ok(()) => settled((new, live), live_entries, entries.to_value()),
         Err(_) => Value::Null,
     }
 }
 
 /// The entries that the write starts from.
 fn starting(live: &Value, new: &Value, subresource: &str) -> Entries {
-    let of = |object: &Value| Entries::parse(&object["metadata"]["managedFields"]);
     if !subresource.is_empty() {
-        return of(live).unwrap_or_default();
+        return Entries::parse(live).unwrap_or_default();
     }
-    let sent = new["metadata"]["managedFields"].as_list();
+    let sent = new.as_list();
     let reset = match sent {
         Some([]) => true,
         Some([one]) => one.as_map().is_some_and(ValueMap::is_empty),
@@ -48,9 +65,9 @@ fn starting(live: &Value, new: &Value, subresource: &str) -> Entries {
     if reset {
         return Entries::default();
     }
-    match of(new) {
+    match Entries::parse(new) {
         Ok(entries) if !entries.is_empty() => entries,
-        _ => of(live).unwrap_or_default(),
+        _ => Entries::parse(live).unwrap_or_default(),
     }
 }
 

@@ -25,7 +25,7 @@ impl Comparison {
     }
 }
 
-/// Compares two values of one type.
+/// Compares two values of one type, which both fit it.
 ///
 /// # Errors
 /// When an item of an associative list has no name.
@@ -52,6 +52,12 @@ enum Seen {
 
 impl Walk {
     fn visit(&mut self, of: Type, old: Option<&Value>, new: Option<&Value>) -> Result<(), String> {
+        // What is the same has no differences below it.
+        if let (Some(old), Some(new)) = (old, new)
+            && values_equal(old, new)
+        {
+            return Ok(());
+        }
         let atom = of.atom();
         let (old_atom, new_atom) = (atom.deduced(old), atom.deduced(new));
         let seen = if new.is_none() {

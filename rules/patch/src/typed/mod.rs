@@ -16,7 +16,7 @@ pub(crate) use to_set::to_set;
 pub(crate) use validate::{Duplicates, validate};
 
 use crate::fields::PathElement;
-use crate::schema::{ListAtom, Type};
+use crate::schema::{Keys, ListAtom, Type};
 use corten_core::{Value, ValueMap};
 
 /// The list, when it is one (null is not).
@@ -76,6 +76,16 @@ fn item_element(list: &ListAtom, item: &Value) -> Result<PathElement, String> {
     }
     keys.sort_by(|(a, _): &(corten_core::Str, Value), (b, _)| a.as_str().cmp(b.as_str()));
     Ok(PathElement::Key(keys))
+}
+
+/// Whether an item of an associative list has a name.
+fn is_named(list: &ListAtom, item: &Value) -> bool {
+    match (list.keys, item) {
+        (Keys::One(name), Value::Map(map)) if map.get(name).is_some() => true,
+        (Keys::None, Value::Map(_) | Value::List(_) | Value::Null) => false,
+        (Keys::None, _) => true,
+        _ => item_element(list, item).is_ok(),
+    }
 }
 
 /// The type of a member; unknown members are taken as they are.

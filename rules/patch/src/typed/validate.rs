@@ -1,6 +1,6 @@
 //! Whether a value has its type's shape: what an apply is refused for before anything else.
 
-use super::item_element;
+use super::{is_named, item_element};
 use crate::fields::PathElement;
 use crate::go_text::{go_text, go_type};
 use crate::schema::{ListAtom, MapAtom, Scalar, Type};
@@ -19,6 +19,10 @@ pub(crate) enum Duplicates {
 /// # Errors
 /// All that is wrong, as upstream prints it.
 pub(crate) fn validate(of: Type, value: &Value, duplicates: Duplicates) -> Result<(), String> {
+    // Nearly every value fits: only what does not is walked with its path.
+    if duplicates == Duplicates::Allowed && fits(of, value) {
+        return Ok(());
+    }
     let mut walk = Walk {
         duplicates,
         path: Vec::new(),
@@ -32,6 +36,33 @@ pub(crate) fn validate(of: Type, value: &Value, duplicates: Duplicates) -> Resul
             let lines: String = many.iter().map(|p| format!("\n  {p}")).collect();
             Err(format!("errors:{lines}"))
         }
+    }
+}
+
+/// Whether there is no problem, duplicates aside.
+fn fits(of: Type, value: &Value) -> bool {
+    let atom = of.atom().deduced(Some(value));
+    if let Some(map) = &atom.map {
+        return match value {
+            Value::Null => true,
+            Value::Map(members) => members
+                .iter()
+                .all(|(name, value)| map.type_of(name).is_some_and(|of| fits(of, value))),
+            _ => false,
+        };
+    }
+    match (atom.scalar, &atom.list, value) {
+        (Some(_), _, Value::Null) | (None, _, Value::Null) | (None, None, _) => true,
+        (Some(scalar), _, value) => match scalar {
+            Scalar::Numeric => matches!(value, Value::Int(_) | Value::Float(_)),
+            Scalar::Text => matches!(value, Value::Str(_)),
+            Scalar::Boolean => matches!(value, Value::Bool(_)),
+            Scalar::Untyped => !matches!(value, Value::Map(_) | Value::List(_)),
+        },
+        (None, Some(list), Value::List(items)) => items
+            .iter()
+            .all(|item| (!list.associative || is_named(list, item)) && fits(list.element, item)),
+        (None, Some(_), _) => false,
     }
 }
 
@@ -74,7 +105,7 @@ impl Walk {
     }
 
     fn visit_scalar(&mut self, scalar: Scalar, value: &Value) {
-        let text = go_text(value);
+        let text = || go_text(value);
         match (scalar, value) {
             (_, Value::Null)
             | (Scalar::Numeric, Value::Int(_) | Value::Float(_))
@@ -87,15 +118,17 @@ impl Walk {
             (Scalar::Text, other) => {
                 let shown = match other {
                     Value::Map(_) | Value::List(_) => go_type(other).to_string() + "{...}",
-                    _ => text,
+                    _ => text(),
                 };
                 self.problem(format_args!(
                     "expected string, got &value.valueUnstructured{{Value:{shown}}}"
                 ));
             }
-            (Scalar::Boolean, _) => self.problem(format_args!("expected boolean, got &{{{text}}}")),
+            (Scalar::Boolean, _) => {
+                self.problem(format_args!("expected boolean, got &{{{}}}", text()))
+            }
             (Scalar::Untyped, Value::Map(_) | Value::List(_)) => {
-                self.problem(format_args!("expected any scalar, got &{{{text}}}"));
+                self.problem(format_args!("expected any scalar, got &{{{}}}", text()));
             }
             (Scalar::Untyped, _) => {}
         }

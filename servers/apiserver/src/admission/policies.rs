@@ -338,11 +338,7 @@ fn find(
 ) -> Result<Vec<Arc<Object>>, String> {
     if !wanted.name.is_empty() {
         let key = ObjectKey::new(namespace, wanted.name.as_str());
-        return Ok(snapshot
-            .object(resource, &key)
-            .cloned()
-            .into_iter()
-            .collect());
+        return Ok(snapshot.find_object(resource, &key).into_iter().collect());
     }
     let selector = match wanted.selector.as_deref() {
         None => return Err("one of name or selector must be provided".into()),
@@ -350,7 +346,7 @@ fn find(
             Selector::from_label_selector(Some(selector)).map_err(|e| e.to_string())?
         }
     };
-    let all = snapshot.objects_in(resource, namespace);
-    let chosen = all.filter(|object| selector.matches(&object.meta().labels));
-    Ok(chosen.cloned().collect())
+    let mut chosen = snapshot.find_objects_in(resource, namespace, None);
+    chosen.retain(|object| selector.matches(&object.meta().labels));
+    Ok(chosen)
 }

@@ -22,8 +22,8 @@ pub(super) fn user(server: &Server, token: &str) -> Option<UserInfo> {
     let (id, secret) = parts(token)?;
     let snapshot = server.typed.snapshot();
     let name = format!("bootstrap-token-{id}");
-    let object = snapshot.get::<Secret>("kube-system", &name)?;
-    match groups(server, object, id, secret) {
+    let object = snapshot.find::<Secret>("kube-system", &name)?;
+    match groups(server, &object, id, secret) {
         Ok(groups) => Some(UserInfo {
             name: format!("system:bootstrap:{id}"),
             groups,

@@ -13,7 +13,7 @@ use corten_api::core::v1::{Node, Pod, Secret, ServiceAccount};
 use corten_api::meta::v1::ObjectMeta;
 use corten_client::Status;
 use corten_core::Time;
-use corten_meta::Snapshot;
+use corten_meta::{Found, Snapshot};
 
 use super::AUTHENTICATED;
 use super::tokens::{Token, own_audiences};
@@ -188,12 +188,12 @@ fn check_bindings(snapshot: &Snapshot, bound: &Bound, now: i64) -> Result<(), St
         ));
     }
     if let Some(secret) = &bound.secret {
-        let found = snapshot.get::<Secret>(namespace, &secret.name);
-        check(found.map(|s| &s.metadata), secret, "secret", now)?;
+        let found = snapshot.find::<Secret>(namespace, &secret.name);
+        check(found.as_ref().map(|s| &s.metadata), secret, "secret", now)?;
     }
     if let Some(pod) = &bound.pod {
-        let found = snapshot.get::<Pod>(namespace, &pod.name);
-        check(found.map(|p| &p.metadata), pod, "pod", now)?;
+        let found = snapshot.find::<Pod>(namespace, &pod.name);
+        check(found.as_ref().map(|p| &p.metadata), pod, "pod", now)?;
     } else if let Some(node) = &bound.node {
         // With a pod, the node is only told, not checked.
         let found = snapshot.get::<Node>("", &node.name);
@@ -259,7 +259,7 @@ fn legacy_user(
         ));
     }
     let secret_name = &secret.metadata.name;
-    check_not_invalidated(server, secret, namespace, name)?;
+    check_not_invalidated(server, &secret, namespace, name)?;
     let mut found = own_audiences(
         server,
         service_account(namespace, name, &claims.legacy_uid),
@@ -287,7 +287,7 @@ fn legacy_user(
         secret_name,
     );
     server.metrics.legacy_token(metric);
-    note_use(server, secret);
+    note_use(server, &secret);
     Ok(found)
 }
 
@@ -316,11 +316,11 @@ fn check_not_invalidated(
 }
 
 /// The secret that keeps the token.
-fn check_legacy<'a>(
-    snapshot: &'a Snapshot,
+fn check_legacy(
+    snapshot: &Snapshot,
     claims: &Claims,
     token: &str,
-) -> Result<&'a Secret, String> {
+) -> Result<Found<Secret>, String> {
     let present = [
         (&claims.sub, "sub claim is missing"),
         (&claims.legacy_namespace, "namespace claim is missing"),
@@ -339,7 +339,7 @@ fn check_legacy<'a>(
         return Err("sub claim is invalid".to_owned());
     }
     let secret = snapshot
-        .get::<Secret>(&claims.legacy_namespace, &claims.legacy_secret)
+        .find::<Secret>(&claims.legacy_namespace, &claims.legacy_secret)
         .filter(|s| s.metadata.deletion_timestamp.is_none())
         .ok_or("Token has been invalidated")?;
     let kept: &[u8] = secret.data.get("token").map_or(&[], |v| v);

@@ -1,4 +1,5 @@
-//! Lists: a head, the items' shared bytes, a tail; nothing is encoded that is cached.
+//! Lists: a head, the items' shared bytes, a tail; nothing is encoded that is cached. Large ones are made while they are
+//! sent.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use corten_codec::{json, protobuf};
 use corten_core::MsgRef;
 use corten_store::Revision;
 
+use super::listing::Listing;
 use super::{Form, entry_bytes, json_bytes, raw_bytes, shape, text};
 use crate::body::Answer;
 use crate::catalog::Served;
@@ -18,14 +20,28 @@ use crate::negotiate::{Media, Shape};
 use crate::read::Listed;
 use crate::typed;
 
+/// Stored bytes from which on the items of a list are made while it is sent, and none of them is kept.
+const LARGE: usize = 32 << 20;
+/// The same for Tables and metadata, whose items are kept nowhere.
+const LARGE_SHAPED: usize = 1 << 20;
+
 /// A page of stored objects.
-pub(crate) fn list(served: &Served, form: &Form, listed: &Listed) -> Result<Answer, Status> {
+pub(crate) async fn list(
+    served: &Arc<Served>,
+    form: &Form,
+    mut listed: Listed,
+) -> Result<Answer, Status> {
     let meta = ListMeta {
         resource_version: listed.revision.to_string().into(),
         continue_: listed.continue_token.as_str().into(),
         remaining_item_count: listed.remaining,
         ..ListMeta::default()
     };
+    if is_large(served, form, &listed) {
+        let entries = std::mem::take(&mut listed.entries);
+        let listing = Listing::new(served, form, entries, &meta).await?;
+        return Ok(Answer::Listing(Box::new(listing)));
+    }
     if form.shape != Shape::Plain {
         let objects = listed
             .entries
@@ -40,6 +56,26 @@ pub(crate) fn list(served: &Served, form: &Form, listed: &Listed) -> Result<Answ
         .map(|e| entry_bytes(served, form.media, e))
         .collect::<Result<Vec<Bytes>, Status>>()?;
     Ok(assemble(served, form, &meta, items))
+}
+
+/// Whether the items are to be made while they are sent.
+fn is_large(served: &Served, form: &Form, listed: &Listed) -> bool {
+    let is_made_in_pieces = match form.shape {
+        // Has no protobuf, which is refused elsewhere.
+        Shape::Table => form.media == Media::Json,
+        Shape::Plain | Shape::PartialList => form.media != Media::Yaml,
+        Shape::Partial => false,
+    };
+    // What a webhook converts is converted as a whole.
+    if !is_made_in_pieces || form.pretty || served.conversion().is_some() {
+        return false;
+    }
+    let stored: usize = listed.entries.iter().map(|e| e.stored().len()).sum();
+    let large = match form.shape {
+        Shape::Plain => LARGE,
+        _ => LARGE_SHAPED,
+    };
+    stored >= large
 }
 
 /// Objects that are not stored (any more): deleted collections, and what is made on request and has no revision.

@@ -2,10 +2,12 @@
 //! shape. Invariant: an object of the storage version is encoded at most once per format while the bytes stay cached.
 
 mod list;
+mod listing;
 mod shape;
 mod stream;
 
 pub(crate) use list::{list, objects};
+pub(crate) use listing::Listing;
 pub(crate) use stream::{EventType, bookmark, error_event, event};
 
 use bytes::Bytes;
@@ -120,7 +122,7 @@ fn raw_bytes(object: &Object) -> Result<Bytes, Status> {
 /// The cached bytes of an entry: whole JSON, or protobuf without envelope.
 fn entry_bytes(served: &Served, media: Media, entry: &Entry) -> Result<Bytes, Status> {
     let make = |entry: &Entry| {
-        let object = typed::object(entry)?;
+        let object = typed::passing(entry)?;
         let converted = served.served_version(&object)?;
         let object = converted.as_ref().unwrap_or(&object);
         match media {

@@ -104,7 +104,7 @@ fn package(served: &Served) -> &str {
     }
 }
 
-fn partial(object: &Object, version: MetaVersion) -> PartialObjectMetadata {
+pub(super) fn partial(object: &Object, version: MetaVersion) -> PartialObjectMetadata {
     PartialObjectMetadata {
         kind: "PartialObjectMetadata".into(),
         api_version: version.api_version().into(),
@@ -121,6 +121,19 @@ fn table<'a>(
     if form.media == Media::Protobuf {
         return Err(Status::not_acceptable(&["application/json"]));
     }
+    let mut out = table_head(served, form, meta);
+    for (index, object) in objects.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        row(served, form, object, &mut out)?;
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out.into())
+}
+
+/// A Table up to its rows.
+pub(super) fn table_head(served: &Served, form: &Form, meta: &ListMeta) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
     let version = form.version.api_version();
     let head = format!("{{\"kind\":\"Table\",\"apiVersion\":\"{version}\",\"metadata\":");
@@ -132,37 +145,41 @@ fn table<'a>(
         Columns::Shown => write_columns(served, &mut out),
     }
     out.extend_from_slice(b",\"rows\":[");
-    for (index, object) in objects.enumerate() {
-        if index > 0 {
-            out.push(b',');
+    out
+}
+
+/// One row of a Table.
+pub(super) fn row(
+    served: &Served,
+    form: &Form,
+    object: &Object,
+    out: &mut Vec<u8>,
+) -> Result<(), Status> {
+    out.extend_from_slice(b"{\"cells\":");
+    let shown = match form.include {
+        Include::Whole => served.served_version(object)?,
+        _ if served.is_custom() => served.served_version(object)?,
+        _ => None,
+    };
+    // The columns of custom resources are those of the version that is shown.
+    let row = shown.as_ref().filter(|_| served.is_custom());
+    let cells = served.cells(row.unwrap_or(object), &form.now);
+    json::write_value(&Value::List(cells), out);
+    out.extend_from_slice(b",\"object\":");
+    let object = shown.as_ref().unwrap_or(object);
+    match (form.include, object.message()) {
+        (Include::Nothing, _) => out.extend_from_slice(b"null"),
+        (Include::Metadata, _) => {
+            let partial = partial(object, form.version);
+            json::write_message(MsgRef::new(&partial), out);
         }
-        out.extend_from_slice(b"{\"cells\":");
-        let shown = match form.include {
-            Include::Whole => served.served_version(object)?,
-            _ if served.is_custom() => served.served_version(object)?,
-            _ => None,
-        };
-        // The columns of custom resources are those of the version that is shown.
-        let row = shown.as_ref().filter(|_| served.is_custom());
-        let cells = served.cells(row.unwrap_or(object), &form.now);
-        json::write_value(&Value::List(cells), &mut out);
-        out.extend_from_slice(b",\"object\":");
-        let object = shown.as_ref().unwrap_or(object);
-        match (form.include, object.message()) {
-            (Include::Nothing, _) => out.extend_from_slice(b"null"),
-            (Include::Metadata, _) => {
-                let partial = partial(object, form.version);
-                json::write_message(MsgRef::new(&partial), &mut out);
-            }
-            (Include::Whole, Some(message)) => json::write_message(message, &mut out),
-            (Include::Whole, None) => {
-                json::write_value(&object.to_value().map_err(Status::internal)?, &mut out);
-            }
+        (Include::Whole, Some(message)) => json::write_message(message, out),
+        (Include::Whole, None) => {
+            json::write_value(&object.to_value().map_err(Status::internal)?, out);
         }
-        out.push(b'}');
     }
-    out.extend_from_slice(b"]}");
-    Ok(out.into())
+    out.push(b'}');
+    Ok(())
 }
 
 fn write_columns(served: &Served, out: &mut Vec<u8>) {

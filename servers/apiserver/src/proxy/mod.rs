@@ -224,7 +224,7 @@ fn pod_place(server: &Server, namespace: &str, asked: &Asked<'_>) -> Result<Plac
     let view = server.typed.view();
     let pod = view
         .snapshot
-        .get::<Pod>(namespace, asked.name)
+        .find::<Pod>(namespace, asked.name)
         .ok_or_else(|| missing("pods", asked.name))?;
     let mut ports = pod.spec.containers.iter().flat_map(|c| c.ports.iter());
     let port = if asked.port.is_empty() {
@@ -293,7 +293,7 @@ fn service_place(
                 .target_ref
                 .as_ref()
                 .filter(|r| r.namespace == namespace || r.namespace.is_empty())
-                .and_then(|r| snapshot.get::<Pod>(namespace, &r.name));
+                .and_then(|r| snapshot.find::<Pod>(namespace, &r.name));
             let ready = endpoint.conditions.ready != Some(false);
             let (Some(pod), Some(address), true) = (pod, endpoint.addresses.first(), ready) else {
                 continue;

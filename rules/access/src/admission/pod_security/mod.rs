@@ -15,6 +15,7 @@ use corten_api::Object;
 use corten_api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use corten_api::batch::v1::{CronJob, Job};
 use corten_api::core::v1::{Namespace, Pod, PodTemplate, PodTemplateSpec, ReplicationController};
+use corten_meta::Found;
 use level::{LabelError, Level, Policy, Standard};
 use std::collections::{BTreeMap, BTreeSet};
 use subject::Subject;
@@ -106,7 +107,7 @@ fn invalid(name: &str, errors: Vec<LabelError>) -> Denial {
 
 /// Warnings about pods that a stricter standard would refuse.
 fn existing_pods(review: &Review, standard: Standard) -> Vec<String> {
-    let pods: Vec<&Pod> = review.snapshot.list_in::<Pod>(review.name).collect();
+    let pods: Vec<Found<Pod>> = review.snapshot.find_in::<Pod>(review.name).collect();
     // One pod of each controller first: the others are most likely the same.
     let (mut first, mut more) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
@@ -122,7 +123,7 @@ fn existing_pods(review: &Review, standard: Standard) -> Vec<String> {
     let total = first.len();
     let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
     for pod in first.into_iter().take(MOST_PODS) {
-        let wrong = violations(standard, of_pod(pod));
+        let wrong = violations(standard, of_pod(&pod));
         if !wrong.is_empty() {
             let name = pod.metadata.name.to_string();
             let (least, count) = found.entry(reasons(&wrong)).or_insert((name.clone(), 0));

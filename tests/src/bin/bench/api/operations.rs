@@ -454,25 +454,38 @@ fn update_pod(b: &mut Bench) -> Result<Vec<Measured>> {
             meta.remove("resourceVersion");
         }
         pod["metadata"]["labels"]["updated"] = format!("v{number}").into();
-        Request::write("PUT", pod_path(number % pods), pod.to_string())
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let path = format!("/api/v1/namespaces/few/pods/{name}");
+        Request::write("PUT", path, pod.to_string())
     };
     let (clients, count) = (b.flags.clients, b.flags.operations);
     Ok(vec![b.measure("update-pod", clients, count, &make)?])
 }
 
+/// Every lease once: a renewal names the version that its node has seen last.
 fn renew_lease(b: &mut Bench) -> Result<Vec<Measured>> {
     b.namespace("leases")?;
     let path = "/apis/coordination.k8s.io/v1/namespaces/leases/leases";
-    let name = |number: usize| format!("node-{}", number % 100);
-    b.prepare(100, &|number| {
-        Request::write("POST", path, bodies::lease(&name(number), 0).to_string())
-    })?;
-    let make = |number: usize| {
-        let lease = bodies::lease(&name(number), 1 + number / 100);
-        Request::write("PUT", format!("{path}/{}", name(number)), lease.to_string())
-    };
     let (clients, count) = (b.flags.clients, b.flags.operations);
-    Ok(vec![b.measure("renew-lease", clients, count, &make)?])
+    b.prepare(count, &|number| {
+        let lease = bodies::lease(&format!("node-{number}"), 0);
+        Request::write("POST", path, lease.to_string())
+    })?;
+    let listed = b.ask(path)?;
+    let leases: Vec<Value> = listed["items"].as_array().cloned().unwrap_or_default();
+    let make = |number: usize| {
+        let meta = &leases[number % leases.len()]["metadata"];
+        let name = meta["name"].as_str().unwrap_or_default();
+        let mut lease = bodies::lease(name, 1 + number);
+        lease["metadata"]["resourceVersion"] = meta["resourceVersion"].clone();
+        Request::write("PUT", format!("{path}/{name}"), lease.to_string())
+    };
+    Ok(vec![b.measure(
+        "renew-lease",
+        clients,
+        leases.len(),
+        &make,
+    )?])
 }
 
 /// Twenty times all pages, one after another.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::load::{Outcome, Request};
 use super::operations::{Bench, annotation};
 use super::report::Measured;
+use super::servers::Running;
 use crate::pinned::{LOAD, pin};
 
 /// Streams on one connection, as many as upstream lets a client open.
@@ -47,7 +48,7 @@ impl Seen {
     }
 }
 
-/// One changing ConfigMap-sized pod, `changes` times, each seen by all watchers before the next change.
+/// One changing pod, `changes` times, each seen by all watchers before the next change.
 pub fn fan_out(
     b: &mut Bench,
     name: &str,
@@ -60,7 +61,7 @@ pub fn fan_out(
         let access = server.access();
         let seen = Arc::new(Seen::default());
         let _watchers = open(access, &path, watchers, STREAMS, &seen).await?;
-        let mut writer = connect(access, 1).await?;
+        let mut writer = connect(access).await?;
         let pod = format!("/api/v1/namespaces/{namespace}/pods/watched");
         let mut outcome = Outcome::default();
         // One change warms all of them up.
@@ -92,6 +93,9 @@ pub fn fan_out(
 
 /// Watches that see nothing, and the memory each takes.
 pub fn idle(b: &mut Bench, name: &str, watchers: usize, streams: usize) -> Result<Vec<Measured>> {
+    // A server of its own: what others gave back would be taken for these.
+    let server = Running::start(b.server.which)?;
+    let b = &mut Bench::new(b.flags, &server);
     let (_, path) = watched(b)?;
     let server = b.server;
     let (outcome, before, after) = inside(b, async || {
@@ -160,7 +164,7 @@ async fn open(
     let mut connections = Vec::new();
     let mut left = watchers;
     while left > 0 {
-        let mut sender = connect(access, streams).await?;
+        let mut sender = connect(access).await?;
         for _ in 0..left.min(streams) {
             sender = sender.ready().await?;
             let request = request(access, "GET", path, "application/json")?;
@@ -187,7 +191,7 @@ async fn follow(mut body: h2::RecvStream, seen: Arc<Seen>) {
     }
 }
 
-async fn connect(access: &ApiAccess, _streams: usize) -> Result<Sender> {
+async fn connect(access: &ApiAccess) -> Result<Sender> {
     let mut tls = access.tls();
     tls.alpn_protocols = vec![b"h2".to_vec()];
     let tcp = tokio::net::TcpStream::connect(access.address()).await?;

@@ -5,6 +5,13 @@ use super::element::PathElement;
 use crate::schema::Type;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What becomes of the paths below one that is taken away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Below {
+    Stays,
+    Goes,
+}
+
 /// A set of paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldSet {
@@ -94,6 +101,59 @@ impl FieldSet {
                 None => drop(self.children.insert(element.clone(), child.clone())),
             }
         }
+    }
+
+    /// Adds the paths of another set.
+    pub fn absorb(&mut self, mut other: FieldSet) {
+        self.members.append(&mut other.members);
+        for (element, child) in other.children {
+            match self.children.get_mut(&element) {
+                Some(known) => known.absorb(child),
+                None => drop(self.children.insert(element, child)),
+            }
+        }
+    }
+
+    /// Takes the paths of `other` away; what is below a path of `other` stays.
+    pub fn subtract(&mut self, other: &FieldSet) {
+        self.take_away(other, Below::Stays);
+    }
+
+    /// Takes the paths of `other` and all that is below them away.
+    pub fn subtract_below(&mut self, other: &FieldSet) {
+        self.take_away(other, Below::Goes);
+    }
+
+    fn take_away(&mut self, other: &FieldSet, below: Below) {
+        for member in &other.members {
+            self.members.remove(member);
+            if below == Below::Goes {
+                self.children.remove(member);
+            }
+        }
+        for (element, gone) in &other.children {
+            if let Some(child) = self.children.get_mut(element) {
+                child.take_away(gone, below);
+                if child.is_empty() {
+                    self.children.remove(element);
+                }
+            }
+        }
+    }
+
+    /// The set that holds what is below a path.
+    pub fn at_mut(&mut self, path: &[PathElement]) -> &mut FieldSet {
+        let mut set = self;
+        for element in path {
+            if !set.children.contains_key(element) {
+                set.children.insert(element.clone(), FieldSet::default());
+            }
+            set = set
+                .children
+                .get_mut(element)
+                .expect("it was there or was just inserted");
+        }
+        set
     }
 
     pub fn intersection(&self, other: &FieldSet) -> FieldSet {

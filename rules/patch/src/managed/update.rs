@@ -88,26 +88,31 @@ impl<'a> Request<'a> {
         let filter = self.filter();
         let compared = match &filter {
             Filter::Without(fields) => compared.without(fields),
-            only => Comparison {
+            only @ Filter::Only(_) => Comparison {
                 removed: only.apply(&compared.removed),
                 modified: only.apply(&compared.modified),
                 added: only.apply(&compared.added),
             },
         };
-        let changed = compared.modified.union(&compared.added);
-        let mut contested = Contested::new();
-        for (manager, entry) in &entries.0 {
-            let both = entry.set.intersection(&changed);
-            if Some(manager) != writer && !both.is_empty() {
-                contested.push((manager.clone(), both));
+        let changes = [&compared.modified, &compared.added];
+        if takeover == Takeover::Refused {
+            let changed = compared.modified.union(&compared.added);
+            let mut contested = Contested::new();
+            for (manager, entry) in &entries.0 {
+                let both = entry.set.intersection(&changed);
+                if Some(manager) != writer && !both.is_empty() {
+                    contested.push((manager.clone(), both));
+                }
             }
-        }
-        if takeover == Takeover::Refused && !contested.is_empty() {
-            return Err(Failure::Conflicts(contested));
+            if !contested.is_empty() {
+                return Err(Failure::Conflicts(contested));
+            }
         }
         for (manager, entry) in &mut entries.0 {
             if Some(manager) != writer {
-                entry.set = entry.set.difference(&changed).difference(&compared.removed);
+                for gone in changes.into_iter().chain([&compared.removed]) {
+                    entry.set.subtract(gone);
+                }
             }
         }
         entries.drop_empty();
@@ -130,10 +135,8 @@ impl<'a> Request<'a> {
         }
         self.reconcile(entries);
         let compared = self.take(live, new, entries, None, Takeover::Allowed)?;
-        let set = self
-            .filter()
-            .apply(&compared.modified.union(&compared.added));
-        let set = owned(&set);
+        let mut set = compared.changed();
+        set.subtract(&FieldSet::of(NEVER_OWNED));
         if !set.is_empty() {
             let entry = entries
                 .0
@@ -143,7 +146,7 @@ impl<'a> Request<'a> {
                     api_version: self.api_version.into(),
                     time: None,
                 });
-            entry.set = entry.set.union(&set);
+            entry.set.absorb(set);
             entry.time = Some(self.now);
         }
         cap(entries);
@@ -192,7 +195,7 @@ fn cap(entries: &mut Entries) {
             entries.0.insert(bucket.clone(), moved);
         }
         if let Some(ancient) = entries.0.get_mut(&bucket) {
-            ancient.set = ancient.set.union(&entry.set);
+            ancient.set.absorb(entry.set);
             ancient.time = entry.time;
         }
         if manager != bucket {

@@ -16,12 +16,18 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// Without the given fields and what is below them.
-    pub fn without(&self, fields: &FieldSet) -> Comparison {
-        Comparison {
-            removed: self.removed.difference_below(fields),
-            modified: self.modified.difference_below(fields),
-            added: self.added.difference_below(fields),
+    pub fn without(mut self, fields: &FieldSet) -> Comparison {
+        for set in [&mut self.removed, &mut self.modified, &mut self.added] {
+            set.subtract_below(fields);
         }
+        self
+    }
+
+    /// All that is there now and was not, or was different.
+    pub fn changed(self) -> FieldSet {
+        let mut changed = self.modified;
+        changed.absorb(self.added);
+        changed
     }
 }
 
@@ -38,6 +44,42 @@ pub(crate) fn compare(of: Type, old: &Value, new: &Value) -> Result<Comparison, 
     Ok(walk.out)
 }
 
+/// Adds a place where nothing was and all places below it.
+fn add(of: Type, value: &Value, into: &mut FieldSet, place: PathElement) -> Result<(), String> {
+    let mut below = FieldSet::default();
+    let atom = of.atom().deduced(Some(value));
+    match (&atom.map, &atom.list, value) {
+        (Some(map), _, Value::Map(members)) if !map.atomic => {
+            for (name, value) in members.iter() {
+                let element = PathElement::Field(name.clone());
+                add(member_type(map, name), value, &mut below, element)?;
+            }
+        }
+        (None, Some(list), Value::List(items)) if atom.scalar.is_none() && list.associative => {
+            let mut named: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
+            for item in items {
+                named
+                    .entry(item_element(list, item)?)
+                    .or_default()
+                    .push(item);
+            }
+            for (element, items) in named {
+                match items.as_slice() {
+                    [one] => add(list.element, one, &mut below, element)?,
+                    // Items with the same name are added together and as a whole.
+                    _ => drop(below.members.insert(element)),
+                }
+            }
+        }
+        _ => {}
+    }
+    if !below.is_empty() {
+        into.children.insert(place.clone(), below);
+    }
+    into.members.insert(place);
+    Ok(())
+}
+
 struct Walk {
     out: Comparison,
     path: Vec<PathElement>,
@@ -52,11 +94,14 @@ enum Seen {
 
 impl Walk {
     fn visit(&mut self, of: Type, old: Option<&Value>, new: Option<&Value>) -> Result<(), String> {
-        // What is the same has no differences below it.
-        if let (Some(old), Some(new)) = (old, new)
-            && values_equal(old, new)
-        {
-            return Ok(());
+        match (old, new, self.path.split_last()) {
+            // What is the same has no differences below it.
+            (Some(old), Some(new), _) if values_equal(old, new) => return Ok(()),
+            (None, Some(new), Some((last, before))) => {
+                let into = self.out.added.at_mut(before);
+                return add(of, new, into, last.clone());
+            }
+            _ => {}
         }
         let atom = of.atom();
         let (old_atom, new_atom) = (atom.deduced(old), atom.deduced(new));

@@ -14,15 +14,20 @@ pub(crate) fn reconcile(of: Type, set: &FieldSet) -> Option<FieldSet> {
     changed.then(|| set.difference_below(&walk.atomic).union(&walk.atomic))
 }
 
-struct Walk {
+struct Walk<'s> {
     /// Places that became atomic.
     atomic: FieldSet,
-    path: Vec<PathElement>,
+    path: Vec<&'s PathElement>,
 }
 
-impl Walk {
+impl<'s> Walk<'s> {
+    fn note(&mut self) {
+        let path: Vec<PathElement> = self.path.iter().map(|e| (*e).clone()).collect();
+        self.atomic.insert(&path);
+    }
+
     /// `leaf`: the place is a member and nothing below it is.
-    fn visit(&mut self, of: Type, set: Option<&FieldSet>, leaf: bool) {
+    fn visit(&mut self, of: Type, set: Option<&'s FieldSet>, leaf: bool) {
         match of.atom() {
             Atom { map: Some(map), .. } => self.visit_map(&map, set, leaf),
             Atom {
@@ -31,7 +36,7 @@ impl Walk {
                 ..
             } => {
                 if !list.associative && !leaf {
-                    self.atomic.insert(&self.path);
+                    self.note();
                 } else if let Some(set) = set {
                     self.visit_elements(set, |_| Some(list.element));
                 }
@@ -40,7 +45,7 @@ impl Walk {
         }
     }
 
-    fn visit_map(&mut self, map: &MapAtom, set: Option<&FieldSet>, leaf: bool) {
+    fn visit_map(&mut self, map: &MapAtom, set: Option<&'s FieldSet>, leaf: bool) {
         let unknown = matches!(map.fields, crate::schema::Fields::None)
             && matches!(map.element, Some(Type::Deduced | Type::Untyped));
         let Some(set) = set else { return };
@@ -49,7 +54,7 @@ impl Walk {
         }
         if map.atomic && !leaf {
             if !set.is_empty() {
-                self.atomic.insert(&self.path);
+                self.note();
             }
             return;
         }
@@ -61,19 +66,18 @@ impl Walk {
 
     fn visit_elements<'a>(
         &mut self,
-        set: &FieldSet,
+        set: &'s FieldSet,
         type_of: impl Fn(&PathElement) -> Option<Type<'a>>,
     ) {
         let below = set
             .children
             .keys()
             .filter(|element| !set.members.contains(*element));
-        let elements: Vec<&PathElement> = below.chain(&set.members).collect();
-        for element in elements {
+        for element in below.chain(&set.members) {
             let Some(of) = type_of(element) else { continue };
             let child = set.children.get(element);
             let leaf = child.is_none() && set.members.contains(element);
-            self.path.push(element.clone());
+            self.path.push(element);
             self.visit(of, child, leaf);
             self.path.pop();
         }

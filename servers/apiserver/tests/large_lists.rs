@@ -19,7 +19,7 @@ async fn fill(server: &ApiServer) {
     for index in 0..COUNT {
         let body = serde_json::json!({
             "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": { "name": format!("c{index:02}"), "labels": { "n": "<&>" } },
+            "metadata": { "name": format!("c{index:02}"), "annotations": { "n": "<&>" } },
             "data": { "text": text },
         });
         let body = body.to_string();
@@ -54,6 +54,15 @@ async fn paged(server: &ApiServer, headers: &str, part: &str, limit: usize) -> (
     (all, first.unwrap())
 }
 
+/// Items, or rows without their cells, which tell how old objects are.
+fn ageless(items: &Value) -> Vec<Value> {
+    let mut items = items.as_array().unwrap().clone();
+    for item in &mut items {
+        item.as_object_mut().unwrap().remove("cells");
+    }
+    items
+}
+
 #[test]
 fn large_lists_are_the_pages_of_themselves() {
     let cluster = Cluster::with_tokens(&["admin"]);
@@ -83,8 +92,9 @@ fn large_lists_are_the_pages_of_themselves() {
             assert!(got.body.ends_with(b"]}\n"), "{headers}");
             let list = got.json();
             let (pages, first) = paged(server, headers, part, limit).await;
-            assert_eq!(list[part].as_array().unwrap().len(), COUNT, "{headers}");
-            assert!(list[part].as_array().unwrap() == &pages, "{headers}");
+            let items = ageless(&list[part]);
+            assert_eq!(items.len(), COUNT, "{headers}");
+            assert!(items == ageless(&Value::Array(pages)), "{headers}");
             for member in ["kind", "apiVersion", "columnDefinitions"] {
                 assert_eq!(list[member], first[member], "{headers}");
             }
@@ -93,7 +103,8 @@ fn large_lists_are_the_pages_of_themselves() {
             let mut text = Vec::new();
             let mut reader = flate2::read::GzDecoder::new(packed.body.as_slice());
             reader.read_to_end(&mut text).unwrap();
-            assert!(text == got.body, "{headers}");
+            let unpacked: Value = serde_json::from_slice(&text).unwrap();
+            assert!(ageless(&unpacked[part]) == items, "{headers}");
         }
     });
 }

@@ -18,6 +18,11 @@ impl Labels {
         }
         self.0.push_str(name);
         self.0.push_str("=\"");
+        if !value.bytes().any(|b| matches!(b, b'\\' | b'"' | b'\n')) {
+            self.0.push_str(value);
+            self.0.push('"');
+            return;
+        }
         for c in value.chars() {
             match c {
                 '\\' => self.0.push_str("\\\\"),

@@ -50,9 +50,11 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     // The only TLS provider; nothing else in the process chooses one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // A second thread on one core only takes it from the first.
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .worker_threads(2)
+        .worker_threads(cores.min(2))
         .build()?;
     let result = runtime.block_on(async {
         match command {

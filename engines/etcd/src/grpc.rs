@@ -32,6 +32,16 @@ pub fn take(received: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, 
     if received.len() < PREFIX {
         return Ok(None);
     }
+    let length = length(received, bytes_max)?;
+    if received.len() < PREFIX + length {
+        return Ok(None);
+    }
+    received.advance(PREFIX);
+    Ok(Some(received.split_to(length).freeze()))
+}
+
+/// The length of the message that these bytes, a prefix at least, begin.
+pub fn length(received: &[u8], bytes_max: usize) -> Result<usize, Refusal> {
     let length = u32::from_be_bytes([received[1], received[2], received[3], received[4]]) as usize;
     if received[0] != 0 {
         return Err(Refusal::new(
@@ -43,11 +53,7 @@ pub fn take(received: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, 
         let text = format!("grpc: received message larger than max ({length} vs. {bytes_max})");
         return Err(Refusal::new(Code::ResourceExhausted, text));
     }
-    if received.len() < PREFIX + length {
-        return Ok(None);
-    }
-    received.advance(PREFIX);
-    Ok(Some(received.split_to(length).freeze()))
+    Ok(length)
 }
 
 /// Decodes a message.

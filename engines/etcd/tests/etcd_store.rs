@@ -6,8 +6,9 @@ use bytes::Bytes;
 use corten_etcd::mvcc::{
     Answer, COPY_FILE, Command, Finish, LogError, LogOptions, Said, Store, StoreOptions,
 };
+use corten_etcd::proto::etcdserverpb::request_op::Request;
 use corten_etcd::proto::etcdserverpb::{
-    DeleteRangeRequest, PutRequest, RangeRequest, WatchCreateRequest,
+    DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest,
 };
 use corten_etcd::{Code, Refusal};
 use std::io;
@@ -220,6 +221,99 @@ async fn compaction_gives_the_disk_back() {
     assert_eq!(get(&store, "key-1", 10), Err(Refusal::COMPACTED));
     store.close();
     assert_eq!(facts(&open(directory.path())), before);
+}
+
+/// Twenty nodes renew their leases every ten seconds for a day, compacted every five minutes.
+#[tokio::test]
+async fn a_day_of_leases_leaves_the_files_flat() {
+    const NODES: usize = 20;
+    const TICKS: usize = 30;
+    let directory = TempDir::new().unwrap();
+    let store = open_small(directory.path(), 1 << 20);
+    let (answered, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    let (mut early, mut late) = (0, 0);
+    for round in 0..24 * 12 {
+        let before = store.revision();
+        for tick in 0..TICKS {
+            for node in 0..NODES {
+                let answered = answered.clone();
+                let request = PutRequest {
+                    key: format!("leases/node-{node}").into(),
+                    value: format!("{round:06} {tick:06} {}", ".".repeat(400)).into(),
+                    ..Default::default()
+                };
+                let then = move |answer| drop(answered.send(answer));
+                store.put_then(request, then).unwrap();
+            }
+        }
+        for _ in 0..TICKS * NODES {
+            assert!(matches!(answers.recv().await, Some(Ok(Answer::Put(_)))));
+        }
+        if before > 1 {
+            let compact = Command::Compact(before, Finish::Scheduled);
+            store.submit(compact).await.unwrap();
+        }
+        let bytes = store.stats().log_bytes;
+        match round {
+            ..12 => early = early.max(bytes),
+            _ => late = late.max(bytes),
+        }
+    }
+    assert_eq!(store.stats().keys, NODES);
+    // One segment more or less is being written anew at any time.
+    assert!(
+        late <= early + (1 << 20),
+        "{early} bytes in the first hour, then {late}"
+    );
+    store.close();
+}
+
+#[tokio::test]
+async fn changes_without_waiting_are_answered_once() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path());
+    let (answered, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    let then = || {
+        let answered = answered.clone();
+        move |answer| drop(answered.send(answer))
+    };
+    let of = |key: &'static str| PutRequest {
+        key: key.into(),
+        ..Default::default()
+    };
+    assert_eq!(store.put_then(of(""), then()), Err(Refusal::EMPTY_KEY));
+    store.put_then(of("a"), then()).unwrap();
+    let Some(Ok(Answer::Put(response))) = answers.recv().await else {
+        panic!("no answer to a put");
+    };
+    assert_eq!(response.header.unwrap().revision, 2);
+    let range = RequestOp {
+        request: Some(Request::RequestRange(RangeRequest {
+            key: "a".into(),
+            ..Default::default()
+        })),
+    };
+    let read = TxnRequest {
+        success: vec![range.clone()],
+        ..Default::default()
+    };
+    let response = store.txn_then(read, then()).unwrap();
+    assert_eq!(response.unwrap().responses.len(), 1);
+    let put = RequestOp {
+        request: Some(Request::RequestPut(of("b"))),
+    };
+    let write = TxnRequest {
+        success: vec![put, range],
+        ..Default::default()
+    };
+    assert_eq!(store.txn_then(write, then()), Ok(None));
+    let Some(Ok(Answer::Txn(response))) = answers.recv().await else {
+        panic!("no answer to a transaction");
+    };
+    assert_eq!(response.responses.len(), 2);
+    store.close();
+    assert_eq!(store.put_then(of("c"), then()), Err(Refusal::STOPPED));
+    assert!(answers.try_recv().is_err());
 }
 
 #[tokio::test]

@@ -12,6 +12,11 @@ pub const VERSION: &str = "3.6.8";
 /// The term that answers name: the first one in which a new etcd has a leader.
 pub(crate) const TERM: u64 = 2;
 
+/// The calls that clients make most.
+pub(crate) const RANGE: &str = "/etcdserverpb.KV/Range";
+pub(crate) const PUT: &str = "/etcdserverpb.KV/Put";
+pub(crate) const TXN: &str = "/etcdserverpb.KV/Txn";
+
 /// What answers: the store, and what it says about itself.
 #[derive(Clone)]
 pub struct Face {
@@ -96,6 +101,41 @@ impl Face {
             "Cluster" => self.cluster(method, body),
             "Auth" => self.auth(method),
             _ => Err(unknown(path)),
+        }
+    }
+
+    /// Answers a read of one key, which takes no time; none for any other read.
+    pub(crate) fn get(&self, body: &Bytes) -> Result<Option<Bytes>, Refusal> {
+        let request: pb::RangeRequest = grpc::decode(body.clone())?;
+        if !request.range_end.is_empty() {
+            return Ok(None);
+        }
+        self.answer(self.store.range(&request)?).map(Some)
+    }
+
+    /// Begins a put or a transaction; `then` is called with what it did, if it is not answered at once.
+    pub(crate) fn begin(
+        &self,
+        path: &str,
+        body: &Bytes,
+        then: impl FnOnce(Result<Answer, Refusal>) + Send + 'static,
+    ) -> Result<Option<Bytes>, Refusal> {
+        if path == PUT {
+            self.store.put_then(grpc::decode(body.clone())?, then)?;
+            return Ok(None);
+        }
+        match self.store.txn_then(grpc::decode(body.clone())?, then)? {
+            Some(read) => self.answer(read).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What became of what was begun.
+    pub(crate) fn done(&self, result: Result<Answer, Refusal>) -> Answered {
+        match result? {
+            Answer::Put(response) => self.answer(response),
+            Answer::Txn(response) => self.answer(response),
+            _ => Err(Refusal::STOPPED),
         }
     }
 

@@ -1,13 +1,12 @@
 //! The JSON gateway and the plain HTTP paths, over HTTP/1.1 and HTTP/2. What it answers is upstream's, to the word.
 
 use crate::calls::{Face, VERSION};
+use crate::http2::{Block, Reply};
 use crate::metrics;
 use crate::streams::{In, Out, is_stream};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use corten_etcd::table::{self, Method as Call};
 use corten_etcd::{Code, Refusal, grpc, json};
-use h2::RecvStream;
-use h2::server::SendResponse;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
@@ -22,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 /// The bytes of a JSON request, at most: base64 and names make it larger than what it says.
-const BODY_MAX: usize = 16 << 20;
+pub(crate) const BODY_MAX: usize = 16 << 20;
 /// Answers of a stream that wait for the client.
 const WAITING_MAX: usize = 16;
 
@@ -51,36 +50,31 @@ where
 }
 
 /// The same over HTTP/2, which clients negotiate with TLS.
-pub(crate) async fn over_http2(
-    request: Request<RecvStream>,
-    mut send: SendResponse<Bytes>,
-    face: Face,
-) {
-    let (head, mut body) = request.into_parts();
-    let mut received = BytesMut::new();
-    while let Some(Ok(data)) = body.data().await {
-        let _ = body.flow_control().release_capacity(data.len());
-        received.extend_from_slice(&data);
-        if received.len() > BODY_MAX {
-            break;
+pub(crate) async fn over_http2(method: &str, path: &str, body: Bytes, reply: Reply, face: Face) {
+    let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::OPTIONS);
+    let path = path.split('?').next().unwrap_or_default();
+    let (head, mut body) = respond(&face, &method, path, body).await.into_parts();
+    let mut block = Block::status(head.status.as_u16());
+    for (name, value) in &head.headers {
+        block.add(name.as_str(), value.as_bytes());
+    }
+    reply.head(block.finish());
+    loop {
+        tokio::select! {
+            frame = body.frame() => match frame {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data()
+                        && reply.data(data).await.is_err()
+                    {
+                        return;
+                    }
+                }
+                Some(Err(_)) | None => break,
+            },
+            () = reply.gone() => return,
         }
     }
-    let answer = respond(&face, &head.method, head.uri.path(), received.freeze()).await;
-    let (head, mut body) = answer.into_parts();
-    let Ok(out) = send.send_response(Response::from_parts(head, ()), false) else {
-        return;
-    };
-    let mut out = Out::Grpc(out);
-    while let Some(Ok(frame)) = body.frame().await {
-        if let Ok(data) = frame.into_data()
-            && out.send(data).await.is_err()
-        {
-            return;
-        }
-    }
-    if let Out::Grpc(mut out) = out {
-        let _ = out.send_data(Bytes::new(), true);
-    }
+    reply.end(None);
 }
 
 async fn respond(face: &Face, method: &Method, path: &str, body: Bytes) -> Answer {

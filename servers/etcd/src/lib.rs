@@ -7,6 +7,7 @@
 mod calls;
 mod connection;
 mod gateway;
+mod http2;
 mod maintenance;
 mod metrics;
 mod serve;

@@ -1,24 +1,21 @@
 //! Calls that stream, over gRPC or the JSON gateway: where requests come from and where answers go.
 
 use crate::calls::{Face, unknown};
+use crate::http2::{Body, Reply};
 use bytes::{Buf, Bytes, BytesMut};
 use corten_etcd::proto::etcdserverpb as pb;
 use corten_etcd::{Refusal, grpc, json};
-use h2::{RecvStream, SendStream};
 use prost::Message;
 use sha2::{Digest, Sha256};
-use std::future::poll_fn;
 use tokio::sync::mpsc;
 
-/// How much of an answer is handed to the connection at once.
-const CHUNK: usize = 256 << 10;
 /// The bytes of one piece of a snapshot.
 const SNAPSHOT_CHUNK: usize = 32 << 10;
 
 /// Where requests come from.
 pub(crate) enum In {
     Grpc {
-        body: RecvStream,
+        body: Body,
         received: BytesMut,
         bytes_max: usize,
     },
@@ -40,12 +37,9 @@ impl In {
                     return Ok(Some(message));
                 }
                 match body.data().await {
-                    Some(Ok(data)) => {
-                        let _ = body.flow_control().release_capacity(data.len());
-                        received.extend_from_slice(&data);
-                    }
-                    Some(Err(_)) => return Err(Refusal::WATCH_CANCELED),
-                    None => return Ok(None),
+                    Ok(Some(data)) => received.extend_from_slice(&data),
+                    Ok(None) => return Ok(None),
+                    Err(_) => return Err(Refusal::WATCH_CANCELED),
                 }
             },
         }
@@ -59,32 +53,18 @@ impl In {
 
 /// Where answers go.
 pub(crate) enum Out {
-    Grpc(SendStream<Bytes>),
+    Grpc(Reply),
     /// The channel, and which message the answers are.
     Json(mpsc::Sender<Bytes>, usize),
 }
 
 impl Out {
     /// Sends framed messages; waits while the client does not read. An error means that the client is gone.
-    pub(crate) async fn send(&mut self, mut framed: Bytes) -> Result<(), Refusal> {
+    pub(crate) async fn send(&mut self, framed: Bytes) -> Result<(), Refusal> {
         match self {
-            Out::Grpc(stream) => {
-                while framed.has_remaining() {
-                    let wanted = framed.len().min(CHUNK);
-                    stream.reserve_capacity(wanted);
-                    let room = match stream.capacity() {
-                        0 => match poll_fn(|cx| stream.poll_capacity(cx)).await {
-                            Some(Ok(room)) => room,
-                            _ => return Err(Refusal::WATCH_CANCELED),
-                        },
-                        room => room,
-                    };
-                    let piece = framed.split_to(room.min(wanted));
-                    stream
-                        .send_data(piece, false)
-                        .map_err(|_| Refusal::WATCH_CANCELED)?;
-                }
-                Ok(())
+            Out::Grpc(reply) => {
+                let sent = reply.data(framed).await;
+                sent.map_err(|_| Refusal::WATCH_CANCELED)
             }
             Out::Json(channel, message) => {
                 let mut received = BytesMut::from(framed);
@@ -105,9 +85,7 @@ impl Out {
     /// Returns when the client is gone.
     pub(crate) async fn gone(&mut self) {
         match self {
-            Out::Grpc(stream) => {
-                let _ = poll_fn(|cx| stream.poll_reset(cx)).await;
-            }
+            Out::Grpc(reply) => reply.gone().await,
             Out::Json(channel, _) => channel.closed().await,
         }
     }

@@ -9,10 +9,13 @@ use corten_etcd::proto::etcdserverpb::watch_request::RequestUnion;
 use corten_etcd::{Refusal, grpc};
 use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The id in answers that concern no watch, or all of them.
 const NO_WATCH: i64 = -1;
+/// What a response takes beside its events, at most.
+const HEAD_MAX: usize = 128;
 /// How much is collected before it is sent.
 const SEND_BYTES: usize = 1 << 20;
 
@@ -24,6 +27,8 @@ struct Session<'a> {
     buffer: BytesMut,
     /// Watches that got changes since the last tick need no notice of progress.
     quiet: std::collections::BTreeSet<i64>,
+    /// What was encoded last: many watches are told the same.
+    encoded: Option<(Arc<[Shown]>, Bytes)>,
 }
 
 impl Face {
@@ -37,6 +42,7 @@ impl Face {
             out,
             buffer: BytesMut::new(),
             quiet: Default::default(),
+            encoded: None,
         };
         let mut listening = true;
         loop {
@@ -121,11 +127,24 @@ impl Session<'_> {
                     self.flush().await?;
                 }
             }
+            self.encoded = None;
             self.flush().await?;
             if silent {
                 return Ok(());
             }
         }
+    }
+
+    /// Changes as they stand in a response.
+    fn events(&mut self, shown: &Arc<[Shown]>) -> Bytes {
+        if let Some((last, events)) = &self.encoded
+            && Arc::ptr_eq(last, shown)
+        {
+            return events.clone();
+        }
+        let events = encode(shown);
+        self.encoded = Some((shown.clone(), events.clone()));
+        events
     }
 
     fn one(&mut self, said: Said) {
@@ -138,7 +157,17 @@ impl Session<'_> {
                     true => self.face.about.request_bytes_max,
                     false => usize::MAX,
                 };
-                changes(&mut self.buffer, header, id, &shown, bytes_max);
+                let events = self.events(&shown);
+                if events.len() + HEAD_MAX <= bytes_max {
+                    let head = pb::WatchResponse {
+                        header,
+                        watch_id: id,
+                        ..Default::default()
+                    };
+                    response(&mut self.buffer, &head, &events);
+                } else {
+                    changes(&mut self.buffer, header, id, &shown, bytes_max);
+                }
             }
             Said::Compacted(id, oldest) => {
                 self.watches.cancel(id);
@@ -231,39 +260,42 @@ fn changes(
             fragment: !rest.is_empty(),
             ..Default::default()
         };
-        response(out, &head, now);
+        response(out, &head, &encode(now));
         shown = rest;
     }
 }
 
-/// A response whose last field, the events, is written from shared bytes.
-fn response(out: &mut BytesMut, head: &pb::WatchResponse, shown: &[Shown]) {
-    let lengths: usize = shown
-        .iter()
-        .map(|one| {
-            let length = event_len(one);
-            1 + encoded_len_varint(length as u64) + length
-        })
-        .sum();
-    let total = head.encoded_len() + lengths;
+/// A response whose last field, the events, is there in its encoded form.
+fn response(out: &mut BytesMut, head: &pb::WatchResponse, events: &[u8]) {
+    let total = head.encoded_len() + events.len();
     out.reserve(grpc::PREFIX + total);
     out.put_u8(0);
     out.put_u32(total as u32);
     // There is room for all of it.
     let _ = head.encode(out);
+    out.put_slice(events);
+}
+
+fn encode(shown: &[Shown]) -> Bytes {
+    let lengths = shown.iter().map(|one| {
+        let length = event_len(one);
+        1 + encoded_len_varint(length as u64) + length
+    });
+    let mut out = BytesMut::with_capacity(lengths.sum());
     for one in shown {
         out.put_u8(0x5a);
-        encode_varint(event_len(one) as u64, out);
+        encode_varint(event_len(one) as u64, &mut out);
         if one.record.is_deletion() {
             out.put_slice(&[0x08, 0x01]);
         }
         out.put_u8(0x12);
-        encode_varint(one.record.encoded().len() as u64, out);
+        encode_varint(one.record.encoded().len() as u64, &mut out);
         out.put_slice(one.record.encoded());
         if let Some(previous) = &one.previous {
             out.put_u8(0x1a);
-            encode_varint(previous.encoded().len() as u64, out);
+            encode_varint(previous.encoded().len() as u64, &mut out);
             out.put_slice(previous.encoded());
         }
     }
+    out.freeze()
 }

@@ -561,9 +561,7 @@ fn resume(
 
 fn revision_of(entry: &Entry<'_>) -> i64 {
     match entry {
-        Entry::Put(_, encoded) => {
-            super::record::Record::decode(encoded, 0, 0).map_or(0, |record| record.main())
-        }
+        Entry::Put(_, encoded) => super::record::Record::peek(encoded).map_or(0, |(_, main)| main),
         Entry::Delete(main, ..) => *main,
         Entry::Baseline(revision) => *revision,
         _ => 0,

@@ -57,11 +57,9 @@ fn keep(
 ) -> io::Result<i64> {
     let (revision, wanted) = match entry {
         Entry::Put(sub, encoded) => {
-            let record = Record::decode(encoded, *sub, 0).ok_or(io::ErrorKind::InvalidData)?;
-            (
-                record.main(),
-                index.is_retained(record.key(), record.position(), false),
-            )
+            let (key, main) = Record::peek(encoded).ok_or(io::ErrorKind::InvalidData)?;
+            let position = Position { main, sub: *sub };
+            (main, index.is_retained(&key, position, false))
         }
         Entry::Delete(main, sub, key) => {
             let position = Position {

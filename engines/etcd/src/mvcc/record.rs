@@ -4,6 +4,7 @@
 use crate::proto::mvccpb::KeyValue;
 use bytes::Bytes;
 use prost::Message;
+use std::borrow::Cow;
 
 /// Where a change stands in the order of all changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
@@ -87,6 +88,22 @@ impl Record {
 
     /// A version from its encoded form; none if that is not one.
     pub fn decode(encoded: &[u8], sub: i64, segment: u32) -> Option<Record> {
+        if let Some(read) = Read::usual(encoded) {
+            return Some(Record {
+                encoded: Bytes::copy_from_slice(encoded),
+                key: read.key,
+                value: read.value,
+                position: Position {
+                    main: read.main,
+                    sub,
+                },
+                create: read.create,
+                version: read.version,
+                lease: read.lease,
+                segment,
+                deleted: false,
+            });
+        }
         let kv = KeyValue::decode(encoded).ok()?;
         let parts = Parts {
             key: &kv.key,
@@ -100,6 +117,16 @@ impl Record {
             sub,
         };
         Some(Record::put(&parts, position, segment))
+    }
+
+    /// The key and the revision of an encoded version, without making a record of it.
+    pub(crate) fn peek(encoded: &[u8]) -> Option<(Cow<'_, [u8]>, i64)> {
+        if let Some(read) = Read::usual(encoded) {
+            let key = &encoded[read.key.0 as usize..read.key.1 as usize];
+            return Some((key.into(), read.main));
+        }
+        let kv = KeyValue::decode(encoded).ok()?;
+        Some((kv.key.to_vec().into(), kv.mod_revision))
     }
 
     /// The key.
@@ -171,6 +198,49 @@ impl Record {
     }
 }
 
+/// What an encoded version says, and where its bytes stand.
+#[derive(Default)]
+struct Read {
+    key: (u32, u32),
+    value: (u32, u32),
+    main: i64,
+    create: i64,
+    version: i64,
+    lease: i64,
+}
+
+impl Read {
+    /// Reads what [`Record::put`] writes: every field once, in order, none of them zero. Others take the long way.
+    fn usual(encoded: &[u8]) -> Option<Read> {
+        let mut read = Read::default();
+        let mut rest = encoded;
+        let mut last = 0;
+        while let Some((tag, after)) = rest.split_first() {
+            rest = after;
+            let number = read_varint(&mut rest)?;
+            if *tag <= last || number == 0 {
+                return None;
+            }
+            last = *tag;
+            let mut bytes = || -> Option<(u32, u32)> {
+                let from = encoded.len() - rest.len();
+                rest = rest.get(usize::try_from(number).ok()?..)?;
+                Some((from as u32, (encoded.len() - rest.len()) as u32))
+            };
+            match tag {
+                0x0a => read.key = bytes()?,
+                0x10 => read.create = number as i64,
+                0x18 => read.main = number as i64,
+                0x20 => read.version = number as i64,
+                0x2a => read.value = bytes()?,
+                0x30 => read.lease = number as i64,
+                _ => return None,
+            }
+        }
+        Some(read)
+    }
+}
+
 fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> (u32, u32) {
     if bytes.is_empty() {
         return (0, 0);
@@ -230,6 +300,35 @@ mod tests {
         let again = Record::decode(record.encoded(), 2, 0).unwrap();
         assert_eq!(again.encoded(), record.encoded());
         assert_eq!(again.position(), record.position());
+        let (key, main) = Record::peek(record.encoded()).unwrap();
+        assert_eq!((&key[..], main), (&b"a"[..], 9));
+    }
+
+    #[test]
+    fn unusual_encodings_are_read_too() {
+        // The key after the revision, and a zero that need not be there.
+        let unusual = [0x18, 9, 0x0a, 1, b'a', 0x20, 0];
+        let record = Record::decode(&unusual, 0, 0).unwrap();
+        assert_eq!((record.key(), record.main()), (&b"a"[..], 9));
+        assert_eq!(Record::peek(&unusual).unwrap().1, 9);
+        assert!(Record::decode(&[0x0a, 5, b'a'], 0, 0).is_none());
+        let whole = Record::put(
+            &Parts {
+                key: b"k",
+                value: b"v",
+                create: 1,
+                version: 1,
+                lease: 7,
+            },
+            Position { main: 1, sub: 0 },
+            0,
+        );
+        for end in 1..whole.encoded().len() {
+            // Cut between fields it is another version; within one it is none.
+            if let Some(cut) = Record::decode(&whole.encoded()[..end], 0, 0) {
+                assert_eq!(cut.encoded()[..], whole.encoded()[..end]);
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::index::{Index, Span};
 use super::log::{Log, LogError, LogOptions};
 use super::record::{Position, Record};
 use super::watch::WatchStream;
-use super::writer::{Answer, Command, Queue, Writer};
+use super::writer::{Answer, Command, Queue, Respond, Writer};
 use crate::proto::etcdserverpb::{
     DeleteRangeRequest, DeleteRangeResponse, LeaseTimeToLiveResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, TxnRequest, TxnResponse,
@@ -320,6 +320,36 @@ impl Store {
             Answer::Put(response) => Ok(response),
             _ => Err(mixed_up()),
         }
+    }
+
+    /// Like [`Store::put`], for callers that do not wait: the writer calls `then`, which must not take long.
+    pub fn put_then(
+        &self,
+        request: PutRequest,
+        then: impl FnOnce(Result<Answer, Refusal>) + Send + 'static,
+    ) -> Result<(), Refusal> {
+        check::put(&request)?;
+        self.check_size(request.key.len() + request.value.len())?;
+        let then = Respond::Call(Box::new(then));
+        self.shared.queue.push_for(Command::Put(request), then)
+    }
+
+    /// Like [`Store::txn`], for callers that do not wait: one that only reads is answered at once, for any other the
+    /// writer calls `then`, which must not take long.
+    pub fn txn_then(
+        &self,
+        request: TxnRequest,
+        then: impl FnOnce(Result<Answer, Refusal>) + Send + 'static,
+    ) -> Result<Option<TxnResponse>, Refusal> {
+        check::txn(&request, self.closer.txn_ops_max)?;
+        if check::is_readonly(&request) {
+            let visible = self.revision();
+            return evaluate::readonly_txn(&self.index(), &request, visible).map(Some);
+        }
+        self.check_size(prost::Message::encoded_len(&request))?;
+        let then = Respond::Call(Box::new(then));
+        self.shared.queue.push_for(Command::Txn(request), then)?;
+        Ok(None)
     }
 
     /// Deletes keys.

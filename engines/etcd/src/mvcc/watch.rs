@@ -30,7 +30,7 @@ pub struct Shown {
 #[derive(Debug)]
 pub enum Said {
     /// Changes for a watch; the revision up to which it has now seen everything.
-    Changes(i64, i64, Vec<Shown>),
+    Changes(i64, i64, Arc<[Shown]>),
     /// The watch cannot go on: its next revision is compacted; now the oldest one is this.
     Compacted(i64, i64),
 }
@@ -237,7 +237,7 @@ impl WatchStream {
         let reached = if done { visible } else { reached };
         watch.behind = Some(reached);
         if !shown.is_empty() {
-            said.push(Said::Changes(id, reached, shown));
+            said.push(Said::Changes(id, reached, shown.into()));
         }
         if done {
             // It joins the others: they have to be as far.
@@ -269,64 +269,84 @@ impl WatchStream {
             self.seen = visible;
             return;
         }
-        let mut found: BTreeMap<i64, Vec<Shown>> = BTreeMap::new();
+        let mut concerned = Vec::new();
         let mut reached = from;
-        let mut count = 0;
         let mut complete = true;
         for record in index.changes_between(from, visible) {
-            if count >= EVENTS_MAX && record.main() > reached {
+            if concerned.len() >= EVENTS_MAX && record.main() > reached {
                 complete = false;
                 break;
             }
             reached = record.main();
-            count += self.collect(index, record, &mut found);
+            if self.concerns(record) {
+                concerned.push(record);
+            }
         }
         self.seen = if complete { visible } else { reached };
         if !complete {
             self.bell.mark(reached + 1);
             self.bell.wake();
         }
-        let seen = self.seen;
-        said.extend(
-            found
-                .into_iter()
-                .map(|(id, shown)| Said::Changes(id, seen, shown)),
-        );
+        self.follow_keys(index, &concerned, said);
+        self.follow_ranges(index, &concerned, said);
     }
 
-    fn collect(
-        &self,
-        index: &Index,
-        record: &Arc<Record>,
-        found: &mut BTreeMap<i64, Vec<Shown>>,
-    ) -> usize {
-        let mut previous = None;
-        let mut count = 0;
-        let mut add = |id: &i64| {
-            let Some(watch) = self.watches.get(id).filter(|watch| watch.wants(record)) else {
-                return;
-            };
-            if watch.previous && previous.is_none() {
-                previous = Some(show(index, record, true));
-            }
-            let shown = match &previous {
-                Some(shown) if watch.previous => shown.clone(),
-                _ => show(index, record, false),
-            };
-            found.entry(*id).or_default().push(shown);
-            count = 1;
+    fn concerns(&self, record: &Record) -> bool {
+        let covered = |((start, end), _): &((Bytes, Bytes), Vec<i64>)| {
+            super::check::covers(start, end, record.key())
         };
-        self.by_key
-            .get(record.key())
-            .into_iter()
-            .flatten()
-            .for_each(&mut add);
-        for ((start, end), ids) in &self.by_range {
-            if super::check::covers(start, end, record.key()) {
-                ids.iter().for_each(&mut add);
+        self.by_key.contains_key(record.key()) || self.by_range.iter().any(covered)
+    }
+
+    fn follow_keys(&self, index: &Index, records: &[&Arc<Record>], said: &mut Vec<Said>) {
+        let mut found: BTreeMap<i64, Vec<Shown>> = BTreeMap::new();
+        for record in records {
+            for id in self.by_key.get(record.key()).into_iter().flatten() {
+                if let Some(watch) = self.watches.get(id).filter(|watch| watch.wants(record)) {
+                    let shown = show(index, record, watch.previous);
+                    found.entry(*id).or_default().push(shown);
+                }
             }
         }
-        count
+        let seen = self.seen;
+        let changes = found.into_iter();
+        said.extend(changes.map(|(id, shown)| Said::Changes(id, seen, shown.into())));
+    }
+
+    /// What many watches of one range see alike is made once.
+    fn follow_ranges(&self, index: &Index, records: &[&Arc<Record>], said: &mut Vec<Said>) {
+        for ((start, end), ids) in &self.by_range {
+            let covered = |record: &&&Arc<Record>| super::check::covers(start, end, record.key());
+            let records: Vec<&Arc<Record>> = records.iter().filter(covered).copied().collect();
+            let Some(first) = records.first().map(|record| record.main()) else {
+                continue;
+            };
+            let mut alike: Vec<([bool; 3], Arc<[Shown]>)> = Vec::new();
+            for id in ids {
+                let Some(watch) = self.watches.get(id) else {
+                    continue;
+                };
+                let kind = [watch.previous, watch.no_put, watch.no_delete];
+                let made = || -> Arc<[Shown]> {
+                    let wanted = records.iter().filter(|record| watch.wants(record));
+                    wanted
+                        .map(|record| show(index, record, watch.previous))
+                        .collect()
+                };
+                let shown = if watch.start > first {
+                    made()
+                } else if let Some((_, shown)) = alike.iter().find(|(other, _)| *other == kind) {
+                    shown.clone()
+                } else {
+                    let shown = made();
+                    alike.push((kind, shown.clone()));
+                    shown
+                };
+                if !shown.is_empty() {
+                    said.push(Said::Changes(*id, self.seen, shown));
+                }
+            }
+        }
     }
 
     fn settle(&mut self, id: i64, key: &Bytes, end: &Bytes) {

@@ -81,9 +81,27 @@ pub enum Answer {
 
 pub(crate) type Answered = Result<Answer, Refusal>;
 
+/// Who is told what a command answered.
+pub(crate) enum Respond {
+    /// Somebody who waits.
+    Channel(oneshot::Sender<Answered>),
+    /// Somebody who is called.
+    Call(Box<dyn FnOnce(Answered) + Send>),
+}
+
+impl Respond {
+    fn say(self, result: Answered) {
+        match self {
+            // Whoever does not wait any more does not want to know.
+            Respond::Channel(channel) => drop(channel.send(result)),
+            Respond::Call(call) => call(result),
+        }
+    }
+}
+
 struct Pending {
     command: Command,
-    answer: Option<oneshot::Sender<Answered>>,
+    answer: Option<Respond>,
 }
 
 impl Pending {
@@ -112,6 +130,11 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn push(&self, command: Command) -> Result<oneshot::Receiver<Answered>, Refusal> {
         let (answer, answered) = oneshot::channel();
+        self.push_for(command, Respond::Channel(answer))?;
+        Ok(answered)
+    }
+
+    pub(crate) fn push_for(&self, command: Command, answer: Respond) -> Result<(), Refusal> {
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             return Err(Refusal::STOPPED);
@@ -128,7 +151,7 @@ impl Queue {
         if was_empty {
             self.arrived.notify_one();
         }
-        Ok(answered)
+        Ok(())
     }
 
     pub(crate) fn close(&self) {
@@ -175,7 +198,7 @@ pub(crate) struct Writer {
     dead_grants: HashMap<i64, u32>,
     grants: HashMap<i64, u32>,
     /// Compactions that are answered when pruning is done.
-    pruned: Vec<(oneshot::Sender<Answered>, i64)>,
+    pruned: Vec<(Respond, i64)>,
     last_changes: Vec<Arc<Record>>,
 }
 
@@ -495,7 +518,7 @@ impl Writer {
         }
         if done {
             for (answer, revision) in self.pruned.drain(..) {
-                let _ = answer.send(Ok(compacted(revision)));
+                answer.say(Ok(compacted(revision)));
             }
         }
     }
@@ -530,9 +553,8 @@ fn compacted(revision: i64) -> Answer {
     })
 }
 
-fn respond(answer: Option<oneshot::Sender<Answered>>, result: Answered) {
+fn respond(answer: Option<Respond>, result: Answered) {
     if let Some(answer) = answer {
-        // Whoever does not wait any more does not want to know.
-        let _ = answer.send(result);
+        answer.say(result);
     }
 }

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use corten_tests::NetworkNamespace;
 
 use crate::pinned::{LOAD, pin};
 use report::Row;
@@ -92,6 +93,11 @@ impl Store {
         if self.apiserver {
             return self.kube(server, rows);
         }
+        // What the host filters and tracks is not measured.
+        NetworkNamespace::create()?.enter(|| self.on_own_network(server, rows))?
+    }
+
+    fn on_own_network(&self, server: Server, rows: &mut Vec<Row>) -> Result<()> {
         let running = Running::start(server, &self.directory)?;
         pin(LOAD)?;
         let runtime = tokio::runtime::Builder::new_current_thread()

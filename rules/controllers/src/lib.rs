@@ -3,6 +3,8 @@
 //! Invariant: pure. A reconcile depends on the snapshot, the key and the moment alone, and applying its plans again and
 //! again comes to rest. Carrying plans out, retrying and recording events is the driver's.
 
+pub mod autoscaler;
+pub mod bootstrap_signer;
 pub mod certificates;
 pub mod claim;
 pub mod clusterrole_aggregation;
@@ -17,6 +19,7 @@ pub mod endpointslice_mirroring;
 pub mod ephemeral_volume;
 pub mod garbage;
 pub mod job;
+pub mod legacy_token_cleaner;
 pub mod namespace;
 pub mod node_fit;
 pub mod node_lifecycle;
@@ -28,6 +31,7 @@ pub mod protection;
 pub mod registry;
 pub mod replicaset;
 pub mod replicationcontroller;
+pub mod resource_claim;
 pub mod resourcequota;
 pub mod revisions;
 pub mod root_ca;

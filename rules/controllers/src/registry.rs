@@ -90,5 +90,9 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::service_address::ADDRESSES,
     crate::service_address::DEFAULT_RANGE,
     crate::token_cleaner::CONTROLLER,
+    crate::bootstrap_signer::CONTROLLER,
+    crate::legacy_token_cleaner::CONTROLLER,
+    crate::resource_claim::PODS,
+    crate::resource_claim::CLAIMS,
     crate::ttl::CONTROLLER,
 ];

@@ -256,6 +256,7 @@ static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("scheduling.k8s.io", "PriorityClass", &scheduling::PriorityClasses),
     // rbac, certificates, authentication, authorization
     ("certificates.k8s.io", "CertificateSigningRequest", &certificates::CertificateSigningRequests),
+    ("certificates.k8s.io", "ClusterTrustBundle", &certificates::ClusterTrustBundles),
     ("rbac.authorization.k8s.io", "ClusterRole", &rbac::ClusterRoles),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding", &rbac::ClusterRoleBindings),
     ("rbac.authorization.k8s.io", "Role", &rbac::Roles),

@@ -4,6 +4,8 @@ use crate::note::Note;
 use crate::observed::{Busy, Exit, Failure, Hook, Image, Instance, Life, SandboxState, Step};
 use crate::plan::{Action, Plan};
 use crate::probe::{ProbeKind, ProbeResult, spec_of};
+use crate::resize::{Resized, Verdict};
+use crate::resources::Sizes;
 use crate::{Backoff, Moment, Observed, Rejection, container_of};
 use corten_api::core::v1::Pod;
 use corten_core::Str;
@@ -45,6 +47,10 @@ pub enum Input {
     Cleaned(Result<(), String>),
     /// Asking the API to delete the object ended.
     Deleted(Result<(), String>),
+    /// The node decided about the resources that the spec asks for.
+    Judged(Verdict),
+    /// Writing limits ended.
+    Resized(Resized),
     /// Something that the pod refers to changed: what failed for want of it may be tried again at once.
     Retry,
 }
@@ -99,6 +105,8 @@ impl Observed {
             Input::Released(result) => self.released = step(result, now),
             Input::Cleaned(result) => self.cleaned = step(result, now),
             Input::Deleted(result) => self.deleted = step(result, now),
+            Input::Judged(verdict) => return self.judged(verdict, now),
+            Input::Resized(result) => return self.resized(result, now),
             Input::Retry => self.retry(now),
         }
         Vec::new()
@@ -279,6 +287,7 @@ impl Observed {
             Action::MountVolumes => self.volumes = Step::Busy,
             Action::CreateSandbox { .. } => {
                 self.sandbox.attempts += 1;
+                self.resize.group = Some(Sizes::of_pod(&self.pod.spec));
                 self.sandbox.state = SandboxState::Busy;
             }
             Action::Pull { container } => {
@@ -326,6 +335,13 @@ impl Observed {
                     seen.told_backoff = *until;
                 }
             }
+            Action::Restart { container } => {
+                if let Some(seen) = self.containers.get_mut(container) {
+                    seen.resizing = true;
+                }
+            }
+            Action::Resize { .. } => self.resize.step = Step::Busy,
+            Action::FinishResize { .. } => self.resize.progress = None,
             Action::Release => self.released = Step::Busy,
             Action::Clean => self.cleaned = Step::Busy,
             Action::Delete => self.deleted = Step::Busy,
@@ -333,9 +349,16 @@ impl Observed {
     }
 
     fn begin_start(&mut self, name: &str, now: Moment) {
+        let pod = self.pod.clone();
         let Some(seen) = self.containers.get_mut(name) else {
             return;
         };
+        let sizes = container_of(&pod.spec, name).map(|c| Sizes::of_container(&pod.spec, &c));
+        seen.actuated = sizes;
+        if std::mem::take(&mut seen.resizing) {
+            seen.busy = Some(Busy::Starting);
+            return;
+        }
         if let Some(finished) = seen.exit().map(|exit: &Exit| exit.finished) {
             seen.backoff = seen.backoff.next(finished, now);
         }

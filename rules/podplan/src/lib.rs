@@ -4,6 +4,7 @@
 //! [`Observed::begin`] (an action was started); [`plan`] says what to do now, how the status reads and when to look again.
 //! Invariant: pure. The same inputs in the same order give the same plans, and a pod at rest gives an empty plan.
 
+mod allocation;
 mod apply;
 mod backoff;
 mod moment;
@@ -13,10 +14,12 @@ mod plan;
 mod policy;
 mod ports;
 mod probe;
+mod resize;
 pub mod resources;
 mod status;
 mod terminate;
 
+pub use allocation::Allocation;
 pub use apply::Input;
 pub use backoff::Backoff;
 pub use moment::Moment;
@@ -29,6 +32,7 @@ pub use plan::{Action, Plan, plan};
 pub use policy::{all_containers, as_container, container_of, is_sidecar};
 pub use ports::host_ports_collide;
 pub use probe::{ProbeKind, ProbeResult, ProbeState, Probes};
+pub use resize::{Change, Checkpoint, Knob, Resize, Resized, Standing, Target, Verdict};
 pub use status::{pod_name_and_uid, qos_class};
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Everything a node knows of one pod: the object, its sandbox, volumes and containers, and what is under way.
 
-use crate::{Backoff, Moment, Probes};
+use crate::resize::Resize;
+use crate::resources::Sizes;
+use crate::{Allocation, Backoff, Moment, Probes};
 use corten_api::core::v1::{Pod, PodStatus};
 use corten_core::Str;
 use std::collections::BTreeMap;
@@ -9,8 +11,14 @@ use std::sync::Arc;
 /// One pod as its node sees it.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// The object as last seen in the API (or read from a manifest).
+    /// The object as last seen in the API (or read from a manifest), with the resources that it was granted.
     pub pod: Arc<Pod>,
+    /// The same with the resources that it asks for.
+    pub desired: Arc<Pod>,
+    /// What it was granted.
+    pub allocation: Allocation,
+    /// How its resize goes.
+    pub resize: Resize,
     /// Addresses of the node, the first one being the primary one.
     pub host_ips: Vec<Str>,
     /// Whether the volumes are mounted.
@@ -143,6 +151,10 @@ pub struct Seen {
     pub probes: Probes,
     /// Until when the present back-off has been told in an event.
     pub told_backoff: Moment,
+    /// What its newest instance was sized for.
+    pub actuated: Option<Sizes>,
+    /// It is stopped to be started with other resources.
+    pub resizing: bool,
 }
 
 /// A container's image on the node.
@@ -287,19 +299,16 @@ impl Observed {
             last,
             reported,
             host_ips,
+            desired: pod.clone(),
             ..Observed::default()
         }
-        .with_pod(pod)
+        .with_allocation(Allocation::of(&pod.spec))
     }
 
     /// The same pod, as the API now has it.
-    pub(crate) fn with_pod(mut self, pod: Arc<Pod>) -> Observed {
-        self.set_pod(pod);
-        self
-    }
-
     pub(crate) fn set_pod(&mut self, pod: Arc<Pod>) {
-        self.pod = pod;
+        self.pod = self.allocation.overlay(&pod);
+        self.desired = pod;
         let pod = self.pod.clone();
         for container in crate::all_containers(&pod.spec) {
             let seen = self.containers.entry(container.name.clone()).or_default();

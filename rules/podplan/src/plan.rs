@@ -4,6 +4,7 @@ use crate::note::Note;
 use crate::observed::{Busy, Image, Life, SandboxState, Seen, Step};
 use crate::policy::{is_sidecar, restarts_after, restarts_after_probe, spec_containers};
 use crate::probe::{KINDS, ProbeKind, spec_of};
+use crate::resize::{self, Change, Target};
 use crate::status::{self, pod_name_and_uid};
 use crate::{Moment, Observed, terminate};
 use corten_api::core::v1::{Container, PodStatus};
@@ -71,6 +72,23 @@ pub enum Action {
         container: Str,
         /// Until when it waits.
         until: Moment,
+        /// The event.
+        note: Note,
+    },
+    /// A container that is stopped for its resize is started again, whatever its policy.
+    Restart {
+        /// The container.
+        container: Str,
+    },
+    /// Write limits, in order; first see that no lowered memory limit is below what is used.
+    Resize {
+        /// The writes.
+        changes: Vec<Change>,
+        /// Memory limits that are lowered, in bytes.
+        lowered: Vec<(Target, i64)>,
+    },
+    /// The pod has what it was granted.
+    FinishResize {
         /// The event.
         note: Note,
     },
@@ -150,7 +168,7 @@ fn exhausted(o: &Observed) -> bool {
     let spec = &o.pod.spec;
     let over = |c: &Container| {
         let seen = o.seen(&c.name);
-        seen.is_some_and(|s| s.busy.is_none())
+        seen.is_some_and(|s| s.busy.is_none() && !s.resizing)
             && seen
                 .and_then(Seen::exit)
                 .is_some_and(|exit| !restarts_after(spec, c, exit))
@@ -177,8 +195,9 @@ fn advance(o: &Observed, now: Moment, plan: &mut Plan) {
     plan.wake_for(&o.volumes);
     sandbox(o, now, plan);
     probes(o, now, plan);
+    let free = resize::advance(o, now, plan);
     for container in wanted(o) {
-        if !start(o, &container, now, plan) {
+        if !free || !start(o, &container, now, plan) {
             break;
         }
     }
@@ -245,12 +264,12 @@ fn wanted(o: &Observed) -> Vec<Cow<'_, Container>> {
         let missing = match here(o, seen) {
             Some(Life::Running(_)) => seen.busy.is_some(),
             Some(Life::Exited(exit)) => {
-                seen.busy.is_some() || restarts_after(spec, container, exit)
+                seen.busy.is_some() || seen.resizing || restarts_after(spec, container, exit)
             }
             Some(Life::Created) => true,
             None => seen
                 .exit()
-                .is_none_or(|exit| restarts_after(spec, container, exit)),
+                .is_none_or(|exit| seen.resizing || restarts_after(spec, container, exit)),
         };
         if missing {
             wanted.push(Cow::Borrowed(container));
@@ -323,7 +342,7 @@ fn start(o: &Observed, container: &Container, now: Moment, plan: &mut Plan) -> b
 
 /// Until when a container that ended must not be started again.
 pub(crate) fn held_back(seen: &Seen, now: Moment) -> Option<Moment> {
-    let exit = seen.exit()?;
+    let exit = seen.exit().filter(|_| !seen.resizing)?;
     seen.backoff
         .until(exit.finished)
         .filter(|until| *until > now)

@@ -2,7 +2,7 @@
 //!
 //! CPU is in thousandths of a core, everything else in its unit (bytes, devices), rounded up.
 
-use corten_api::core::v1::{Container, Pod};
+use corten_api::core::v1::{Container, Pod, PodCondition};
 use corten_core::{Map, Quantity, Str};
 use std::collections::BTreeMap;
 
@@ -88,6 +88,27 @@ fn container(container: &Container, missing: Missing) -> Amounts {
     amounts
 }
 
+/// A container's requests; with what its status says it was granted and has, where that is more.
+fn counted(pod: &Pod, c: &Container, missing: Missing) -> Amounts {
+    let mut amounts = container(c, missing);
+    let all = pod.status.container_statuses.iter();
+    let status = all
+        .chain(pod.status.init_container_statuses.iter())
+        .find(|s| s.name == c.name);
+    let Some(status) = status else {
+        return amounts;
+    };
+    let infeasible = |c: &PodCondition| c.type_ == "PodResizePending" && c.reason == "Infeasible";
+    let has = status.resources.as_deref();
+    let mut held = has.map_or_else(Amounts::default, |r| Amounts::of(&r.requests));
+    held.raise(&Amounts::of(&status.allocated_resources));
+    if pod.status.conditions.iter().any(infeasible) && held != Amounts::default() {
+        return held;
+    }
+    amounts.raise(&held);
+    amounts
+}
+
 fn is_sidecar(container: &Container) -> bool {
     container
         .restart_policy
@@ -98,12 +119,12 @@ fn is_sidecar(container: &Container) -> bool {
 fn total(pod: &Pod, missing: Missing) -> Amounts {
     let mut running = Amounts::default();
     for c in pod.spec.containers.iter() {
-        running.add(&container(c, missing));
+        running.add(&counted(pod, c, missing));
     }
     // An init container runs beside the sidecars that were started before it.
     let (mut sidecars, mut peak) = (Amounts::default(), Amounts::default());
     for c in pod.spec.init_containers.iter() {
-        let mut own = container(c, missing);
+        let mut own = counted(pod, c, missing);
         if is_sidecar(c) {
             sidecars.add(&own);
             peak.raise(&sidecars);

@@ -16,6 +16,7 @@ use corten_client::{
 use corten_core::Value;
 use corten_meta::{GroupVersionResource, Revision};
 
+use crate::aggregation::listing;
 use crate::catalog::Served;
 use crate::custom::conversion;
 use crate::encode::EventType;
@@ -354,6 +355,21 @@ impl Transport for Local {
     }
 
     async fn list(&self, request: WatchRequest) -> Result<ListAnswer, Error> {
+        if let Some(remote) = listing::remote_of(&self.server, &request.resource) {
+            let resource = &request.resource;
+            let info = RequestInfo {
+                verb: "list".into(),
+                is_resource: true,
+                group: resource.group.to_string(),
+                version: resource.version.to_string(),
+                namespace: request.namespace.clone(),
+                resource: resource.resource.to_string(),
+                ..RequestInfo::default()
+            };
+            self.authorize(&info, &request.field_selector, &request.label_selector)
+                .await?;
+            return Ok(listing::list(&self.server, &remote, &self.user, &request).await?);
+        }
         let served = self.served(&request.resource)?;
         let name = single_name(&request.field_selector);
         let info = self.info(&served, "list", &request.namespace, &name, "");

@@ -2,6 +2,8 @@
 //!
 //! Invariant: controllers act under their own service accounts; only the shared mirror reads as the controller manager.
 
+mod autoscaler;
+
 use corten_client::{Client, Mirror};
 pub use corten_controllers::API_SERVER;
 use corten_controllers::plan::Cluster;
@@ -31,6 +33,13 @@ pub type Clients = Arc<dyn Fn(&str) -> Client + Send + Sync>;
 pub struct Controllers {
     _driver: Driver,
     mirror: Mirror,
+    autoscaler: tokio::task::AbortHandle,
+}
+
+impl Drop for Controllers {
+    fn drop(&mut self) {
+        self.autoscaler.abort();
+    }
 }
 
 impl Controllers {
@@ -46,6 +55,7 @@ impl Controllers {
             root_ca: facts.root_ca.into(),
             service_cidr: facts.service_cidr.into(),
         };
+        let scaling = autoscaler::run(mirror.clone(), clients(autoscaler::ACCOUNT));
         let settings = Settings {
             mirror,
             client_of: clients,
@@ -55,6 +65,7 @@ impl Controllers {
         Controllers {
             _driver: Driver::start(&settings, &controllers),
             mirror: settings.mirror,
+            autoscaler: tokio::spawn(scaling).abort_handle(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Brings changes of pods and events of the runtime to the supervisors, and starts one for each new pod.
 
+use crate::node::allocate;
 use crate::pod::context::{Context, Message};
 use crate::pod::instance::instance;
 use crate::pod::{Known, supervise};
@@ -71,7 +72,7 @@ pub(crate) async fn follow_pods(context: Arc<Context>, mut found: Found) {
                 if let Some(old) = old
                     && new.is_none_or(|new| new.metadata.uid != old.metadata.uid)
                 {
-                    send(&context, &old.metadata.uid, Input::Removed);
+                    retire(&context, &old.metadata.uid);
                 }
                 if let (Some(old), None) = (old, new)
                     && manifests::is_mirror(old)
@@ -81,6 +82,7 @@ pub(crate) async fn follow_pods(context: Arc<Context>, mut found: Found) {
                 if let Some(new) = new {
                     seen(&context, new, &mut found);
                 }
+                allocate::retry(&context);
             }
             Ok(_) => {}
             Err(RecvError::Lagged(_)) => look_at_all(&context, &mut found),
@@ -114,7 +116,17 @@ fn look_at_all(context: &Arc<Context>, found: &mut Found) {
             .collect()
     };
     for uid in gone {
-        send(context, &uid, Input::Removed);
+        retire(context, &uid);
+    }
+    allocate::retry(context);
+}
+
+/// A pod is gone from the API.
+fn retire(context: &Context, uid: &str) {
+    allocate::forget(context, uid);
+    if let Some(handle) = context.pods.lock().get(uid) {
+        handle.work.retire();
+        handle.send(Input::Removed);
     }
 }
 
@@ -132,15 +144,21 @@ pub(crate) fn seen(context: &Arc<Context>, pod: &Pod, found: &mut Found) {
     }
     let uid = &pod.metadata.uid;
     let pod = Arc::new(pod.clone());
-    if context.pods.lock().contains_key(uid) {
-        send(context, uid, Input::Pod(pod));
+    let known_here = context.pods.lock().get(uid).cloned();
+    if let Some(handle) = known_here {
+        handle.work.set_pod(pod.clone());
+        allocate::consider(context, &handle, &pod);
+        // A verdict on what the pod asks for comes first, so that no status speaks of a generation without it.
+        allocate::retry(context);
+        handle.send(Input::Pod(pod));
         return;
     }
     let known = known(context, found, uid);
     let uid = uid.clone();
     let handle = supervise(context, pod.clone(), known);
     // A pod may be finished before it is entered here: what comes later finds no supervisor and changes nothing.
-    context.pods.lock().insert(uid.clone(), handle);
+    context.pods.lock().insert(uid.clone(), handle.clone());
+    allocate::consider(context, &handle, &pod);
     send(context, &uid, Input::Pod(pod));
 }
 

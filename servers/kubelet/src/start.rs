@@ -82,12 +82,14 @@ impl Kubelet {
             name: options.node_name.clone(),
             host_ips: options.node_ips.iter().map(ToString::to_string).collect(),
             allocatable: facts::allocatable(&capacity),
+            memory: capacity.get("memory").map_or(0, |q| q.value()),
         };
         let context = Arc::new(Context {
             recorder: Recorder::start(client.clone(), "kubelet", &options.node_name),
             runtime_name: engines.runtime.version().name,
             references: Default::default(),
             pods: Default::default(),
+            waiting: Default::default(),
             options,
             engines,
             client,

@@ -473,6 +473,8 @@ impl Server {
             let _ = container.group.kill(); // its own namespace would have taken the others along
         }
         let oom = container.group.oom_kills() > 0;
+        // Its limits would stand in the way of lower ones for the pod.
+        container.group.remove_if_empty();
         let reason = match (oom, reaped.code) {
             (true, _) => "OOMKilled",
             (false, 0) => "Completed",

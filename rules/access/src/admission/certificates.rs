@@ -1,18 +1,26 @@
-//! CertificateApproval, CertificateSigning and CertificateSubjectRestriction: only who may act for a signer approves or
-//! signs its requests, and nobody asks for a certificate of `system:masters`.
+//! CertificateApproval, CertificateSigning, CertificateSubjectRestriction and ClusterTrustBundleAttest: only who may act
+//! for a signer approves or signs its requests or writes its trust bundles, and nobody asks for a certificate of `system:masters`.
 
 use super::certificate_request::Subject;
 use super::{Denial, Operation, Review};
 use crate::attributes::Attributes;
 use corten_api::Object;
 use corten_api::certificates::v1::CertificateSigningRequest;
+use corten_api::certificates::v1beta1::ClusterTrustBundle;
 
 const GROUP: &str = "certificates.k8s.io";
 const RESOURCE: &str = "certificatesigningrequests";
+const BUNDLES: &str = "clustertrustbundles";
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 
 pub(super) fn validate(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
-    if review.resource.group != GROUP || review.resource.resource != RESOURCE {
+    if review.resource.group != GROUP {
+        return Ok(());
+    }
+    if review.resource.resource == BUNDLES {
+        return attests(review, object);
+    }
+    if review.resource.resource != RESOURCE {
         return Ok(());
     }
     let new = object.and_then(|o| o.downcast_ref::<CertificateSigningRequest>());
@@ -35,11 +43,46 @@ pub(super) fn validate(review: &Review, object: Option<&Object>) -> Result<(), D
     }
 }
 
-/// Asks for the right on the signer by name, then on all signers of its domain.
+/// Who writes a trust bundle of a signer must be allowed to vouch for it.
+fn attests(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
+    let bundle = |o: &Object| {
+        o.downcast_ref::<ClusterTrustBundle>()
+            .map(|b| b.spec.clone())
+    };
+    let Some(new) = object
+        .and_then(bundle)
+        .filter(|spec| !spec.signer_name.is_empty())
+    else {
+        return Ok(());
+    };
+    let same = review.old.and_then(bundle).is_some_and(|old| old == new);
+    let kept = |o: &Object| (o.meta().labels.clone(), o.meta().annotations.clone());
+    if same && review.old.map(kept) == object.map(kept) {
+        return Ok(());
+    }
+    let signer = new.signer_name.as_str();
+    match is_allowed(review, "attest", signer) {
+        true => Ok(()),
+        false => Err(Denial::forbidden(format!(
+            "user not permitted to attest for signerName {signer:?}"
+        ))),
+    }
+}
+
 fn may_act(review: &Review, verb: &str, request: &CertificateSigningRequest) -> Result<(), Denial> {
     let signer = request.spec.signer_name.as_str();
+    match is_allowed(review, verb, signer) {
+        true => Ok(()),
+        false => Err(Denial::forbidden(format!(
+            "user not permitted to {verb} requests with signerName {signer:?}"
+        ))),
+    }
+}
+
+/// Asks for the right on the signer by name, then on all signers of its domain.
+fn is_allowed(review: &Review, verb: &str, signer: &str) -> bool {
     let domain = signer.split('/').next().unwrap_or_default();
-    let allowed = [signer.to_owned(), format!("{domain}/*")]
+    [signer.to_owned(), format!("{domain}/*")]
         .iter()
         .any(|name| {
             let attributes = Attributes {
@@ -50,13 +93,7 @@ fn may_act(review: &Review, verb: &str, request: &CertificateSigningRequest) -> 
                 ..review.asks()
             };
             crate::authorize(review.rules, review.snapshot, &attributes).is_allowed()
-        });
-    match allowed {
-        true => Ok(()),
-        false => Err(Denial::forbidden(format!(
-            "user not permitted to {verb} requests with signerName {signer:?}"
-        ))),
-    }
+        })
 }
 
 fn check_subject(request: &CertificateSigningRequest) -> Result<(), Denial> {

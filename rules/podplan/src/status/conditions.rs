@@ -2,6 +2,7 @@
 
 use crate::observed::{SandboxState, Step};
 use crate::policy::is_sidecar;
+use crate::resize;
 use crate::{Moment, Observed};
 use corten_api::core::v1::{Container, ContainerStatus, PodCondition, PodStatus};
 
@@ -66,6 +67,9 @@ pub(super) fn set(o: &Observed, now: Moment, status: &mut PodStatus) {
         ("PodScheduled", Verdict::yes()),
     ] {
         push(o, now, status, name, verdict);
+    }
+    for condition in resize::conditions(o) {
+        status.conditions.push(condition);
     }
 }
 

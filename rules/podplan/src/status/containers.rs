@@ -7,9 +7,10 @@ use crate::status::pod_name_and_uid;
 use crate::{Moment, Observed};
 use corten_api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, ContainerUser, LinuxContainerUser, VolumeMountStatus,
+    ContainerStateWaiting, ContainerStatus, ContainerUser, LinuxContainerUser,
+    ResourceRequirements, VolumeMountStatus,
 };
-use corten_core::Time;
+use corten_core::{Map, Quantity, QuantityFormat, Time};
 
 /// What a container is in its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +197,7 @@ fn current(
     }
     if role != Role::Ephemeral {
         status.allocated_resources = container.resources.requests.clone();
-        status.resources = Some(Box::new(container.resources.clone()));
+        status.resources = Some(Box::new(resources(container, seen)));
     }
     status.user = instance.user.as_ref().map(|(uid, gid, groups)| {
         let linux = LinuxContainerUser {
@@ -213,6 +214,30 @@ fn current(
     }
 }
 
+/// What a container has: what it was granted, as far as that has been carried out.
+fn resources(container: &Container, seen: &Seen) -> ResourceRequirements {
+    let mut resources = container.resources.clone();
+    let (Some(_), Some(sizes)) = (seen.running(), seen.actuated) else {
+        return resources;
+    };
+    let milli = |value: i64| Quantity::new_milli(value, QuantityFormat::DecimalSi);
+    let bytes = |value: i64| Quantity::new(value, QuantityFormat::BinarySi);
+    let set = |map: &mut Map<Quantity>, name: &str, quantity: Quantity| {
+        if !quantity.is_zero() && !map.is_empty() && map.get(name) != Some(&quantity) {
+            map.insert(name, quantity);
+        }
+    };
+    set(&mut resources.limits, "cpu", milli(sizes.cpu_limit));
+    set(&mut resources.limits, "memory", bytes(sizes.memory_limit));
+    set(&mut resources.requests, "cpu", milli(sizes.cpu_request));
+    set(
+        &mut resources.requests,
+        "memory",
+        bytes(sizes.memory_request),
+    );
+    resources
+}
+
 /// The waiting state of a container that should run and cannot.
 fn held(
     o: &Observed,
@@ -225,7 +250,7 @@ fn held(
         (None, _) => true,
         (Some(_), Role::Ephemeral) => false,
         (Some(instance), _) => match &instance.life {
-            Life::Exited(exit) => restarts_after(&o.pod.spec, container, exit),
+            Life::Exited(exit) => seen.resizing || restarts_after(&o.pod.spec, container, exit),
             Life::Created => true,
             Life::Running(_) => false,
         },

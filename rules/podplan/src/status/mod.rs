@@ -4,9 +4,10 @@ mod conditions;
 mod containers;
 mod phase;
 
+use crate::resources::Side;
 use crate::{Moment, Observed, resources};
-use corten_api::core::v1::{HostIP, Pod, PodIP, PodStatus};
-use corten_core::Str;
+use corten_api::core::v1::{HostIP, Pod, PodIP, PodStatus, ResourceRequirements};
+use corten_core::{Map, Quantity, QuantityFormat, Str};
 
 pub(crate) use containers::backs_off;
 
@@ -40,8 +41,8 @@ pub(crate) fn status(o: &Observed, now: Moment) -> PodStatus {
         ),
         resource_claim_statuses: pod.status.resource_claim_statuses.clone(),
         resize: pod.status.resize.clone(),
-        allocated_resources: pod.status.allocated_resources.clone(),
-        resources: pod.status.resources.clone(),
+        allocated_resources: resources::pod_sums(spec, Side::Requests),
+        resources: Some(Box::new(whole(o))),
         ..PodStatus::default()
     };
     addresses(o, &mut status);
@@ -80,6 +81,31 @@ pub(crate) fn status(o: &Observed, now: Moment) -> PodStatus {
     set_phase(o, now, &mut status);
     conditions::set(o, now, &mut status);
     status
+}
+
+/// What the pod as a whole has.
+fn whole(o: &Observed) -> ResourceRequirements {
+    let spec = &o.pod.spec;
+    let mut own = ResourceRequirements {
+        requests: resources::pod_sums(spec, Side::Requests),
+        limits: resources::pod_sums(spec, Side::Limits),
+        ..spec.resources.as_deref().cloned().unwrap_or_default()
+    };
+    // Until a resize is carried out, its control group says what the pod has.
+    let Some(sizes) = o.resize.group else {
+        return own;
+    };
+    let milli = |value: i64| Quantity::new_milli(value, QuantityFormat::DecimalSi);
+    let bytes = |value: i64| Quantity::new(value, QuantityFormat::BinarySi);
+    let set = |map: &mut Map<Quantity>, name: &str, quantity: Quantity| {
+        if !quantity.is_zero() && map.get(name) != Some(&quantity) {
+            map.insert(name, quantity);
+        }
+    };
+    set(&mut own.requests, "cpu", milli(sizes.cpu_request));
+    set(&mut own.limits, "cpu", milli(sizes.cpu_limit));
+    set(&mut own.limits, "memory", bytes(sizes.memory_limit));
+    own
 }
 
 fn set_phase(o: &Observed, now: Moment, status: &mut PodStatus) {

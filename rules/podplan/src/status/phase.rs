@@ -83,7 +83,8 @@ fn main(o: &Observed, container: &Container, status: &ContainerStatus, n: &mut C
         None => n.waiting += 1,
         Some(code) => {
             n.stopped += 1;
-            if !restarts(&o.pod.spec, container, code) {
+            let again = o.seen(&container.name).is_some_and(|s| s.resizing);
+            if !again && !restarts(&o.pod.spec, container, code) {
                 n.stopped_for_good += 1;
             }
             if code == 0 && status.state.terminated.is_some() {

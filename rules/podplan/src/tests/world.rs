@@ -1,11 +1,12 @@
 //! A node that does what plans say, as a script tells it to, and writes down what it did.
 
 use crate::{
-    Action, Exit, Input, Instance, Life, Moment, Note, Observed, Plan, ProbeKind, ProbeResult, plan,
+    Action, Change, Exit, Input, Instance, Life, Moment, Note, Observed, Plan, ProbeKind,
+    ProbeResult, Resized, Target, Verdict, plan,
 };
 use corten_api::Object;
 use corten_api::core::v1::{ContainerStatus, Pod, PodStatus};
-use corten_core::Str;
+use corten_core::{Quantity, Str};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -25,6 +26,10 @@ pub(super) struct World {
     /// Containers that cannot be started, with reason.
     broken: BTreeMap<String, String>,
     missing_images: Vec<String>,
+    /// Whether the node grants resizes.
+    room: bool,
+    /// Whether no memory limit can be lowered.
+    used: bool,
     kills: BTreeMap<Str, Moment>,
     finished: bool,
 }
@@ -60,6 +65,8 @@ pub(super) fn live(spec: &str, script: &str) -> String {
         stubborn: Vec::new(),
         broken: BTreeMap::new(),
         missing_images: Vec::new(),
+        room: true,
+        used: false,
         kills: BTreeMap::new(),
         finished: false,
     };
@@ -111,6 +118,14 @@ impl World {
                 pod.metadata.deletion_grace_period_seconds = Some(grace.parse().unwrap());
                 self.apply(Input::Pod(Arc::new(pod)));
             }
+            ["resize", name, side, resource, amount] => self.resize(name, side, resource, amount),
+            ["no", "room"] => self.room = false,
+            ["room"] => {
+                self.room = true;
+                self.judge();
+            }
+            ["memory", "is", "used"] => self.used = true,
+            ["memory", "is", "free"] => self.used = false,
             ["sandbox", "dies"] => {
                 let names: Vec<Str> = self.observed.containers.keys().cloned().collect();
                 for name in names {
@@ -140,6 +155,50 @@ impl World {
             "  {:?} {}: {}",
             note.kind, note.reason, note.message
         );
+    }
+
+    fn resize(&mut self, name: &str, side: &str, resource: &str, amount: &str) {
+        let mut pod = (*self.observed.desired).clone();
+        pod.metadata.generation += 1;
+        let amount = Quantity::parse(amount).unwrap();
+        for container in pod.spec.containers.iter_mut().filter(|c| c.name == *name) {
+            let resources = &mut container.resources;
+            let map = match side {
+                "limits" => &mut resources.limits,
+                _ => &mut resources.requests,
+            };
+            map.insert(resource, amount.clone());
+        }
+        self.apply(Input::Pod(Arc::new(pod)));
+        self.judge();
+    }
+
+    fn judge(&mut self) {
+        let pod = self.observed.desired.clone();
+        let verdict = match self.room {
+            _ if self.observed.allocation.covers(&pod.spec) => Verdict::Settled,
+            true => Verdict::Granted(pod),
+            false => Verdict::Deferred(pod, "OutOfcpu".into(), "no room".to_owned()),
+        };
+        self.apply(Input::Judged(verdict));
+    }
+
+    fn write_limits(&mut self, changes: Vec<Change>, lowered: &[(Target, i64)]) {
+        let mut result = Resized::default();
+        if self.used && !lowered.is_empty() {
+            result.error = Some(format!("{} limits below what is used", lowered.len()));
+        } else {
+            for Change {
+                target,
+                knob,
+                sizes,
+            } in &changes
+            {
+                let _ = writeln!(self.out, "  write {target:?} {knob:?} {sizes:?}");
+            }
+            result.done = changes;
+        }
+        self.apply(Input::Resized(result));
     }
 
     fn exit(&mut self, name: &str, code: i32) {
@@ -256,6 +315,9 @@ impl World {
                 kind,
             } => self.probe(container, id, kind),
             Action::Tell { note, .. } => self.note(&note),
+            Action::Restart { container } => line(format!("restart {container}")),
+            Action::Resize { changes, lowered } => self.write_limits(changes, &lowered),
+            Action::FinishResize { note } => self.note(&note),
             Action::Release => {
                 line("release".to_owned());
                 self.apply(Input::Released(Ok(())));
@@ -310,7 +372,12 @@ impl World {
             .conditions
             .iter()
             .filter(|c| c.status == "True" && c.type_ != "PodScheduled");
-        let names: Vec<&str> = held.map(|c| c.type_.as_str()).collect();
+        let names: Vec<String> = held
+            .map(|c| match c.type_.starts_with("PodResize") {
+                true => format!("{}={}@{}", c.type_, c.reason, c.observed_generation),
+                false => c.type_.to_string(),
+            })
+            .collect();
         let _ = write!(text, " [{}]", names.join(" "));
         for part in [&status.reason, &status.message] {
             if !part.is_empty() {
@@ -355,6 +422,16 @@ fn container(status: &ContainerStatus) -> String {
     }
     if status.ready {
         text.push_str(" ready");
+    }
+    let resources = status.resources.as_deref().cloned().unwrap_or_default();
+    for (what, map) in [
+        ("requests", &resources.requests),
+        ("limits", &resources.limits),
+    ] {
+        if !map.is_empty() {
+            let all: Vec<String> = map.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let _ = write!(text, " {what} {}", all.join(","));
+        }
     }
     text
 }

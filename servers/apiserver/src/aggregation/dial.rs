@@ -209,9 +209,25 @@ pub(super) fn is_identity(name: &HeaderName) -> bool {
 /// A GET of our own, as the aggregator.
 pub(super) async fn get(
     remote: &Remote,
+    target: (&str, u16),
+    path: &str,
+    accept: &str,
+) -> Result<(u16, Bytes), String> {
+    let aggregator = corten_access::UserInfo {
+        name: "system:kube-aggregator".into(),
+        groups: vec!["system:masters".into()],
+        ..corten_access::UserInfo::default()
+    };
+    get_as(remote, target, path, accept, &aggregator).await
+}
+
+/// A GET on behalf of a user.
+pub(super) async fn get_as(
+    remote: &Remote,
     (host, port): (&str, u16),
     path: &str,
     accept: &str,
+    user: &corten_access::UserInfo,
 ) -> Result<(u16, Bytes), String> {
     let io = connect(remote, host, port).await?;
     let asking = async {
@@ -224,12 +240,7 @@ pub(super) async fn get(
             .header("accept", accept)
             .body(Empty::<Bytes>::new())
             .map_err(|e| e.to_string())?;
-        let aggregator = corten_access::UserInfo {
-            name: "system:kube-aggregator".into(),
-            groups: vec!["system:masters".into()],
-            ..corten_access::UserInfo::default()
-        };
-        request.headers_mut().extend(user_headers(&aggregator));
+        request.headers_mut().extend(user_headers(user));
         let answer = sender
             .send_request(request)
             .await

@@ -4,6 +4,7 @@
 
 mod dial;
 mod follow;
+pub(crate) mod listing;
 mod priority;
 mod proxy;
 mod remote;

@@ -11,6 +11,8 @@ pub(crate) struct NodeFacts {
     pub(crate) host_ips: Vec<String>,
     /// Allocatable CPU, memory and ephemeral storage stand in for limits that a container does not have.
     pub(crate) allocatable: Map<Quantity>,
+    /// Bytes of memory that the node has.
+    pub(crate) memory: i64,
 }
 
 /// A map as a volume file shows it: one `key="value"` per line.

@@ -1,7 +1,10 @@
 //! Resources of pods and containers as cgroup limits, and the quality-of-service groups above them.
 
 use corten_api::core::v1::{Container, PodSpec};
-use corten_podplan::resources::{CPU_PERIOD, Side, cpu_quota, cpu_shares, pod_total, qos_class};
+use corten_podplan::Knob;
+use corten_podplan::resources::{
+    CPU_PERIOD, Side, Sizes, cpu_quota, cpu_shares, pod_total, qos_class,
+};
 use corten_runtime::Resources;
 
 /// The cgroup of a pod below the kubelet's parent.
@@ -34,16 +37,44 @@ pub(crate) fn pod_limits(spec: &PodSpec) -> Resources {
     )
 }
 
-/// The limits of one container.
-pub(crate) fn container_limits(container: &Container) -> Resources {
-    let resources = &container.resources;
-    let limit = |name: &str| resources.limits.get(name);
-    let request = resources.requests.get("cpu").or_else(|| limit("cpu"));
+/// The limits of one container; those of its pod stand in for what it does not limit itself.
+pub(crate) fn container_limits(spec: &PodSpec, container: &Container) -> Resources {
+    let sizes = Sizes::of_container(spec, container);
     bounded(
-        cpu_shares(request.map_or(0, |q| q.milli_value())),
-        limit("cpu").map(|q| q.milli_value()),
-        limit("memory").map(|q| q.value()),
+        shares(&sizes, container.resources.requests.contains_key("cpu")),
+        Some(sizes.cpu_limit).filter(|milli| *milli > 0),
+        Some(sizes.memory_limit),
     )
+}
+
+fn shares(sizes: &Sizes, named: bool) -> u64 {
+    // A limit stands in for a request that was not given.
+    let milli = if named {
+        sizes.cpu_request
+    } else {
+        sizes.cpu_limit
+    };
+    cpu_shares(milli)
+}
+
+/// One of the limits of `sizes`, and nothing else.
+pub(crate) fn part(sizes: &Sizes, knob: Knob) -> Resources {
+    let quota = cpu_quota(sizes.cpu_limit);
+    match knob {
+        Knob::Memory => Resources {
+            memory_limit: Some(sizes.memory_limit).filter(|bytes| *bytes > 0),
+            ..Resources::default()
+        },
+        Knob::CpuLimit => Resources {
+            cpu_quota: quota,
+            cpu_period: quota.map(|_| CPU_PERIOD),
+            ..Resources::default()
+        },
+        Knob::CpuRequest => Resources {
+            cpu_shares: Some(shares(sizes, sizes.cpu_request > 0)),
+            ..Resources::default()
+        },
+    }
 }
 
 /// Makes the groups of the quality-of-service classes.

@@ -162,11 +162,11 @@ async fn config(
         args: expanded(&container.args),
         working_dir: container.working_dir.to_string(),
         security: security::security(pod, container, &context.options.root.join("seccomp")),
-        resources: limits::container_limits(container),
+        resources: limits::container_limits(&pod.spec, container),
         oom_score_adj: Some(resources::oom_score_adj(
             &pod.spec,
             container,
-            context.memory(),
+            context.facts.memory,
         )),
         mounts,
         log_path: Some(log),

@@ -5,6 +5,7 @@ pub(crate) mod end;
 pub(crate) mod hooks;
 pub(crate) mod image;
 pub(crate) mod probe;
+pub(crate) mod resize;
 pub(crate) mod sandbox;
 pub(crate) mod token;
 pub(crate) mod volumes;
@@ -55,10 +56,17 @@ pub(crate) async fn carry_out(work: Arc<Work>, action: Action) {
             let result = probe::run(&work, &container, &id, kind).await;
             work.send(Input::Probed(container, id, kind, result));
         }
+        Action::Resize { changes, lowered } => {
+            let result = resize::resize(&work, changes, &lowered).await;
+            work.send(Input::Resized(result));
+        }
         Action::Release => work.send(Input::Released(end::release(&work).await)),
         Action::Clean => work.send(Input::Cleaned(end::clean(&work).await)),
         // The supervisor itself records events and has the object deleted by the status writer.
-        Action::Tell { .. } | Action::Delete => {}
+        Action::Tell { .. }
+        | Action::Restart { .. }
+        | Action::FinishResize { .. }
+        | Action::Delete => {}
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::pod::context::Context;
 use corten_api::core::v1::Pod;
+use corten_core::Str;
 use corten_podplan::resources::{Side, pod_total};
-use corten_podplan::{Rejection, host_ports_collide};
+use corten_podplan::{Allocation, Rejection, host_ports_collide};
+use std::sync::Arc;
 
 /// Why the pod cannot run here, if it cannot.
 pub(crate) fn refusal(context: &Context, pod: &Pod) -> Option<Rejection> {
@@ -24,13 +26,43 @@ pub(crate) fn refusal(context: &Context, pod: &Pod) -> Option<Rejection> {
     {
         return None;
     }
-    let others: Vec<_> = {
-        let pods = context.pods.lock();
-        let others = pods.values().map(|handle| handle.work.pod());
-        others
-            .filter(|other| other.metadata.uid != pod.metadata.uid && counts(other))
-            .collect()
-    };
+    let others = others(context, pod);
+    if let Some((reason, message)) = lacks(context, pod, &others) {
+        return Some(Rejection {
+            reason,
+            message: format!("Pod was rejected: {message}"),
+        });
+    }
+    if others
+        .iter()
+        .any(|other| host_ports_collide(&pod.spec, &other.spec))
+    {
+        return Some(Rejection {
+            reason: "NodePorts".into(),
+            message: "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+                .to_owned(),
+        });
+    }
+    selector(context, pod)
+}
+
+/// What the node lacks for the pod to have what it asks for, as a reason such as `OutOfcpu` and a text.
+pub(crate) fn shortage(context: &Context, pod: &Pod) -> Option<(Str, String)> {
+    lacks(context, pod, &others(context, pod))
+}
+
+/// The other pods of the node, each with what it was granted, or still has if that is more.
+fn others(context: &Context, pod: &Pod) -> Vec<Arc<Pod>> {
+    let pods = context.pods.lock();
+    let living = pods.values().filter(|handle| !handle.work.retired());
+    let others = living.map(|handle| handle.work.pod());
+    others
+        .filter(|other| other.metadata.uid != pod.metadata.uid && counts(other))
+        .collect()
+}
+
+fn lacks(context: &Context, pod: &Pod, others: &[Arc<Pod>]) -> Option<(Str, String)> {
+    let has: Vec<Arc<Pod>> = others.iter().map(reported).collect();
     for (name, quantity) in context.facts.allocatable.iter() {
         if name.as_str() == "pods" {
             let most = quantity.value();
@@ -52,35 +84,33 @@ pub(crate) fn refusal(context: &Context, pod: &Pod) -> Option<Rejection> {
             quantity.value()
         };
         let asked = measure(pod);
-        let used: i64 = others.iter().map(|other| measure(other)).sum();
+        let held = |(other, has): (&Arc<Pod>, &Arc<Pod>)| measure(other).max(measure(has));
+        let used: i64 = others.iter().zip(&has).map(held).sum();
         if asked > 0 && used + asked > most {
             return Some(out_of(name, asked, used, most));
         }
     }
-    if others
-        .iter()
-        .any(|other| host_ports_collide(&pod.spec, &other.spec))
-    {
-        return Some(Rejection {
-            reason: "NodePorts".into(),
-            message: "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
-                .to_owned(),
-        });
-    }
-    selector(context, pod)
+    None
+}
+
+/// A pod with what its containers are said to have: a resize to less is not carried out yet.
+fn reported(pod: &Arc<Pod>) -> Arc<Pod> {
+    let mut reported = Allocation::reported(&pod.status);
+    reported.pod = pod.spec.resources.clone();
+    reported.overlay(pod)
 }
 
 fn counts(pod: &Pod) -> bool {
     !matches!(pod.status.phase.as_str(), "Failed" | "Succeeded")
 }
 
-fn out_of(name: &str, asked: i64, used: i64, capacity: i64) -> Rejection {
-    Rejection {
-        reason: format!("OutOf{name}").into(),
-        message: format!(
-            "Pod was rejected: Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"
+fn out_of(name: &str, asked: i64, used: i64, capacity: i64) -> (Str, String) {
+    (
+        format!("OutOf{name}").into(),
+        format!(
+            "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"
         ),
-    }
+    )
 }
 
 fn selector(context: &Context, pod: &Pod) -> Option<Rejection> {

@@ -10,7 +10,7 @@ use corten_client::{Client, Mirror};
 use corten_core::Str;
 use corten_driver::{Occurrence, Recorder, reference_to};
 use corten_images::Image;
-use corten_podplan::{Input, Note, NoteKind, Rejection};
+use corten_podplan::{Allocation, Input, Note, NoteKind, Rejection};
 use corten_runtime::SandboxId;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -40,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) facts: NodeFacts,
     /// Supervised pods by UID.
     pub(crate) pods: Mutex<HashMap<Str, Handle>>,
+    /// Pods that wait for room to be resized.
+    pub(crate) waiting: Mutex<crate::node::allocate::Waiting>,
     /// The scheme of container IDs.
     pub(crate) runtime_name: String,
 }
@@ -97,7 +99,11 @@ pub(crate) struct Work {
 }
 
 struct State {
+    /// With the resources that it was granted.
     pod: Arc<Pod>,
+    allocation: Allocation,
+    /// The object is gone from the API.
+    retired: bool,
     /// The status as last reported, ahead of the API's.
     status: PodStatus,
     ready: Ready,
@@ -124,6 +130,8 @@ impl Work {
     ) -> Work {
         let state = State {
             status: pod.status.clone(),
+            allocation: Allocation::of(&pod.spec),
+            retired: false,
             pod,
             ready: Ready::new(),
             sandbox: None,
@@ -146,7 +154,29 @@ impl Work {
     }
 
     pub(crate) fn set_pod(&self, pod: Arc<Pod>) {
-        self.state.lock().pod = pod;
+        let mut state = self.state.lock();
+        state.pod = state.allocation.overlay(&pod);
+    }
+
+    /// What the pod was granted.
+    pub(crate) fn allocation(&self) -> Allocation {
+        self.state.lock().allocation.clone()
+    }
+
+    /// Grants the pod other resources.
+    pub(crate) fn grant(&self, allocation: Allocation) {
+        let mut state = self.state.lock();
+        state.pod = allocation.overlay(&state.pod);
+        state.allocation = allocation;
+    }
+
+    /// The object is gone from the API: what it had is free.
+    pub(crate) fn retire(&self) {
+        self.state.lock().retired = true;
+    }
+
+    pub(crate) fn retired(&self) -> bool {
+        self.state.lock().retired
     }
 
     /// The status as last reported.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: only this task changes the pod's [`Observed`]; actions run beside it and answer through its inbox.
 
+mod checkpoint;
 pub(crate) mod context;
 pub(crate) mod instance;
 pub(crate) mod references;
@@ -11,7 +12,7 @@ use crate::{clock, execute};
 use context::{Context, Message, Work};
 use corten_api::core::v1::Pod;
 use corten_core::Str;
-use corten_podplan::{Action, Input, Moment, Note, Observed, Plan, plan};
+use corten_podplan::{Action, Allocation, Checkpoint, Input, Moment, Note, Observed, Plan, plan};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use writer::Writer;
@@ -27,13 +28,24 @@ pub(crate) struct Handle {
     pub(crate) work: Arc<Work>,
 }
 
+impl Handle {
+    /// Tells the supervisor; it may be gone.
+    pub(crate) fn send(&self, input: Input) {
+        let _ = self.inbox.send(Message::Input(input));
+    }
+}
+
 /// Starts a supervisor for `pod`; what the runtime has of it already is given as `known`.
 pub(crate) fn supervise(context: &Arc<Context>, pod: Arc<Pod>, known: Known) -> Handle {
     let (inbox, messages) = mpsc::unbounded_channel();
-    let work = Arc::new(Work::new(context.clone(), pod.clone(), inbox.clone()));
+    let kept = checkpoint::read(&context.pod_directory(&pod.metadata.uid));
+    let allocation = granted(&pod, &known, kept.as_ref());
+    let granted = allocation.overlay(&pod);
+    let work = Arc::new(Work::new(context.clone(), granted, inbox.clone()));
     let ips: Vec<Str> = context.facts.host_ips.iter().map(Into::into).collect();
-    let mut observed = Observed::new(pod.clone(), ips);
+    let mut observed = Observed::new(pod.clone(), ips).with_allocation(allocation);
     adopt(&mut observed, &work, known);
+    observed.recall(kept.as_ref());
     let writer = Writer::start(context.clone(), pod.clone(), inbox.clone());
     let supervisor = Supervisor {
         observed,
@@ -41,6 +53,7 @@ pub(crate) fn supervise(context: &Arc<Context>, pod: Arc<Pod>, known: Known) -> 
         messages,
         writer,
         wake_at: None,
+        kept: kept.unwrap_or_default(),
     };
     tokio::spawn(supervisor.run());
     Handle { pod, inbox, work }
@@ -51,6 +64,19 @@ pub(crate) fn supervise(context: &Arc<Context>, pod: Arc<Pod>, known: Known) -> 
 pub(crate) struct Known {
     pub(crate) sandbox: Option<(corten_runtime::SandboxStatus, Vec<String>)>,
     pub(crate) instances: Vec<(Str, corten_podplan::Instance)>,
+}
+
+/// What a pod was granted: what was kept of it, or what its containers are said to have, or what it asks for.
+fn granted(pod: &Arc<Pod>, known: &Known, kept: Option<&Checkpoint>) -> Allocation {
+    if let Some(kept) = kept {
+        return kept.allocation.clone();
+    }
+    let mut allocation = Allocation::of(&pod.spec);
+    if known.sandbox.is_some() {
+        let reported = Allocation::reported(&pod.status);
+        allocation.containers.extend(reported.containers);
+    }
+    allocation
 }
 
 fn adopt(observed: &mut Observed, work: &Work, known: Known) {
@@ -77,6 +103,8 @@ struct Supervisor {
     messages: mpsc::UnboundedReceiver<Message>,
     writer: Writer,
     wake_at: Option<Moment>,
+    /// What is on disk of its resize.
+    kept: Checkpoint,
 }
 
 impl Supervisor {
@@ -164,6 +192,7 @@ impl Supervisor {
             if plan.finished {
                 return true;
             }
+            self.keep();
             if plan.actions.is_empty() {
                 return false;
             }
@@ -173,12 +202,26 @@ impl Supervisor {
         false
     }
 
+    /// Keeps on disk what has to be known of the pod's resize.
+    fn keep(&mut self) {
+        if !self.observed.resize.happened {
+            return;
+        }
+        let checkpoint = self.observed.checkpoint();
+        if checkpoint != self.kept {
+            let pod = &self.observed.pod;
+            let directory = self.work.context.pod_directory(&pod.metadata.uid);
+            checkpoint::write(&directory, &checkpoint);
+            self.kept = checkpoint;
+        }
+    }
+
     fn start(&mut self, plan: Plan, now: Moment) {
         for action in plan.actions {
             self.observed.begin(&action, now);
             self.tell(note_of(&action).cloned());
             match action {
-                Action::Tell { .. } => {}
+                Action::Tell { .. } | Action::Restart { .. } | Action::FinishResize { .. } => {}
                 Action::Delete => self.writer.delete(),
                 action => {
                     tokio::spawn(execute::carry_out(self.work.clone(), action));
@@ -191,7 +234,9 @@ impl Supervisor {
 /// The event that goes with starting an action, if it has one.
 fn note_of(action: &Action) -> Option<&Note> {
     match action {
-        Action::Tell { note, .. } | Action::PreStop { note, .. } => Some(note),
+        Action::Tell { note, .. }
+        | Action::PreStop { note, .. }
+        | Action::FinishResize { note } => Some(note),
         Action::Stop { note, .. } => note.as_ref(),
         _ => None,
     }

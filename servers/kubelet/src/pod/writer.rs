@@ -207,6 +207,7 @@ fn patch(pod: &Pod, old: &PodStatus, new: &PodStatus) -> Result<Value, Error> {
         }
         let value = match key.as_str() {
             "conditions" => changed_conditions(old.get(key), value),
+            "resources" | "allocatedResources" => changed_map(old.get(key), value),
             "podIPs" | "hostIPs" => replaced(value),
             _ => value.clone(),
         };
@@ -227,7 +228,32 @@ fn patch(pod: &Pod, old: &PodStatus, new: &PodStatus) -> Result<Value, Error> {
 fn changed_conditions(old: Option<&Value>, new: &Value) -> Value {
     let old = old.and_then(Value::as_list).unwrap_or_default();
     let new = new.as_list().unwrap_or_default();
-    Value::List(new.iter().filter(|c| !old.contains(c)).cloned().collect())
+    let mut list: Vec<Value> = new.iter().filter(|c| !old.contains(c)).cloned().collect();
+    let named = |c: &Value, name: &Value| c.get("type") == Some(name);
+    for name in old.iter().filter_map(|c| c.get("type")) {
+        if !new.iter().any(|c| named(c, name)) {
+            let mut gone = Value::map();
+            gone.set(&["$patch"], "delete");
+            gone.set(&["type"], name.clone());
+            list.push(gone);
+        }
+    }
+    Value::List(list)
+}
+
+/// A map with null for what the old one had beside it, at every depth.
+fn changed_map(old: Option<&Value>, new: &Value) -> Value {
+    let (Some(old), Some(own)) = (old.and_then(Value::as_map), new.as_map()) else {
+        return new.clone();
+    };
+    let mut map = ValueMap::new();
+    for (key, value) in own.iter() {
+        map.insert(key.clone(), changed_map(old.get(key), value));
+    }
+    for (key, _) in old.iter().filter(|(key, _)| own.get(key).is_none()) {
+        map.insert(key.clone(), Value::Null);
+    }
+    Value::Map(map)
 }
 
 /// A list that takes the place of the old one instead of being merged with it.

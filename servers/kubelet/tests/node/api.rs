@@ -164,7 +164,9 @@ fn merge(into: &mut Value, patch: &Value) {
                     .to_vec();
                 for item in list {
                     have.retain(|h| h.str_at(&["type"]) != item.str_at(&["type"]));
-                    have.push(item.clone());
+                    if item.get("$patch").is_none() {
+                        have.push(item.clone());
+                    }
                 }
                 into.set(&["conditions"], Value::List(have));
             }

@@ -23,7 +23,7 @@ pub struct Bed {
     pub kubelet: Option<Kubelet>,
     pub directory: tempfile::TempDir,
     engines: Engines,
-    runtime: CoreRuntime,
+    pub runtime: CoreRuntime,
     group: String,
 }
 

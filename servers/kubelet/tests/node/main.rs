@@ -5,6 +5,7 @@
 mod api;
 mod bed;
 mod pods;
+mod resizes;
 mod sessions;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -24,6 +25,8 @@ fn main() {
         trial("manifests_run_as_pods", pods::manifests),
         trial("refused_logs_say_why", pods::refused_logs),
         trial("commands_run_in_containers", sessions::exec),
+        trial("a_pod_is_resized_in_place", resizes::in_place),
+        trial("a_resize_without_room_waits", resizes::waits),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

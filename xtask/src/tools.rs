@@ -5,7 +5,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -31,8 +31,10 @@ enum Source {
     UpstreamTest,
     /// A command of another project at this version.
     Released(&'static str),
-    /// A program of this checkout, in this directory.
+    /// A Go program of this checkout, in this directory.
     Own(&'static str),
+    /// A Rust program of this checkout that is no member of the workspace, in this directory.
+    OwnCrate(&'static str),
 }
 
 const fn command(name: &'static str, package: &'static str) -> Tool {
@@ -77,6 +79,11 @@ pub const TOOLS: &[Tool] = &[
         package: ".",
         source: Source::Own("tests/clients/programs"),
     },
+    Tool {
+        name: "kube-rs",
+        package: "kube-rs-client",
+        source: Source::OwnCrate("tests/clients/kube-rs"),
+    },
 ];
 
 /// What tests need on every run.
@@ -88,6 +95,8 @@ pub const FOR_TESTS: &[&str] = &[
     "helm3",
     "helm4",
     "clients",
+    "kube-rs",
+    "sample-apiserver",
 ];
 
 /// The version of Kubernetes that `tests/upstream/go.mod` names, such as `v1.36.3`.
@@ -150,6 +159,10 @@ fn ensure_one(workspace: &Workspace, tool: &Tool, step: &Step) -> Result<()> {
         "{} {} from source, some minutes the first time",
         tool.name, recipe.version
     ));
+    if matches!(tool.source, Source::OwnCrate(_)) {
+        build_crate(workspace, tool, &recipe.directory, &program)?;
+        return stamped(&stamp_file, &recipe);
+    }
     let mut build = Command::new(go);
     build.current_dir(&recipe.directory).env("CGO_ENABLED", "0");
     let installed = bin_dir.join(format!(".{}.d", tool.name));
@@ -159,7 +172,7 @@ fn ensure_one(workspace: &Workspace, tool: &Tool, step: &Step) -> Result<()> {
             build.args(["install", "-trimpath", "-ldflags", &recipe.flags]);
             build.arg(format!("{}@{version}", tool.package));
         }
-        Source::UpstreamTest | Source::Upstream | Source::Own(_) => {
+        Source::UpstreamTest | Source::Upstream | Source::Own(_) | Source::OwnCrate(_) => {
             build.args(match tool.source {
                 Source::UpstreamTest => &["test", "-c"][..],
                 _ => &["build"],
@@ -175,8 +188,23 @@ fn ensure_one(workspace: &Workspace, tool: &Tool, step: &Step) -> Result<()> {
         fs::rename(&built, &program).with_context(|| format!("naming {}", tool.name))?;
         let _ = fs::remove_dir_all(&installed);
     }
-    fs::write(&stamp_file, recipe.stamp)
-        .with_context(|| format!("writing {}", stamp_file.display()))?;
+    stamped(&stamp_file, &recipe)
+}
+
+fn stamped(file: &Path, recipe: &Recipe) -> Result<()> {
+    fs::write(file, &recipe.stamp).with_context(|| format!("writing {}", file.display()))
+}
+
+/// Builds a crate outside the workspace; what it is built with stays in `.cache`, away from the workspace's own.
+fn build_crate(workspace: &Workspace, tool: &Tool, directory: &Path, program: &Path) -> Result<()> {
+    let target = workspace.path(".cache/target");
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet", "--locked", "--manifest-path"]);
+    build.arg(directory.join("Cargo.toml"));
+    build.arg("--target-dir").arg(&target);
+    run_quiet(&mut build).with_context(|| format!("building {}", tool.name))?;
+    let built = target.join("debug").join(tool.package);
+    fs::copy(&built, program).with_context(|| format!("copying {}", built.display()))?;
     Ok(())
 }
 
@@ -200,21 +228,27 @@ impl Recipe {
                 let directory = workspace.root().to_path_buf();
                 (directory, version.to_owned(), "-s -w".to_owned())
             }
-            Source::Own(directory) => {
+            Source::Own(directory) | Source::OwnCrate(directory) => {
                 let directory = workspace.path(directory);
                 (directory, "of this checkout".to_owned(), "-s -w".to_owned())
             }
         };
         let mut parts = vec![flags.clone(), tool.package.to_owned(), version.clone()];
         if !matches!(tool.source, Source::Released(_)) {
-            for name in ["go.mod", "go.sum"] {
+            let described = match tool.source {
+                Source::OwnCrate(_) => ["Cargo.toml", "Cargo.lock"],
+                _ => ["go.mod", "go.sum"],
+            };
+            for name in described {
                 let file = directory.join(name);
                 let text = fs::read_to_string(&file);
                 parts.push(text.with_context(|| format!("reading {}", file.display()))?);
             }
         }
-        if matches!(tool.source, Source::Own(_)) {
-            parts.extend(sources(&directory)?);
+        match tool.source {
+            Source::Own(_) => parts.extend(sources(&directory, "go")?),
+            Source::OwnCrate(_) => parts.extend(sources(&directory.join("src"), "rs")?),
+            _ => {}
         }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         Ok(Recipe {
@@ -226,12 +260,12 @@ impl Recipe {
     }
 }
 
-/// The texts of a directory's Go files, in the order of their names.
-fn sources(directory: &std::path::Path) -> Result<Vec<String>> {
+/// The texts of a directory's files with an extension, in the order of their names.
+fn sources(directory: &Path, extension: &str) -> Result<Vec<String>> {
     let mut files: Vec<PathBuf> = fs::read_dir(directory)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<std::io::Result<_>>()?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "go"));
+    files.retain(|file| file.extension().is_some_and(|it| it == extension));
     files.sort();
     let texts = files.iter().map(fs::read_to_string);
     Ok(texts.collect::<std::io::Result<_>>()?)
@@ -251,7 +285,7 @@ fn stamp(parts: &[&str]) -> String {
     format!("{:016x}\n", hasher.finish())
 }
 
-fn client_minor(kubectl: &std::path::Path) -> Option<u32> {
+fn client_minor(kubectl: &Path) -> Option<u32> {
     let text = run_quiet(Command::new(kubectl).args(["version", "--client", "-o", "json"])).ok()?;
     let version: serde_json::Value = serde_json::from_str(&text).ok()?;
     let minor = version["clientVersion"]["minor"].as_str()?;

@@ -141,12 +141,15 @@ struct IssuerFlags {
 
 #[derive(Clone, Debug, Default, Args)]
 struct AuthorizationFlags {
-    /// Who decides, in order: Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny [default: Node,RBAC].
+    /// Who decides, in order: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny [default: Node,RBAC].
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     authorization_mode: Vec<String>,
     /// The authorizers from a file; read again when it changes.
     #[arg(long, value_name = "FILE")]
     authorization_config: Option<PathBuf>,
+    /// The policies of this file, one per line, for the mode ABAC.
+    #[arg(long, value_name = "FILE")]
+    authorization_policy_file: Option<PathBuf>,
     /// Ask the server of this kubeconfig, for the mode Webhook.
     #[arg(long, value_name = "FILE")]
     authorization_webhook_config_file: Option<PathBuf>,
@@ -358,6 +361,7 @@ impl AuthorizationFlags {
         AuthorizationSettings {
             modes: self.authorization_mode,
             config_file: self.authorization_config,
+            policy_file: self.authorization_policy_file,
             webhook_config_file: self.authorization_webhook_config_file,
             webhook_version: self
                 .authorization_webhook_version

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 /// Serves until it is told to stop.
-pub async fn run(flags: Apiserver) -> Result<()> {
+pub async fn run(flags: Apiserver, given: Vec<(String, String)>) -> Result<()> {
     let data = &flags.data.data_dir;
     let _instance = Instance::take(data)?;
     let embedded = Disk::Directory(data.join("store"));
@@ -22,6 +22,8 @@ pub async fn run(flags: Apiserver) -> Result<()> {
     config.listen = SocketAddr::new(flags.bind_address, flags.api_port);
     config.ranges.services = vec![parse_cidr(&flags.service_cidr)?];
     flags.admission.apply(&mut config)?;
+    config.flags = given;
+    config.tracing_file = flags.tracing_config_file.clone();
     config.access = flags.access.settings();
     config.keeping = flags.store.keeping()?;
     config.runtime = RuntimeConfig::parse(&flags.runtime_config, &flags.feature_gates)?;

@@ -3,7 +3,7 @@
 use crate::access::AccessFlags;
 use crate::admission::AdmissionFlags;
 use crate::store::{StoreCommand, StoreFlags};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -14,9 +14,40 @@ pub struct Cli {
     /// What to log, such as `info`, `debug` or `corten_kubelet=debug`.
     #[arg(long, global = true, env = "CORTEN_LOG", default_value = "warn")]
     pub log: String,
+    /// How log lines look: text, or json with one object per line.
+    #[arg(long, global = true, value_enum, default_value_t = LoggingFormat::Text)]
+    pub logging_format: LoggingFormat,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LoggingFormat {
+    /// For people.
+    Text,
+    /// For programs: upstream's members `ts`, `logger`, `caller`, `msg` and the line's own.
+    Json,
+}
+
+/// Every flag of the subcommand and its value, in the order of their names.
+pub fn flags(matches: &ArgMatches) -> Vec<(String, String)> {
+    let Some((_, matches)) = matches.subcommand() else {
+        return Vec::new();
+    };
+    let mut flags: Vec<(String, String)> = matches
+        .ids()
+        // Groups are named after types.
+        .filter(|id| id.as_str().starts_with(char::is_lowercase))
+        .filter_map(|id| {
+            let values = matches.try_get_raw(id.as_str()).ok()??;
+            let values: Vec<_> = values.map(|v| v.to_string_lossy().into_owned()).collect();
+            Some((id.as_str().replace('_', "-"), values.join(",")))
+        })
+        .collect();
+    flags.sort();
+    flags
 }
 
 /// The subcommands.
@@ -130,6 +161,9 @@ pub struct Apiserver {
     pub access: AccessFlags,
     #[command(flatten)]
     pub store: StoreFlags,
+    /// Where spans of requests go: a TracingConfiguration.
+    #[arg(long, value_name = "FILE")]
+    pub tracing_config_file: Option<PathBuf>,
     /// APIs to serve or not, such as `api/beta=true,batch/v1=false`.
     #[arg(long, value_name = "LIST")]
     pub runtime_config: Vec<String>,

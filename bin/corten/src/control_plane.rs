@@ -89,6 +89,7 @@ impl ControlPlane {
                 _ => client(&server, service_account(account), "kube-controller-manager"),
             })
         };
+        server.keep_secret_tokens();
         let controllers = Controllers::start(watcher, clients, facts);
         let scheduler = client(server, user_of(&Identity::Scheduler), "kube-scheduler");
         ControlPlane {

@@ -19,16 +19,20 @@ mod telemetry;
 mod up;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use cli::{Cli, Command};
 use rustix::thread::disable_transparent_huge_pages;
 use std::process::ExitCode;
+
+/// Names and values of flags.
+type Flags = Vec<(String, String)>;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Command::Shim { args } = cli.command {
         // Containers inherit the choice from here, and theirs is the kernel's default.
         let _ = disable_transparent_huge_pages(false);
@@ -37,8 +41,8 @@ fn main() -> ExitCode {
     }
     // Many small objects that come and go would keep whole huge pages resident.
     let _ = disable_transparent_huge_pages(true);
-    telemetry::start(&cli.log);
-    match run(cli.command) {
+    telemetry::start(&cli.log, cli.logging_format);
+    match run(cli.command, cli::flags(&matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("corten: {error:#}");
@@ -47,7 +51,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn run(command: Command, flags_given: Flags) -> Result<()> {
     // The only TLS provider; nothing else in the process chooses one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // A second thread on one core only takes it from the first.
@@ -58,12 +62,12 @@ fn run(command: Command) -> Result<()> {
         .build()?;
     let result = runtime.block_on(async {
         match command {
-            Command::Apiserver(flags) => apiserver::run(flags).await,
+            Command::Apiserver(flags) => apiserver::run(flags, flags_given).await,
             Command::Store(command) => store::run(command).await,
             Command::Image(command) => image::run(command).await,
             Command::Down(data) => instance::stop(&data.data_dir).await,
             Command::Status(data) => instance::status(&data.data_dir).await,
-            Command::Up(flags) => up::run(flags).await,
+            Command::Up(flags) => up::run(flags, flags_given).await,
             Command::Reset(flags) => reset::run(flags).await,
             Command::Shim { .. } => Ok(()),
         }

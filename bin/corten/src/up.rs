@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const READY_MAX: Duration = Duration::from_secs(60);
 
 /// Runs a cluster until it is told to stop.
-pub async fn run(flags: Up) -> Result<()> {
+pub async fn run(flags: Up, given: Vec<(String, String)>) -> Result<()> {
     if !node::is_root() {
         bail!(
             "'corten up' makes namespaces, mounts and nftables rules and needs root: run it with sudo"
@@ -46,8 +46,9 @@ pub async fn run(flags: Up) -> Result<()> {
         dns_ip: dns_ip(&flags.service_cidr)?,
     };
     let connector = Arc::new(InProcess::default());
-    let server =
-        Arc::new(apiserver::start(config(&flags, &layout, &settings, connector.clone())?).await?);
+    let mut config = config(&flags, &layout, &settings, connector.clone())?;
+    config.flags = given;
+    let server = Arc::new(apiserver::start(config).await?);
     let _beside = flags.store.serve(&layout.data, server.store())?;
     apiserver::write_kubeconfig(&server, &layout.data, flags.write_kubeconfig.as_deref())?;
     println!(

@@ -3,6 +3,7 @@
 //! Invariant: pure. A decision depends on the attributes of one request and a snapshot alone, and nothing is allowed
 //! that no rule allows. Leaves out: reading credentials, which is the API server's.
 
+pub mod abac;
 pub mod admission;
 mod attributes;
 pub mod audit;

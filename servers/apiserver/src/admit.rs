@@ -1,6 +1,9 @@
 //! Admission of one run of a ladder: the built-in rules with what they may see, then what users configured, in
 //! upstream's order; and the wording of refusals.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use corten_access::UserInfo;
 use corten_access::admission::{self, Denial, Operation, Review};
 use corten_api::{Gvk, Object};
@@ -11,6 +14,8 @@ use corten_meta::{GroupVersionKind, GroupVersionResource};
 
 use crate::admission::{Asked, Notes, Round, Subject};
 use crate::audit;
+use crate::authorization::Rights;
+use crate::metrics::Step;
 use crate::options::WriteOptions;
 use crate::server::Server;
 use crate::typed::View;
@@ -19,7 +24,9 @@ use crate::write::Aim;
 /// Everything one run of the ladder shows to admission.
 pub(crate) struct Admission<'a> {
     server: &'a Server,
-    view: &'a View,
+    view: &'a Arc<View>,
+    /// Who decides what else the user may do.
+    rights: Rights,
     user: &'a UserInfo,
     aim: &'a Aim<'a>,
     operation: Operation,
@@ -39,7 +46,7 @@ pub(crate) struct Admission<'a> {
 impl<'a> Admission<'a> {
     pub(crate) fn new(
         server: &'a Server,
-        view: &'a View,
+        view: &'a Arc<View>,
         user: &'a UserInfo,
         aim: &'a Aim<'a>,
         operation: Operation,
@@ -50,6 +57,7 @@ impl<'a> Admission<'a> {
         Admission {
             server,
             view,
+            rights: server.access.authorization.rights(view),
             user,
             aim,
             operation,
@@ -102,8 +110,10 @@ impl<'a> Admission<'a> {
     fn review_on<'v>(&'v self, view: &'v View) -> Review<'v> {
         Review {
             snapshot: &view.snapshot,
+            authorizer: &self.rights,
             rules: &view.rules,
             enabled: &self.server.config.plugins,
+            settings: &self.server.config.told.settings,
             now: &self.now,
             random: self.random,
             user: self.user,
@@ -133,6 +143,7 @@ impl<'a> Admission<'a> {
         Asked {
             server: self.server,
             view: self.view,
+            rights: &self.rights,
             user: self.user,
             served,
             subject,
@@ -146,6 +157,21 @@ impl<'a> Admission<'a> {
             options: self.options.clone(),
             old: self.old,
         }
+    }
+
+    fn measure<T>(&self, step: Step, started: Instant, outcome: &Result<T, Status>) {
+        let operation = match self.operation {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        };
+        let rejected = match outcome {
+            Ok(_) => "false",
+            Err(_) => "true",
+        };
+        let metrics = &self.server.metrics;
+        metrics.admitted(step, operation, started.elapsed(), rejected);
     }
 
     fn refuse(&self, denial: Denial) -> Status {
@@ -182,9 +208,20 @@ impl<'a> Admission<'a> {
 
 /// Lets admission change the object; answers warnings. What changed the object may be asked a second time.
 pub(crate) async fn mutate(a: &Admission<'_>, object: &mut Object) -> Result<Vec<String>, Status> {
+    let started = Instant::now();
+    let outcome = mutate_unmeasured(a, object).await;
+    a.measure(Step::Admit, started, &outcome);
+    outcome
+}
+
+async fn mutate_unmeasured(a: &Admission<'_>, object: &mut Object) -> Result<Vec<String>, Status> {
     let review = a.review_on(a.view);
     let mut warnings = admission::mutate(&review, object).map_err(|denial| a.refuse(denial))?;
-    if !a.server.configurations.mutate(a.view) {
+    if !a
+        .server
+        .configurations
+        .mutate(a.view, &a.server.config.told)
+    {
         return Ok(warnings);
     }
     let asked = a.asked(a.given_name);
@@ -280,9 +317,34 @@ pub(crate) async fn validate(
     a: &Admission<'_>,
     object: Option<&Object>,
 ) -> Result<Vec<String>, Status> {
+    let started = Instant::now();
+    let outcome = validate_unmeasured(a, object).await;
+    a.measure(Step::Validate, started, &outcome);
+    outcome
+}
+
+async fn validate_unmeasured(
+    a: &Admission<'_>,
+    object: Option<&Object>,
+) -> Result<Vec<String>, Status> {
+    if let Some(object) = object.filter(|_| a.kind.group == "admissionregistration.k8s.io") {
+        crate::admission::check_parameter_rights(&a.asked(a.aim.name), object).await?;
+    }
     let review = a.review_on(a.view);
-    let mut warnings = admission::validate(&review, object).map_err(|denial| a.refuse(denial))?;
-    if a.server.configurations.validate(a.view) {
+    let decided = a
+        .rights
+        .settle(a.server, || admission::validate(&review, object))
+        .await;
+    let mut warnings = decided.map_err(|denial| a.refuse(denial))?;
+    let told = &a.server.config.told;
+    if told.images.is_some() || told.events.is_some() {
+        let mut notes = Notes::default();
+        let asked = a.asked(a.aim.name);
+        let outcome = crate::admission::check_plugins(&asked, object, &mut notes).await;
+        warnings.extend(note(notes));
+        outcome?;
+    }
+    if a.server.configurations.validate(a.view, told) {
         let mut notes = Notes::default();
         let asked = a.asked(a.aim.name);
         let outcome = crate::admission::validate(&asked, object, &mut notes).await;

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use corten_client::Status;
 
 use crate::body::Answer;
+use crate::outbound::{Endpoint, Outbound};
 
 /// A byte stream on which HTTP/1.1 is spoken.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -104,11 +105,11 @@ const HOP: [&str; 6] = [
 ];
 
 /// Where a request goes on to.
-pub(crate) struct Onward {
+struct Onward {
     /// `host:port`, for the Host header.
-    pub host: String,
+    host: String,
     /// Path and query.
-    pub path: String,
+    path: String,
 }
 
 /// Sends `request` to `place` under `path` (with query) and answers what comes back; an upgrade is tunnelled.
@@ -135,7 +136,7 @@ pub(crate) async fn forward(
 }
 
 /// The same over a connection that is there already. Bodies are passed through as they come. `Err` says what failed.
-pub(crate) async fn over(
+async fn over(
     io: Box<dyn Io>,
     onward: &Onward,
     mut request: Request<Incoming>,
@@ -148,40 +149,72 @@ pub(crate) async fn over(
             tracing::debug!(%error, "proxied connection");
         }
     });
-    let upgrade = request
-        .headers()
-        .contains_key(UPGRADE)
-        .then(|| hyper::upgrade::on(&mut request));
+    let upgrade = upgrading(&mut request);
     let outgoing = outgoing(onward, request, upgrade.is_some())?;
-    let mut answer = sender
+    let answer = sender
         .send_request(outgoing)
         .await
         .map_err(|e| e.to_string())?;
+    Ok(passed_back(answer, upgrade, driver))
+}
+
+/// The client's side of an upgrade, when it asks for one.
+fn upgrading(request: &mut Request<Incoming>) -> Option<hyper::upgrade::OnUpgrade> {
+    let asks = request.headers().contains_key(UPGRADE);
+    asks.then(|| hyper::upgrade::on(request))
+}
+
+/// The same over the connections that are kept for an endpoint; upgrades go over HTTP/1.1.
+pub(crate) async fn to_endpoint(
+    outbound: &Outbound,
+    endpoint: &Endpoint,
+    mut request: Request<Incoming>,
+) -> Result<Response<Answer>, String> {
+    let path = request.uri().path_and_query();
+    let onward = Onward {
+        host: String::new(),
+        path: path.map_or("/", |p| p.as_str()).to_owned(),
+    };
+    let upgrade = upgrading(&mut request);
+    let mut outgoing = outgoing(&onward, request, upgrade.is_some())?;
+    outgoing.headers_mut().remove(http::header::HOST);
+    let outgoing = outgoing.map(|body| body.map_err(Into::into).boxed_unsync());
+    let sent = match upgrade.is_some() {
+        true => outbound.stream(&endpoint.on_http1(), outgoing).await,
+        false => outbound.stream(endpoint, outgoing).await,
+    };
+    let answer = sent.map_err(|failure| failure.to_string())?;
+    Ok(passed_back(answer, upgrade, ()))
+}
+
+/// What came back, for the client; `held` lives for as long as the body is passed on.
+fn passed_back<T: Send + 'static>(
+    mut answer: Response<Incoming>,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+    held: T,
+) -> Response<Answer> {
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(client) = upgrade {
             let backend = hyper::upgrade::on(&mut answer);
             tokio::spawn(tunnel(client, backend));
         }
         let (parts, _) = answer.into_parts();
-        return Ok(Response::from_parts(parts, Answer::empty()));
+        return Response::from_parts(parts, Answer::empty());
     }
     let (mut parts, body) = answer.into_parts();
     drop_hop_headers(&mut parts.headers);
-    let stream = futures_util::stream::unfold((body, driver), |(mut body, driver)| async move {
+    let stream = futures_util::stream::unfold((body, held), |(mut body, held)| async move {
         loop {
             match body.frame().await {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => return Some((data, (body, driver))),
+                    Ok(data) => return Some((data, (body, held))),
                     Err(_) => continue,
                 },
                 _ => return None,
             }
         }
     });
-    Ok(Response::from_parts(
-        parts,
-        Answer::Stream(Box::pin(stream)),
-    ))
+    Response::from_parts(parts, Answer::Stream(Box::pin(stream)))
 }
 
 fn outgoing(

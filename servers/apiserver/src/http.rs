@@ -23,6 +23,7 @@ use crate::negotiate::{self, Accepted, Media, Transforms};
 use crate::server::{Server, Stays};
 use crate::{
     aggregation, audit, authentication, authorization, encode, flow, metrics, paths, resource,
+    spans,
 };
 
 /// The largest body that is read, as upstream.
@@ -109,14 +110,14 @@ pub(crate) async fn handle(
     let beginning = audit::Beginning {
         id: &id,
         uri: uri.map_or("", |uri| uri.as_str()),
-        peer: &peer,
+        source: peer.address.ip(),
         headers: request.headers(),
         info: &info,
     };
     let trail = audit::begin(server.access.audit.as_ref(), &beginning);
     let mut flowed = None;
     let warnings = Warnings::default();
-    let asked = (&info, query);
+    let asked = (&info, query, id.as_str());
     let answering = answer(
         &server,
         &peer,
@@ -238,12 +239,34 @@ fn is_well_escaped(path: &str) -> bool {
 async fn answer(
     server: &Arc<Server>,
     peer: &Peer,
+    (info, query, id): (&Arc<RequestInfo>, Query, &str),
+    mut request: Request<Incoming>,
+    noted: (&mut Option<PfHeaders>, Warnings),
+) -> Result<Response<Answer>, Status> {
+    let headers = request.headers_mut();
+    let identified = authentication::authenticate(server, peer, &info.path, headers).await?;
+    let Some(tracing) = &server.tracing else {
+        return answer_to(server, identified, (info, query), request, noted).await;
+    };
+    let uri = request.uri().path_and_query().map_or("", |p| p.as_str());
+    let head = (request.method(), request.headers());
+    let span = tracing.begin(head, info, &identified.user, (uri, id));
+    let answering = answer_to(server, identified, (info, query), request, noted);
+    match span {
+        Some(span) => spans::follow(span, answering).await,
+        None => answering.await,
+    }
+}
+
+/// The answer to somebody who is known.
+async fn answer_to(
+    server: &Arc<Server>,
+    identified: authentication::Identified,
     (info, query): (&Arc<RequestInfo>, Query),
     mut request: Request<Incoming>,
     (flowed, warnings): (&mut Option<PfHeaders>, Warnings),
 ) -> Result<Response<Answer>, Status> {
     let headers = request.headers_mut();
-    let identified = authentication::authenticate(server, peer, &info.path, headers).await?;
     audit::received(&identified.user, info).await?;
     warnings.extend(identified.warnings);
     let user = authentication::impersonate(server, identified.user, info, headers).await?;

@@ -14,11 +14,11 @@ use crate::keys::{PublicKey, Signer};
 /// The claims of a service account token.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Claims {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Audience::is_nobody")]
     pub aud: Audience,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_unsaid")]
     pub exp: i64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_unsaid")]
     pub iat: i64,
     #[serde(default)]
     pub iss: String,
@@ -30,7 +30,7 @@ pub(crate) struct Claims {
         skip_serializing_if = "Option::is_none"
     )]
     pub kubernetes: Option<Bound>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_unsaid")]
     pub nbf: i64,
     #[serde(default)]
     pub sub: String,
@@ -64,6 +64,17 @@ pub(crate) struct Claims {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Audience(pub Vec<String>);
+
+impl Audience {
+    fn is_nobody(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Tokens kept in secrets have no times.
+fn is_unsaid(time: &i64) -> bool {
+    *time == 0
+}
 
 impl<'de> Deserialize<'de> for Audience {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Audience, D::Error> {

@@ -29,8 +29,8 @@ use crate::server::Server;
 use crate::watching::Shown;
 use crate::write::{Aim, Change};
 use crate::{
-    admit, authorization, delete, evict, patching, pods, read, reviews, tokens, typed, watching,
-    write,
+    admit, audit, authorization, delete, evict, patching, pods, read, reviews, tokens, typed,
+    watching, write,
 };
 
 /// Requests in process under one identity.
@@ -115,7 +115,22 @@ impl Local {
             &request.name,
             &request.subresource,
         );
-        self.authorize(&info, "", "").await?;
+        let code = match request.verb {
+            Verb::Create => 201,
+            _ => 200,
+        };
+        let uri = audit::uri(&info, &[]);
+        let answering = self.answer_authorized(&served, &info, &request);
+        audit::inside(&self.server, &self.user, &info, (&uri, code), answering).await
+    }
+
+    async fn answer_authorized(
+        &self,
+        served: &Arc<Served>,
+        info: &RequestInfo,
+        request: &Request,
+    ) -> Result<Arc<Object>, Status> {
+        self.authorize(info, "", "").await?;
         if request.verb != Verb::Get {
             read::settle(&self.server).await?;
         }
@@ -125,14 +140,14 @@ impl Local {
             ""
         };
         let aim = Aim {
-            served: &served,
+            served,
             namespace,
             name: &request.name,
             subresource: &request.subresource,
         };
         let shown = match (request.verb, &request.body) {
             (Verb::Get, _) => {
-                let entry = read::get(&self.server, &served, aim.namespace, aim.name, "").await?;
+                let entry = read::get(&self.server, served, aim.namespace, aim.name, "").await?;
                 typed::object(&entry)?
             }
             (Verb::Delete, _) => {
@@ -142,6 +157,7 @@ impl Local {
                     .object
             }
             (Verb::Patch, Body::Patch(kind, patch)) => {
+                audit::sent_text(patch);
                 let kind = patch_kind(*kind);
                 let options = write_options(&request.options);
                 patching::patch(&self.server, &self.user, &aim, kind, patch, &options)
@@ -149,18 +165,21 @@ impl Local {
                     .object
             }
             (Verb::Create, Body::Object(object)) => {
+                note_sent(served, info, object);
                 return self.create(&aim, object, &request.options).await;
             }
             (Verb::Update, Body::Object(object)) => {
+                note_sent(served, info, object);
                 self.update(&aim, object, &request.options).await?
             }
             _ => {
                 return Err(Status::bad_request(format!(
-                    "a {verb} request lacks its body"
+                    "a {} request lacks its body",
+                    info.verb
                 )));
             }
         };
-        conversion::shown(&self.server.outbound, &served, shown).await
+        conversion::shown(&self.server.outbound, served, shown).await
     }
 
     async fn update(
@@ -288,6 +307,32 @@ impl Local {
         Ok(())
     }
 
+    /// A list's path, which names no object.
+    fn listed(info: &RequestInfo) -> RequestInfo {
+        RequestInfo {
+            name: String::new(),
+            ..info.clone()
+        }
+    }
+
+    async fn open(
+        &self,
+        served: Arc<Served>,
+        namespace: &str,
+        options: &ListOptions,
+    ) -> Result<WatchStream, Status> {
+        let watching = watching::open(&self.server, &served, namespace, options).await?;
+        let stream =
+            futures_util::stream::unfold((watching, served), |(mut watching, served)| async move {
+                let event = watching
+                    .next()
+                    .await
+                    .map(|shown| shown_event(&served, shown))?;
+                Some((event, (watching, served)))
+            });
+        Ok(Box::pin(stream))
+    }
+
     fn selection(request: &WatchRequest) -> ListOptions {
         ListOptions {
             label_selector: request.label_selector.clone(),
@@ -298,6 +343,14 @@ impl Local {
                 .unwrap_or_default(),
             ..ListOptions::default()
         }
+    }
+}
+
+/// What a request sends, for its trail.
+fn note_sent(served: &Served, info: &RequestInfo, object: &Object) {
+    match info.subresource.is_empty() {
+        true => audit::sent(served, object),
+        false => audit::sent_plain(object),
     }
 }
 
@@ -373,15 +426,18 @@ impl Transport for Local {
         let served = self.served(&request.resource)?;
         let name = single_name(&request.field_selector);
         let info = self.info(&served, "list", &request.namespace, &name, "");
-        self.authorize(&info, &request.field_selector, &request.label_selector)
-            .await?;
-        let listed = read::list(
-            &self.server,
-            &served,
-            &request.namespace,
-            &Local::selection(&request),
-        )
-        .await?;
+        let (fields, labels) = (&request.field_selector, &request.label_selector);
+        let listing = async {
+            self.authorize(&info, fields, labels).await?;
+            let selection = Local::selection(&request);
+            read::list(&self.server, &served, &request.namespace, &selection).await
+        };
+        let query = [
+            ("fieldSelector", fields.as_str()),
+            ("labelSelector", labels.as_str()),
+        ];
+        let uri = audit::uri(&Local::listed(&info), &query);
+        let listed = audit::inside_list(&self.server, &self.user, &info, &uri, listing).await?;
         let mut items = Vec::with_capacity(listed.entries.len());
         for entry in &listed.entries {
             let object = typed::object(entry)?;
@@ -397,23 +453,25 @@ impl Transport for Local {
         let served = self.served(&request.resource)?;
         let name = single_name(&request.field_selector);
         let info = self.info(&served, "watch", &request.namespace, &name, "");
-        self.authorize(&info, &request.field_selector, &request.label_selector)
-            .await?;
+        let (fields, labels) = (&request.field_selector, &request.label_selector);
         let mut options = Local::selection(&request);
         options.bookmarks = true;
         if options.resource_version.is_empty() {
             options.resource_version = self.server.store.revision().to_string();
         }
-        let watching = watching::open(&self.server, &served, &request.namespace, &options).await?;
-        let stream =
-            futures_util::stream::unfold((watching, served), |(mut watching, served)| async move {
-                let event = watching
-                    .next()
-                    .await
-                    .map(|shown| shown_event(&served, shown))?;
-                Some((event, (watching, served)))
-            });
-        Ok(Box::pin(stream))
+        let opening = async {
+            self.authorize(&info, fields, labels).await?;
+            self.open(served, &request.namespace, &options).await
+        };
+        let query = [
+            ("allowWatchBookmarks", "true"),
+            ("fieldSelector", fields.as_str()),
+            ("labelSelector", labels.as_str()),
+            ("resourceVersion", options.resource_version.as_str()),
+            ("watch", "true"),
+        ];
+        let uri = audit::uri(&Local::listed(&info), &query);
+        Ok(audit::inside_watch(&self.server, &self.user, &info, &uri, opening).await?)
     }
 }
 

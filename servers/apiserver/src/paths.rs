@@ -33,6 +33,8 @@ pub(crate) async fn serve(
             Ok(json(&version()))
         }
         "/metrics" => Ok(metrics(server)),
+        "/metrics/slis" => Ok(indicators(server)),
+        "/flagz" => Ok(flagz(server)),
         "/statusz" => Ok(statusz(server)),
         "/" | "" | "/index.html" => Ok(json(&json!({"paths": root_paths(server)}))),
         "/openid/v1/jwks" => {
@@ -82,13 +84,15 @@ fn cached(mut response: Response<Answer>) -> Response<Answer> {
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
+const FOR_PEOPLE: &str = "Warning: This endpoint is not meant to be machine parseable, has no formatting \
+                          compatibility guarantees and is for debugging purposes only.";
+
 /// What runs here and since when, for people.
 fn statusz(server: &Server) -> Response<Answer> {
     let up = server.started.elapsed().as_secs();
     let text = format!(
-        "\napiserver statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting \
-         compatibility guarantees and is for debugging purposes only.\n\nStarted  {}\nUp  {} hr {:02} min {:02} sec\n\
-         Binary version  {}\nEmulation version  1.36\nPaths  /healthz /livez /metrics /readyz /statusz /version\n",
+        "\napiserver statusz\n{FOR_PEOPLE}\n\nStarted:  {}\nUp:  {} hr {:02} min {:02} sec\n\
+         Binary version:  {}\nEmulation version:  1.36\nPaths:  /flagz /healthz /livez /metrics /readyz /statusz /version\n",
         corten_core::Time::from_unix(server.unix_seconds() - up as i64),
         up / 3600,
         up / 60 % 60,
@@ -97,6 +101,23 @@ fn statusz(server: &Server) -> Response<Answer> {
     );
     respond(StatusCode::OK, PLAIN, text.into())
 }
+
+/// The flags with which the server runs, for people.
+fn flagz(server: &Server) -> Response<Answer> {
+    let mut text = format!("\napiserver flagz\n{FOR_PEOPLE}\n");
+    for (name, value) in &server.config.flags {
+        text.push_str(&format!("{name} {value}\n"));
+    }
+    respond(StatusCode::OK, PLAIN, text.into())
+}
+
+/// The checks of health as service level indicators.
+fn indicators(server: &Server) -> Response<Answer> {
+    let text = crate::metrics::health_text("readyz", &checks(server, "/readyz"));
+    respond(StatusCode::OK, METRICS, text.into())
+}
+
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 fn version() -> serde_json::Value {
     json!({
@@ -250,11 +271,7 @@ fn check(server: &Server, path: &str) -> Response<Answer> {
 fn metrics(server: &Server) -> Response<Answer> {
     let mut text = server.metrics.text(&server.object_counts());
     text.push_str(&flow::metrics(&server.flow));
-    respond(
-        StatusCode::OK,
-        "text/plain; version=0.0.4; charset=utf-8",
-        text.into(),
-    )
+    respond(StatusCode::OK, METRICS, text.into())
 }
 
 fn root_paths(server: &Server) -> Vec<String> {
@@ -284,7 +301,9 @@ fn root_paths(server: &Server) -> Vec<String> {
     }
     paths.extend(
         [
+            "/flagz",
             "/metrics",
+            "/metrics/slis",
             "/openapi/v2",
             "/openapi/v3",
             "/openapi/v3/",

@@ -97,6 +97,7 @@ async fn connection(
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
+            server.metrics.handshake_failed();
             tracing::debug!(%error, %address, "TLS handshake");
             return;
         }

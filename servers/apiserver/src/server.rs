@@ -13,7 +13,7 @@ use corten_store::{Health, Resource, Store};
 use tokio::sync::watch;
 
 use crate::access::Access;
-use crate::admission::Configurations;
+use crate::admission::{Configurations, Plugins};
 use crate::aggregation::Remotes;
 use crate::allocate::Ranges;
 use crate::catalog::Catalog;
@@ -24,6 +24,7 @@ use crate::jwt::TokenKeys;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::runtime_config::RuntimeConfig;
+use crate::spans::Tracing;
 use crate::typed::Typed;
 
 /// What a running server was told.
@@ -46,12 +47,16 @@ pub(crate) struct Settings {
     pub ranges: Ranges,
     /// The admission plugins that run.
     pub plugins: PluginSet,
+    /// What they are told.
+    pub told: Plugins,
     /// Who signs client certificates, PEM.
     pub client_ca: String,
     /// Who signs the front proxy's certificate, PEM.
     pub front_proxy_ca: String,
     /// The pair shown to aggregated servers.
     pub front_proxy: corten_pki::Issued,
+    /// Names and values, as `/flagz` shows them.
+    pub flags: Vec<(String, String)>,
     /// Which APIs are served.
     pub runtime: RuntimeConfig,
 }
@@ -69,6 +74,8 @@ pub(crate) struct Server {
     pub access: Access,
     pub metrics: Arc<Metrics>,
     pub connector: Arc<dyn NodeConnector>,
+    /// Where spans of requests go; none when nobody wants them.
+    pub tracing: Option<Arc<Tracing>>,
     /// Priority and fairness.
     pub flow: Arc<Flow>,
     /// What aggregated servers serve.
@@ -113,6 +120,7 @@ impl Server {
         access: Access,
         metrics: Arc<Metrics>,
         connector: Arc<dyn NodeConnector>,
+        tracing: Option<Arc<Tracing>>,
     ) -> Server {
         let catalog = Arc::new(Catalog::built_in(&config.runtime));
         let typed = Arc::new(Typed::new(&store, &catalog));
@@ -130,6 +138,7 @@ impl Server {
             access,
             metrics,
             connector,
+            tracing,
             flow: Flow::new(random_bits()),
             aggregated: ArcSwap::default(),
             allocation: tokio::sync::Mutex::new(()),

@@ -150,6 +150,8 @@ pub struct AuthorizationSettings {
     pub modes: Vec<String>,
     /// `--authorization-config`: the authorizers, instead of the flags about them.
     pub config_file: Option<PathBuf>,
+    /// `--authorization-policy-file`: a policy per line, for the mode `ABAC`.
+    pub policy_file: Option<PathBuf>,
     /// `--authorization-webhook-config-file`: a kubeconfig, for the mode `Webhook`.
     pub webhook_config_file: Option<PathBuf>,
     /// `--authorization-webhook-version`: `v1` or `v1beta1`.
@@ -165,6 +167,7 @@ impl Default for AuthorizationSettings {
         AuthorizationSettings {
             modes: Vec::new(),
             config_file: None,
+            policy_file: None,
             webhook_config_file: None,
             webhook_version: "v1beta1".to_owned(),
             webhook_authorized_ttl: Duration::from_secs(300),

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::access::{Access, Own, Sources};
+use crate::admission::Plugins;
 use crate::allocate::Ranges;
 use crate::connect::{NoNodes, NodeConnector};
 use crate::etcd::{self, EtcdConfig};
@@ -23,9 +24,9 @@ use crate::keeping::{self, Keeping};
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::runtime_config::RuntimeConfig;
-use crate::server::{Server, Settings};
-use crate::settings::AccessSettings;
-use crate::{Error, aggregation, bootstrap, flow, reload, serve};
+use crate::server::{Server, Settings, random_uid};
+use crate::settings::{AccessSettings, AuthenticationSettings};
+use crate::{Error, admission, aggregation, bootstrap, flow, reload, secret_tokens, serve, spans};
 
 /// Where the cluster's state is kept.
 #[derive(Clone, Debug)]
@@ -60,8 +61,14 @@ pub struct Config {
     pub access: AccessSettings,
     /// Bearer tokens with a fixed user.
     pub static_tokens: HashMap<String, UserInfo>,
+    /// `--tracing-config-file`: where spans of requests go.
+    pub tracing_file: Option<PathBuf>,
+    /// The flags with which the process runs, name and value, as `/flagz` shows them.
+    pub flags: Vec<(String, String)>,
     /// The admission plugins that run.
     pub plugins: PluginSet,
+    /// `--admission-control-config-file`: what they are told.
+    pub plugins_file: Option<PathBuf>,
     /// Connections to kubelets.
     pub connector: Arc<dyn NodeConnector>,
     /// How long a stopping server goes on serving, unready, so that load balancers look elsewhere.
@@ -87,7 +94,10 @@ impl Config {
             },
             access: AccessSettings::default(),
             static_tokens: HashMap::new(),
+            tracing_file: None,
+            flags: Vec::new(),
             plugins: PluginSet::default(),
+            plugins_file: None,
             connector: Arc::new(NoNodes),
             shutdown_delay: Duration::ZERO,
             runtime: RuntimeConfig::default(),
@@ -113,7 +123,21 @@ fn begin(server: &Arc<Server>, listener: TcpListener, sources: Sources) -> JoinH
     tokio::spawn(reload::run(server.clone(), sources));
     tokio::spawn(flow::follow(server.clone()));
     tokio::spawn(aggregation::follow(server.clone()));
+    tokio::spawn(admission::check_types(server.clone()));
     task
+}
+
+/// The issuers of service account tokens, the one that signs first, and what tokens must be for.
+fn issuers(settings: &AuthenticationSettings, domain: &str) -> (Vec<String>, Vec<String>) {
+    let mut issuers = settings.service_account.issuers.clone();
+    if issuers.is_empty() {
+        issuers = vec![format!("https://kubernetes.default.svc.{domain}")];
+    }
+    let audiences = match settings.api_audiences.as_slice() {
+        [] => issuers.clone(),
+        named => named.to_vec(),
+    };
+    (issuers, audiences)
 }
 
 /// The addresses of the serving certificate: the node's, and the first of each range of services.
@@ -150,6 +174,7 @@ impl ApiServer {
                 serving: (pair.certificate, pair.key),
             },
         };
+        let told = Plugins::read(config.plugins, config.plugins_file.as_deref())?;
         let token_keys = sources.token_keys()?;
         let metrics = Arc::new(Metrics::default());
         let access = Access::new(&sources, config.static_tokens, &metrics)?;
@@ -158,15 +183,7 @@ impl ApiServer {
         let (store, following) = open(disk, keeping, runtime).await?;
         let authentication = &sources.settings.authentication;
         let accounts = &authentication.service_account;
-        let mut issuers = accounts.issuers.clone();
-        if issuers.is_empty() {
-            let domain = &config.cluster_domain;
-            issuers = vec![format!("https://kubernetes.default.svc.{domain}")];
-        }
-        let audiences = match authentication.api_audiences.as_slice() {
-            [] => issuers.clone(),
-            named => named.to_vec(),
-        };
+        let (issuers, audiences) = issuers(authentication, &config.cluster_domain);
         let settings = Settings {
             audiences,
             issuer: issuers[0].clone(),
@@ -177,13 +194,18 @@ impl ApiServer {
             external_url: format!("https://{advertise}"),
             ranges: config.ranges,
             plugins: config.plugins,
+            told,
+            flags: config.flags,
             client_ca: pki.ca.certificate().to_owned(),
             front_proxy_ca: pki.front_proxy_ca.certificate().to_owned(),
             front_proxy: pki.client(&Identity::FrontProxyClient, now)?,
             runtime: config.runtime,
         };
         let connector = config.connector;
-        let server = Server::new(store, settings, token_keys, access, metrics, connector);
+        let tracing = spans::start(config.tracing_file.as_deref(), random_uid())?;
+        let server = Server::new(
+            store, settings, token_keys, access, metrics, connector, tracing,
+        );
         let server = Arc::new(server);
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
         let task = begin(&server, listener, sources);
@@ -220,6 +242,12 @@ impl ApiServer {
     /// An in-process transport that acts as `user`.
     pub fn local(&self, user: UserInfo) -> Local {
         Local::new(self.server.clone(), user)
+    }
+
+    /// Signs tokens into the secrets that ask for one, until the server stops, as upstream's controller manager does.
+    /// Must be called on a tokio runtime.
+    pub fn keep_secret_tokens(&self) {
+        tokio::spawn(secret_tokens::follow(self.server.clone()));
     }
 
     /// Every resource that is stored now, each once, in the version in which it is stored.
@@ -259,6 +287,9 @@ impl ApiServer {
         }
         if let Some(following) = &self.following {
             following.abort();
+        }
+        if let Some(tracing) = &self.server.tracing {
+            tracing.flush().await;
         }
         let store = self.server.store.clone();
         let _ = tokio::task::spawn_blocking(move || store.close()).await;

@@ -91,6 +91,56 @@ fn a_token_speaks_for_its_account() {
     });
 }
 
+#[test]
+fn tokens_are_kept_in_secrets_that_ask_for_one() {
+    let cluster = Cluster::start();
+    cluster.block_on(async { cluster.server.keep_secret_tokens() });
+    cluster.kubectl("create serviceaccount robot");
+    let secret = |name: &str, account: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/service-account-token\nmetadata: {{name: {name}, annotations: {{kubernetes.io/service-account.name: {account}}}}}\n"
+        )
+    };
+    cluster.kubectl_with("apply -f -", &secret("kept", "robot"));
+    cluster.kubectl("wait secret/kept --for=jsonpath={.data.token} --timeout=60s");
+    let text = |key: &str| {
+        use base64::Engine as _;
+        let data = cluster.kubectl(&format!("get secret kept -o jsonpath={{.data.{key}}}"));
+        let bytes = base64::engine::general_purpose::STANDARD.decode(data);
+        String::from_utf8(bytes.unwrap()).unwrap()
+    };
+    assert_eq!(text("namespace"), "default");
+    let ca = text("ca\\.crt");
+    assert_eq!(ca, cluster.server.pki().ca.certificate());
+    let token = text("token");
+    let config = Kubeconfig {
+        server: cluster.server.url(),
+        certificate_authority: ca,
+        token,
+        ..Kubeconfig::default()
+    };
+    let client = Client::new(
+        Arc::new(HttpTransport::new(&config, "test/1").unwrap()),
+        "test",
+    );
+    let code = async || {
+        let read = client.get::<ServiceAccount>("default", "robot").await;
+        read.unwrap_err().status().unwrap().code
+    };
+    cluster.block_on(async { assert_eq!(code().await, 403) });
+    // Its use is noted on the secret, and a mark makes it invalid.
+    cluster.kubectl("wait secret/kept --for=jsonpath={.metadata.labels.kubernetes\\.io/legacy-token-last-used} --timeout=60s");
+    cluster.kubectl("label secret kept kubernetes.io/legacy-token-invalid-since=2024-01-01");
+    cluster.block_on(async { assert_eq!(code().await, 401) });
+    cluster.kubectl("label secret kept kubernetes.io/legacy-token-invalid-since-");
+    cluster.block_on(async { assert_eq!(code().await, 403) });
+    // The secret goes with its account, and one for nobody goes too.
+    cluster.kubectl_with("apply -f -", &secret("stray", "nobody"));
+    cluster.kubectl("delete serviceaccount robot");
+    cluster.kubectl("wait secret/kept secret/stray --for=delete --timeout=60s");
+    cluster.block_on(async { assert_eq!(code().await, 401) });
+}
+
 /// Both transports: a mirror that sees what is written through the client.
 fn follow(cluster: &Cluster, client: Client) {
     cluster.block_on(async {

@@ -36,6 +36,21 @@ fn audited(policy: &str) -> Audited {
 }
 
 impl Audited {
+    /// All events, as soon as there are so many: the end of a watch is written by a task of its own.
+    fn until(&self, count: usize) -> Vec<Value> {
+        let mut events = Vec::new();
+        for _ in 0..100_000 {
+            let text = std::fs::read_to_string(&self.log).unwrap();
+            let lines = text.lines();
+            events = lines.map(|l| serde_json::from_str(l).unwrap()).collect();
+            if events.len() >= count {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        events
+    }
+
     /// The events with this id, in order.
     fn events(&self, id: &str) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.log).unwrap();
@@ -166,4 +181,83 @@ fn long_requests_are_said_to_have_begun() {
         .collect();
     assert_eq!(stages, ["ResponseStarted", "ResponseComplete"]);
     assert_eq!(events[1]["requestURI"], path);
+}
+
+/// Creates, lists and watches as a controller of this process.
+async fn act(cluster: &Cluster) {
+    use corten_api::Kind as _;
+    use corten_api::core::v1::ConfigMap;
+    use corten_client::{Client, Transport as _, WatchRequest};
+    use std::sync::Arc;
+    let user = corten_apiserver::UserInfo {
+        name: "system:serviceaccount:kube-system:job-controller".into(),
+        groups: vec!["system:masters".into()],
+        ..Default::default()
+    };
+    let local = Arc::new(cluster.server.local(user));
+    let client = Client::new(local.clone(), "kube-controller-manager");
+    let mut map = ConfigMap::named("seen");
+    map.metadata.namespace = "default".into();
+    client.create(map).await.unwrap();
+    let request = WatchRequest {
+        resource: corten_meta::GroupVersionResource::new("", "v1", "configmaps"),
+        label_selector: "a=b".into(),
+        ..WatchRequest::default()
+    };
+    local.list(request.clone()).await.unwrap();
+    drop(local.watch(request).await.unwrap());
+}
+
+/// What asks without HTTP leaves the same trail.
+#[test]
+fn requests_of_this_process() {
+    let it = audited(
+        "omitStages: [RequestReceived]\nrules: [{level: RequestResponse, users: [\"system:serviceaccount:kube-system:job-controller\"]}]",
+    );
+    it.cluster.block_on(act(&it.cluster));
+    let events = it.until(4);
+    let told: Vec<(&str, &str, &str)> = events
+        .iter()
+        .map(|e| {
+            let text = |name: &str| e[name].as_str().unwrap();
+            (
+                text("verb"),
+                text("stage"),
+                text("requestURI").split("&resourceVersion").next().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (
+                "create",
+                "ResponseComplete",
+                "/api/v1/namespaces/default/configmaps"
+            ),
+            (
+                "list",
+                "ResponseComplete",
+                "/api/v1/configmaps?labelSelector=a%3Db"
+            ),
+            (
+                "watch",
+                "ResponseStarted",
+                "/api/v1/configmaps?allowWatchBookmarks=true&labelSelector=a%3Db"
+            ),
+            (
+                "watch",
+                "ResponseComplete",
+                "/api/v1/configmaps?allowWatchBookmarks=true&labelSelector=a%3Db"
+            ),
+        ]
+    );
+    assert_eq!(events[0]["requestObject"]["metadata"]["name"], "seen");
+    assert!(events[0]["responseObject"]["metadata"]["uid"].is_string());
+    assert_eq!(events[0]["responseStatus"]["code"], 201);
+    assert_eq!(events[0]["sourceIPs"], json!(["127.0.0.1"]));
+    assert_eq!(
+        events[0]["annotations"]["authorization.k8s.io/decision"],
+        "allow"
+    );
 }

@@ -105,6 +105,123 @@ fn a_webhook_decides() {
     );
 }
 
+/// A policy that asks who may launch.
+fn rockets() -> Value {
+    json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "rockets"}, "spec": {
+        "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]},
+        "validations": [{"expression": "authorizer.group('').resource('rockets').namespace('default').check('launch').allowed()",
+            "message": "you may not launch"}, {"expression": "authorizer.group('').resource('rockets').check('launch').reason() == 'the moon'"}]}})
+}
+
+/// A cluster that asks RBAC first and then a webhook.
+fn asking(elsewhere: &Elsewhere) -> Cluster {
+    cluster_with(|directory, config| {
+        let access = &mut config.access.authorization;
+        access.modes = vec!["RBAC".into(), "Webhook".into()];
+        access.webhook_config_file = Some(elsewhere.kubeconfig(directory));
+        access.webhook_version = "v1".into();
+    })
+}
+
+/// Everything that is decided inside asks the same authorizers: expressions, grants, parameters of policies.
+#[test]
+fn a_webhook_decides_what_rules_ask() {
+    let elsewhere = Elsewhere::start(|_, review| {
+        let spec = &review["spec"];
+        let asked = &spec["resourceAttributes"];
+        // A fact of the webhook's own: RBAC knows nothing of jane and joe.
+        let allowed = match (spec["user"].as_str(), asked["verb"].as_str()) {
+            (Some("jane"), Some("create" | "escalate" | "launch")) => true,
+            (Some("joe"), Some("create")) => true,
+            _ => false,
+        };
+        json!({"status": {"allowed": allowed, "reason": "the moon"}})
+    });
+    let cluster = asking(&elsewhere);
+    let post = |user: &str, path: &str, body: &Value| {
+        Ask::post(path, &body.to_string())
+            .admin(&cluster)
+            .header(&format!("Impersonate-User: {user}"))
+            .send(&cluster)
+    };
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let policy = rockets();
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "rockets"},
+        "spec": {"policyName": "rockets", "validationActions": ["Deny"]}});
+    let admin = |path: &str, body: &Value| {
+        let told = Ask::post(path, &body.to_string())
+            .admin(&cluster)
+            .send(&cluster);
+        assert_eq!(told.code, 201, "{}", told.body);
+    };
+    admin(policies, &policy);
+    admin(
+        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+        &binding,
+    );
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "m-"}});
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let told = post("jane", maps, &map);
+    assert_eq!(told.code, 201, "{}", told.body);
+    let told = post("joe", maps, &map);
+    assert_eq!(told.code, 422, "{}", told.body);
+    assert!(
+        told.message()
+            .ends_with("denied request: you may not launch"),
+        "{}",
+        told.body
+    );
+
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"generateName": "r-"},
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]});
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
+    assert_eq!(post("jane", roles, &role).code, 201);
+    let told = post("joe", roles, &role);
+    assert_eq!(told.code, 403, "{}", told.body);
+    assert!(
+        told.message()
+            .contains("is attempting to grant RBAC permissions not currently held"),
+        "{}",
+        told.body
+    );
+
+    let mut named = policy.clone();
+    named["metadata"]["name"] = "named".into();
+    named["spec"]["paramKind"] = json!({"apiVersion": "v1", "kind": "Secret"});
+    let told = post("joe", policies, &named);
+    assert_eq!(told.code, 422, "{}", told.body);
+    assert!(
+        told.message().ends_with("spec.paramKind: Forbidden: user &{joe  [system:authenticated] map[]} must have \"get\" permission on all objects of the referenced paramKind (kind=Secret, apiVersion=v1)"),
+        "{}", told.body
+    );
+}
+
+#[test]
+fn a_file_of_attributes_decides() {
+    let cluster = cluster_with(|directory, config| {
+        let file = directory.join("abac.jsonl");
+        let text = "# comments are fine\n{\"apiVersion\":\"abac.authorization.kubernetes.io/v1beta1\",\"kind\":\"Policy\",\"spec\":{\"user\":\"jane\",\"readonly\":true,\"namespace\":\"default\",\"resource\":\"pods\",\"apiGroup\":\"\"}}\n";
+        std::fs::write(&file, text).unwrap();
+        let access = &mut config.access.authorization;
+        access.modes = vec!["RBAC".into(), "ABAC".into()];
+        access.policy_file = Some(file);
+    });
+    let ask = |path: &str| {
+        Ask::get(path)
+            .admin(&cluster)
+            .header("Impersonate-User: jane")
+            .send(&cluster)
+    };
+    assert_eq!(ask("/api/v1/namespaces/default/pods").code, 200);
+    let told = ask("/api/v1/namespaces/kube-system/pods");
+    assert_eq!(told.code, 403);
+    assert!(
+        told.message().ends_with("No policy matched."),
+        "{}",
+        told.body
+    );
+}
+
 #[test]
 fn a_webhook_keeps_what_is_written_down() {
     let elsewhere = Elsewhere::start(|_, _| json!({}));

@@ -299,3 +299,28 @@ fn mutating_policies_merge_and_patch() {
     create(&cluster, "d", &[("x", "1"), ("y", "1")]).unwrap();
     assert!(create(&cluster, "e", &[("x", "1")]).is_err());
 }
+
+/// What a policy gets wrong about the kinds it matches is in its status; upstream's answer to the same policy.
+#[test]
+fn expressions_are_checked_against_kinds() {
+    let cluster = Cluster::start();
+    let policy = serde_json::json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "typed"}, "spec": {
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments", "replicasets"]}]},
+            "validations": [{"expression": "object.spec.replicas > 1"}, {"expression": "object.replicas > 1"}]}});
+    cluster.kubectl_with("apply -f -", &policy.to_string());
+    cluster.kubectl(
+        "wait validatingadmissionpolicy/typed --for=jsonpath={.status.observedGeneration}=1 --timeout=60s",
+    );
+    let status = cluster.kubectl("get validatingadmissionpolicy typed -o jsonpath={.status}");
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let wrong =
+        "ERROR: <input>:1:7: undefined field 'replicas'\n | object.replicas > 1\n | ......^\n";
+    assert_eq!(
+        status,
+        serde_json::json!({"observedGeneration": 1, "typeChecking": {"expressionWarnings": [{
+            "fieldRef": "spec.validations[1].expression",
+            "warning": format!("apps/v1, Kind=Deployment: {wrong}\napps/v1, Kind=ReplicaSet: {wrong}"),
+        }]}})
+    );
+}

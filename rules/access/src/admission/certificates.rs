@@ -92,7 +92,7 @@ fn is_allowed(review: &Review, verb: &str, signer: &str) -> bool {
                 name,
                 ..review.asks()
             };
-            crate::authorize(review.rules, review.snapshot, &attributes).is_allowed()
+            review.may(&attributes)
         })
 }
 

@@ -100,7 +100,7 @@ fn may_escalate(review: &Review) -> bool {
         group: GROUP,
         ..review.asks()
     };
-    crate::authorize(review.rules, review.snapshot, &attributes).is_allowed()
+    review.may(&attributes)
 }
 
 fn binding_to(
@@ -126,7 +126,7 @@ fn binding_to(
         namespace,
         ..review.asks()
     };
-    if crate::authorize(review.rules, review.snapshot, &attributes).is_allowed() {
+    if review.may(&attributes) {
         return Ok(());
     }
     let rules = match resource {

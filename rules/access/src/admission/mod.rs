@@ -20,6 +20,7 @@ mod pod_security;
 mod priority;
 mod quota;
 mod service_account;
+mod settings;
 mod tolerations;
 mod topology;
 mod volumes;
@@ -27,8 +28,12 @@ mod volumes;
 pub use certificate_request::{Alternatives, Subject};
 pub use plugins::{PLUGINS, Plugin, PluginSet};
 pub use quota::quota_usage;
+pub use settings::{
+    AdmissionConfiguration, EventLimit, EventLimitType, ImagePolicy, PluginConfiguration,
+    PluginSettings, event_limits, image_policy, webhook_kubeconfig,
+};
 
-use crate::attributes::{Attributes, UserInfo};
+use crate::attributes::{Attributes, Decision, UserInfo};
 use crate::rbac::Rules;
 use corten_api::Object;
 use corten_core::Time;
@@ -59,15 +64,39 @@ impl Operation {
     }
 }
 
-/// Everything that admission may look at beside the object.
+/// Decides what users may do besides the request itself, as whoever configured the authorizers wants it.
+pub trait Authorize: Sync {
+    /// Whether the attributes' user may do what they describe.
+    fn decide(&self, attributes: &Attributes) -> Decision;
+}
+
+/// Asks the node authorizer and RBAC alone.
 #[derive(Debug)]
-pub struct Review<'a> {
+pub struct ByRoles<'a> {
     /// The state of the cluster.
     pub snapshot: &'a Snapshot,
     /// Compiled RBAC.
     pub rules: &'a Rules,
+}
+
+impl Authorize for ByRoles<'_> {
+    fn decide(&self, attributes: &Attributes) -> Decision {
+        crate::authorize(self.rules, self.snapshot, attributes)
+    }
+}
+
+/// Everything that admission may look at beside the object.
+pub struct Review<'a> {
+    /// The state of the cluster.
+    pub snapshot: &'a Snapshot,
+    /// Who decides what else the user may do.
+    pub authorizer: &'a dyn Authorize,
+    /// Compiled RBAC.
+    pub rules: &'a Rules,
     /// The plugins that run.
     pub enabled: &'a PluginSet,
+    /// What they are told.
+    pub settings: &'a PluginSettings,
     /// The moment of the request.
     pub now: &'a Time,
     /// A random number, for names.
@@ -102,6 +131,11 @@ impl Review<'_> {
         self.resource.group == group
             && self.resource.resource == resource
             && self.subresource == subresource
+    }
+
+    /// Whether the user has another right.
+    fn may(&self, attributes: &Attributes) -> bool {
+        self.authorizer.decide(attributes).is_allowed()
     }
 
     /// The start of a question to the authorizer about another right of the same user.
@@ -246,6 +280,12 @@ fn validate_optional(review: &Review, object: Option<&Object>) -> Result<(), Den
     }
     if on(Plugin::AlwaysPullImages) {
         optional_pods::check_always_pull(review, object)?;
+    }
+    if on(Plugin::PodNodeSelector) {
+        optional_pods::check_node_selector(review, object)?;
+    }
+    if on(Plugin::PodTolerationRestriction) {
+        optional_pods::check_tolerations(review, object)?;
     }
     if on(Plugin::OwnerReferencesPermissionEnforcement) {
         optional_objects::owners(review, object)?;

@@ -276,7 +276,7 @@ fn audience(review: &Review, request: &TokenRequest, pod: &Pod) -> Result<(), De
         name: review.name,
         ..review.asks()
     };
-    match crate::authorize(review.rules, review.snapshot, &attributes).is_allowed() {
+    match review.may(&attributes) {
         true => Ok(()),
         false => refuse(format!(
             "audience {audience:?} not found in pod spec volume, {} is not authorized to request tokens for this audience",

@@ -2,7 +2,7 @@
 //! OwnerReferencesPermissionEnforcement.
 
 use super::{Denial, Operation, Review};
-use crate::attributes::{Attributes, Decision};
+use crate::attributes::Attributes;
 use corten_api::Object;
 use corten_api::core::v1::Service;
 use corten_api::meta::v1::OwnerReference;
@@ -40,10 +40,7 @@ pub(super) fn owners(review: &Review, object: Option<&Object>) -> Result<(), Den
     if exempt || **new == **old {
         return Ok(());
     }
-    let allowed = |attributes: &Attributes| {
-        let decision = crate::authorize(review.rules, review.snapshot, attributes);
-        matches!(decision, Decision::Allow(_))
-    };
+    let allowed = |attributes: &Attributes| review.may(attributes);
     if review.operation != Operation::Create {
         let delete = Attributes {
             verb: "delete",

@@ -1,6 +1,5 @@
 //! Plugins for pods that run only when they are asked for: AlwaysPullImages, PodNodeSelector, PodTolerationRestriction,
-//! ExtendedResourceToleration and LimitPodHardAntiAffinityTopology. Leaves out the clusters' own selectors and
-//! tolerations, which upstream reads from a file: namespaces' annotations alone count.
+//! ExtendedResourceToleration and LimitPodHardAntiAffinityTopology.
 
 use super::{Denial, Operation, Review};
 use corten_api::Object;
@@ -89,6 +88,7 @@ fn namespace<'a>(review: &Review<'a>) -> Option<&'a Namespace> {
     review.snapshot.get::<Namespace>("", review.namespace)
 }
 
+const CLUSTER_SELECTOR: &str = "clusterDefaultNodeSelector";
 const NODE_SELECTOR: &str = "scheduler.alpha.kubernetes.io/node-selector";
 
 /// PodNodeSelector: pods of a namespace run on its nodes only.
@@ -99,8 +99,7 @@ pub(super) fn node_selector(review: &Review, object: &mut Object) -> Result<(), 
     let Some(pod) = pod_of(review, object) else {
         return Ok(());
     };
-    let text = namespace(review).and_then(|n| n.metadata.annotations.get(NODE_SELECTOR));
-    for (key, value) in text.map(|t| pairs(t)).transpose()?.unwrap_or_default() {
+    for (key, value) in chosen_nodes(review)? {
         match pod.spec.node_selector.get(key.as_str()) {
             Some(own) if *own != value.as_str() => {
                 return Err(Denial::forbidden(
@@ -114,6 +113,48 @@ pub(super) fn node_selector(review: &Review, object: &mut Object) -> Result<(), 
                     .insert(Str::from(key), Str::from(value));
             }
         }
+    }
+    Ok(())
+}
+
+/// The selector of a namespace, or the cluster's own for those without.
+fn chosen_nodes(review: &Review) -> Result<Vec<(String, String)>, Denial> {
+    let own = namespace(review).and_then(|n| n.metadata.annotations.get(NODE_SELECTOR));
+    let usual = review.settings.node_selectors.get(CLUSTER_SELECTOR);
+    match (own, usual) {
+        (Some(own), _) => pairs(own),
+        (None, Some(usual)) => pairs(usual),
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+/// PodNodeSelector: what may have been changed since, and what the cluster lets a namespace choose.
+pub(super) fn check_node_selector(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
+    let created = review.operation == Operation::Create && review.is("", "pods");
+    let pod = object.filter(|_| created);
+    let Some(pod) = pod.and_then(|o| o.downcast_ref::<Pod>()) else {
+        return Ok(());
+    };
+    let chosen = &pod.spec.node_selector;
+    for (key, value) in chosen_nodes(review)? {
+        if chosen
+            .get(key.as_str())
+            .is_some_and(|own| *own != value.as_str())
+        {
+            return Err(Denial::forbidden(
+                "pod node label selector conflicts with its namespace node label selector",
+            ));
+        }
+    }
+    let Some(allowed) = review.settings.node_selectors.get(review.namespace) else {
+        return Ok(());
+    };
+    let allowed = pairs(allowed)?;
+    let outside = |key: &str, value: &str| !allowed.iter().any(|(k, v)| k == key && v == value);
+    if !allowed.is_empty() && chosen.iter().any(|(k, v)| outside(k, v)) {
+        return Err(Denial::forbidden(
+            "pod node label selector labels conflict with its namespace whitelist",
+        ));
     }
     Ok(())
 }
@@ -138,30 +179,31 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, Denial> {
 const DEFAULTS: &str = "scheduler.alpha.kubernetes.io/defaultTolerations";
 const ALLOWED: &str = "scheduler.alpha.kubernetes.io/tolerationsWhitelist";
 
-fn annotated(review: &Review, key: &str) -> Result<Vec<Toleration>, Denial> {
+/// The tolerations of an annotation of the namespace; none without it.
+fn annotated(review: &Review, key: &str) -> Result<Option<Vec<Toleration>>, Denial> {
     let Some(text) = namespace(review).and_then(|n| n.metadata.annotations.get(key)) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     if text.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
-    let broken =
-        |why: String| Denial::new(500, "InternalError", format!("annotation {key}: {why}"));
+    let broken = |why: String| Denial::new(500, "", format!("annotation {key}: {why}"));
     let value = json_text::parse(text.as_bytes()).map_err(|e| broken(e.to_string()))?;
     let items = value.as_list().unwrap_or_default().iter();
     let tolerations =
         items.map(|item| from_value::<Toleration>(item).map_err(|e| broken(e.to_string())));
-    tolerations.collect()
+    tolerations.collect::<Result<_, _>>().map(Some)
 }
 
-/// PodTolerationRestriction: a namespace's tolerations are given to its pods, which may have no others than it allows.
+/// PodTolerationRestriction: a namespace's tolerations, or the cluster's, are given to its pods.
 pub(super) fn tolerations(review: &Review, object: &mut Object) -> Result<(), Denial> {
     let Some(pod) = pod_of(review, object) else {
         return Ok(());
     };
     let mut more = Vec::new();
     if review.operation == Operation::Create {
-        more = annotated(review, DEFAULTS)?;
+        let usual = &review.settings.default_tolerations;
+        more = annotated(review, DEFAULTS)?.unwrap_or_else(|| usual.clone());
     }
     let best_effort = pod
         .spec
@@ -181,13 +223,38 @@ pub(super) fn tolerations(review: &Review, object: &mut Object) -> Result<(), De
         let all: Vec<Toleration> = pod.spec.tolerations.iter().cloned().chain(more).collect();
         pod.spec.tolerations = merged(&all).into_iter().collect();
     }
-    let allowed = annotated(review, ALLOWED)?;
+    only_allowed_tolerations(review, pod)
+}
+
+/// What may have been changed since.
+pub(super) fn check_tolerations(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
+    let written = matches!(review.operation, Operation::Create | Operation::Update);
+    let pod = object.filter(|_| written && review.is("", "pods"));
+    match pod.and_then(|o| o.downcast_ref::<Pod>()) {
+        Some(pod) => only_allowed_tolerations(review, pod),
+        None => Ok(()),
+    }
+}
+
+/// Pods have no other tolerations than their namespace, or else the cluster, allows.
+fn only_allowed_tolerations(review: &Review, pod: &Pod) -> Result<(), Denial> {
+    if pod.spec.tolerations.is_empty() {
+        return Ok(());
+    }
+    let own = annotated(review, ALLOWED)?;
+    let scope = match own {
+        Some(_) => "namespace",
+        None => "cluster",
+    };
+    let allowed = own.unwrap_or_else(|| review.settings.allowed_tolerations.clone());
     let outside = |t: &Toleration| !allowed.iter().any(|wide| covers(wide, t));
     if !allowed.is_empty() && pod.spec.tolerations.iter().any(outside) {
         return Err(Denial::new(
             500,
-            "InternalError",
-            "pod tolerations (possibly merged with namespace default tolerations) conflict with its namespace whitelist",
+            "",
+            format!(
+                "pod tolerations (possibly merged with namespace default tolerations) conflict with its {scope} whitelist"
+            ),
         ));
     }
     Ok(())

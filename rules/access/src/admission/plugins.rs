@@ -116,10 +116,8 @@ const OFF: [Plugin; 15] = [
 ];
 
 /// Plugins that cannot be turned on because nobody has written them.
-const MISSING: [Plugin; 5] = [
+const MISSING: [Plugin; 3] = [
     P::NamespaceExists,
-    P::ImagePolicyWebhook,
-    P::EventRateLimit,
     P::PodGroupProtection,
     P::PodGroupWorkloadExists,
 ];
@@ -202,7 +200,7 @@ mod tests {
         assert!(PLUGINS.iter().enumerate().all(|(i, p)| *p as usize == i));
         let set = PluginSet::with(&["AlwaysDeny"], &["LimitRanger"]).expect("both exist");
         assert!(!set.has(P::LimitRanger) && set.has(P::AlwaysDeny));
-        assert!(PluginSet::with(&["EventRateLimit"], &[]).is_err());
+        assert!(PluginSet::with(&["PodGroupProtection"], &[]).is_err());
         let unknown = PluginSet::with(&["Nonsense"], &[]);
         let text = "enable-admission-plugins plugin \"Nonsense\" is unknown";
         assert_eq!(unknown, Err(text.to_owned()));

@@ -8,4 +8,5 @@ mod plugins;
 mod pod_security;
 mod quota;
 mod rbac;
+mod settings;
 mod world;

@@ -1,6 +1,6 @@
 //! A cluster from YAML, and questions to ask it.
 
-use corten_access::admission::{self, Denial, Operation, PluginSet, Review};
+use corten_access::admission::{self, Denial, Operation, PluginSet, PluginSettings, Review};
 use corten_access::{Attributes, Decision, Rules, UserInfo};
 use corten_api::Object;
 use corten_core::Time;
@@ -13,6 +13,8 @@ pub struct World {
     pub rules: Rules,
     /// The plugins that run.
     pub enabled: PluginSet,
+    /// What they are told.
+    pub settings: PluginSettings,
 }
 
 pub fn object(yaml: &str) -> Object {
@@ -53,12 +55,19 @@ impl World {
             snapshot,
             rules,
             enabled: PluginSet::default(),
+            settings: PluginSettings::default(),
         }
     }
 
     /// The same with these plugins too.
     pub fn with(mut self, plugins: &[&str]) -> World {
         self.enabled = PluginSet::with(plugins, &[]).expect("the plugins exist");
+        self
+    }
+
+    /// The same with plugins that are told something.
+    pub fn told(mut self, tell: impl FnOnce(&mut PluginSettings) -> Result<(), String>) -> World {
+        tell(&mut self.settings).expect("the settings are fine");
         self
     }
 
@@ -166,8 +175,13 @@ impl Request<'_> {
         let now = Time::from_unix(1_700_000_000);
         run(&Review {
             snapshot: &self.world.snapshot,
+            authorizer: &admission::ByRoles {
+                snapshot: &self.world.snapshot,
+                rules: &self.world.rules,
+            },
             rules: &self.world.rules,
             enabled: &self.world.enabled,
+            settings: &self.world.settings,
             now: &now,
             random: 7,
             user: self.user,
@@ -184,6 +198,12 @@ impl Request<'_> {
 
     pub fn validate(&self, object: &Object, old: Option<&Object>) -> Result<Outcome, Denial> {
         self.with(object, old, |review| validated(review, Some(object)))
+    }
+
+    pub fn charge(&self, object: &Object) -> Result<Vec<Object>, Denial> {
+        self.with(object, None, |review| {
+            admission::charge(review, Some(object))
+        })
     }
 
     pub fn delete(&self, old: &Object) -> Result<Outcome, Denial> {

@@ -142,7 +142,7 @@ fn object(name: &str, fields: &[(&str, Arc<Decl>)]) -> Arc<Decl> {
 }
 
 /// The type of `request`: an AdmissionRequest without its uid and objects.
-fn request_type() -> Arc<Decl> {
+pub(super) fn request_type() -> Arc<Decl> {
     let kind = object(
         "kubernetes.GroupVersionKind",
         &[("group", text()), ("version", text()), ("kind", text())],
@@ -180,7 +180,7 @@ fn request_type() -> Arc<Decl> {
 }
 
 /// The type of `namespaceObject`: what policies may know of a namespace.
-fn namespace_type() -> Arc<Decl> {
+pub(super) fn namespace_type() -> Arc<Decl> {
     let (number, time) = (Decl::scalar(Type::Int), Decl::scalar(Type::Timestamp));
     let map = || Decl::map(text(), u64::MAX);
     let condition = object(

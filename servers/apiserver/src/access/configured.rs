@@ -25,7 +25,7 @@ pub(super) struct Configured {
 }
 
 /// A YAML file as JSON.
-fn json(path: &Path) -> Result<String, Error> {
+pub(super) fn json(path: &Path) -> Result<String, Error> {
     let fail = |why: String| Error::Settings {
         path: path.to_owned(),
         why,
@@ -149,7 +149,10 @@ pub(super) fn authorizers(settings: &AuthorizationSettings) -> Result<Vec<Author
     let Some(path) = &settings.config_file else {
         return by_modes(settings);
     };
-    if !settings.modes.is_empty() || settings.webhook_config_file.is_some() {
+    let by_flags = !settings.modes.is_empty()
+        || settings.webhook_config_file.is_some()
+        || settings.policy_file.is_some();
+    if by_flags {
         let why = "--authorization-config can not be specified when --authorization-mode or --authorization-webhook-* flags are defined";
         return Err(Error::Flag(why.to_owned()));
     }
@@ -200,12 +203,20 @@ fn by_modes(settings: &AuthorizationSettings) -> Result<Vec<Authorizer>, Error> 
         let why = "cannot specify --authorization-webhook-config-file without mode Webhook";
         return Err(Error::Flag(why.to_owned()));
     }
+    if settings.policy_file.is_some() && !modes.iter().any(|m| m == "ABAC") {
+        let why = "cannot specify --authorization-policy-file without mode ABAC";
+        return Err(Error::Flag(why.to_owned()));
+    }
     let mut chain = Vec::new();
     for (index, mode) in modes.iter().enumerate() {
         if modes[..index].contains(mode) {
             return Err(Error::Flag(format!(
                 "authorization-mode {mode:?} has mode specified more than once"
             )));
+        }
+        if mode == "ABAC" {
+            chain.push(abac(settings.policy_file.as_deref())?);
+            continue;
         }
         if mode != "Webhook" {
             chain.push(simple(mode)?);
@@ -227,4 +238,16 @@ fn by_modes(settings: &AuthorizationSettings) -> Result<Vec<Authorizer>, Error> 
         chain.push(Authorizer::Webhook(webhook));
     }
     Ok(chain)
+}
+
+/// The authorizer of a policy file.
+fn abac(path: Option<&Path>) -> Result<Authorizer, Error> {
+    let why = "authorization-mode ABAC's authorization policy file not passed";
+    let path = path.ok_or_else(|| Error::Flag(why.to_owned()))?;
+    let policy = corten_access::abac::Policy::parse(&read(path)?);
+    let policy = policy.map_err(|why| Error::Settings {
+        path: path.to_owned(),
+        why,
+    })?;
+    Ok(Authorizer::Abac(policy))
 }

@@ -200,6 +200,11 @@ impl Access {
     }
 }
 
+/// A settings file's content as JSON; it is written in that or in YAML.
+pub(crate) fn json(path: &Path) -> Result<String, Error> {
+    configured::json(path)
+}
+
 /// A settings file's text.
 pub(crate) fn read(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::Settings {

@@ -11,6 +11,8 @@ use corten_client::{Cause, Status, Target};
 use corten_core::{Map, Str, Value};
 use corten_meta::{GroupVersionKind, GroupVersionResource};
 
+use super::configured::Configured;
+use crate::authorization::Rights;
 use crate::catalog::Served;
 use crate::decode;
 use crate::options::FieldValidation;
@@ -30,6 +32,8 @@ pub(crate) enum Subject {
 pub(crate) struct Asked<'a> {
     pub server: &'a Server,
     pub view: &'a View,
+    /// Who decides what else users may do.
+    pub rights: &'a Rights,
     pub user: &'a UserInfo,
     pub served: &'a Arc<Served>,
     pub subject: Subject,
@@ -49,6 +53,12 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// The webhooks and policies that the request sees.
+    pub(super) fn configured(&self) -> Arc<(u64, Configured)> {
+        let server = self.server;
+        server.configurations.of(self.view, &server.config.told)
+    }
+
     /// As requests name the operation.
     pub(crate) fn verb(&self) -> &'static str {
         match self.operation {

@@ -1,6 +1,6 @@
 //! One call of one webhook: what may be called, the exchange itself, and what its failures are called.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corten_api::admission::v1::AdmissionResponse;
@@ -12,7 +12,9 @@ use super::asked::Asked;
 use super::configured::Hook;
 use super::matching::Matched;
 use super::review::{self, Sort, Texts};
+use crate::metrics::{Called, Step};
 use crate::outbound::Limits;
+use crate::spans;
 
 /// Why a webhook did not let a request pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +40,39 @@ impl Failed {
 
 /// Asks a webhook; what it has to say beside its answer is noted.
 pub(super) async fn call(
+    asked: &Asked<'_>,
+    hook: &Hook,
+    matched: &Matched,
+    texts: &Texts,
+    sort: Sort,
+) -> Result<(AdmissionResponse, Notes), Failed> {
+    let started = Instant::now();
+    let outcome = call_unmeasured(asked, hook, matched, texts, sort).await;
+    let called = match &outcome {
+        Ok((response, _)) if response.allowed => Called::Allowed,
+        Ok((response, _)) => {
+            let code = response.result.as_deref().map_or(0, |result| result.code);
+            Called::Refused(u16::try_from(code).unwrap_or(0))
+        }
+        Err(Failed::Refused(status)) => Called::Refused(status.code),
+        Err(Failed::Calling(_)) if hook.fails_open => Called::FailedOpen,
+        Err(Failed::Calling(_)) => Called::Failed,
+    };
+    let step = match sort {
+        Sort::Mutating => Step::Admit,
+        Sort::Validating => Step::Validate,
+    };
+    let metrics = &asked.server.metrics;
+    metrics.webhook_called(
+        (hook.name.as_str(), step),
+        asked.verb(),
+        called,
+        started.elapsed(),
+    );
+    outcome
+}
+
+async fn call_unmeasured(
     asked: &Asked<'_>,
     hook: &Hook,
     matched: &Matched,
@@ -97,9 +132,16 @@ async fn exchange(asked: &Asked<'_>, hook: &Hook, body: Vec<u8>) -> Result<Bytes
     let request = Request::post(target.as_str())
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json, */*")
-        .header(header::USER_AGENT, "kube-apiserver-admission")
-        .body(Bytes::from(body))
-        .map_err(|e| failed(&e))?;
+        .header(header::USER_AGENT, "kube-apiserver-admission");
+    let request = match spans::traceparent() {
+        Some(value) => request.header("traceparent", value),
+        None => request,
+    };
+    let request = match &hook.authorization {
+        Some(value) => request.header(header::AUTHORIZATION, value),
+        None => request,
+    };
+    let request = request.body(Bytes::from(body)).map_err(|e| failed(&e))?;
     let limits = Limits::within(hook.time_max);
     let answer = asked.server.outbound.call(endpoint, request, limits);
     let answer = answer.await.map_err(|e| failed(&e))?;

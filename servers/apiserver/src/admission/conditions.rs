@@ -57,7 +57,7 @@ impl Conditions {
     }
 
     /// Whether a webhook is to be asked about a request.
-    pub(super) fn hold(
+    pub(super) async fn hold(
         &self,
         asked: &Asked<'_>,
         object: Option<&Object>,
@@ -67,7 +67,7 @@ impl Conditions {
             return Ok(true);
         }
         let facts = Facts::of(asked, matched, object)?;
-        match self.judge(asked, &facts, &[]) {
+        match self.judge(asked, &facts, &[]).await {
             Verdict::Hold => Ok(true),
             Verdict::Fail => Ok(false),
             Verdict::Wrong(why) => Err(asked.forbidden(object, &why)),
@@ -75,7 +75,20 @@ impl Conditions {
     }
 
     /// One that fails decides, whatever is wrong with others.
-    pub(super) fn judge(
+    pub(super) async fn judge(
+        &self,
+        asked: &Asked<'_>,
+        facts: &Facts,
+        variables: &[(String, Expression)],
+    ) -> Verdict {
+        if self.all.is_empty() {
+            return Verdict::Hold;
+        }
+        let judge = || self.judge_once(asked, facts, variables);
+        asked.rights.settle(asked.server, judge).await
+    }
+
+    fn judge_once(
         &self,
         asked: &Asked<'_>,
         facts: &Facts,

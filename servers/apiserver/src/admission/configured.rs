@@ -15,6 +15,7 @@ use corten_meta::Snapshot;
 
 use super::conditions::Conditions;
 use super::matching::Selectors;
+use super::plugin_files::Plugins;
 use super::policies::{self, Mutating, Validating};
 use crate::outbound::{Endpoint, Place, Trust};
 use crate::typed::View;
@@ -36,6 +37,8 @@ pub(crate) struct Hook {
     pub versions: List<Str>,
     /// Where it is, or why that cannot be said.
     pub endpoint: Result<(Endpoint, String), String>,
+    /// The header that says as whom it is asked.
+    pub authorization: Option<String>,
     /// Whether it wants to see an object again that others changed later.
     pub reinvoked: bool,
 }
@@ -57,25 +60,27 @@ pub(crate) struct Configurations {
 
 impl Configurations {
     /// Whether anything is configured that changes objects.
-    pub(crate) fn mutate(&self, view: &View) -> bool {
-        let configured = self.of(view);
+    pub(crate) fn mutate(&self, view: &View, told: &Plugins) -> bool {
+        let configured = self.of(view, told);
         !configured.1.mutating.is_empty() || !configured.1.mutating_policies.is_empty()
     }
 
     /// Whether anything is configured that refuses objects.
-    pub(crate) fn validate(&self, view: &View) -> bool {
-        let configured = self.of(view);
+    pub(crate) fn validate(&self, view: &View, told: &Plugins) -> bool {
+        let configured = self.of(view, told);
         !configured.1.validating.is_empty() || !configured.1.validating_policies.is_empty()
     }
 
-    /// What a view has configured.
-    pub(crate) fn of(&self, view: &View) -> Arc<(u64, Configured)> {
+    /// What a view has configured; webhooks are asked as the clients that the server was told to be.
+    pub(crate) fn of(&self, view: &View, told: &Plugins) -> Arc<(u64, Configured)> {
         if let Some(known) = self.newest.load_full()
             && known.0 == view.admission
         {
             return known;
         }
-        let made = Arc::new((view.admission, Configured::of(&view.snapshot)));
+        let mut configured = Configured::of(&view.snapshot);
+        configured.introduce(told);
+        let made = Arc::new((view.admission, configured));
         self.newest.store(Some(made.clone()));
         made
     }
@@ -103,12 +108,27 @@ macro_rules! hook {
             time_max: seconds($webhook.timeout_seconds),
             versions: $webhook.admission_review_versions.clone(),
             endpoint: endpoint(&$webhook.client_config),
+            authorization: None,
             reinvoked: $reinvoked,
         }
     };
 }
 
 impl Configured {
+    /// Gives webhooks the clients of their places.
+    fn introduce(&mut self, told: &Plugins) {
+        for (hooks, clients) in [
+            (&mut self.mutating, &told.mutating_clients),
+            (&mut self.validating, &told.validating_clients),
+        ] {
+            for hook in hooks {
+                if let Ok((endpoint, _)) = &mut hook.endpoint {
+                    hook.authorization = clients.introduce(endpoint);
+                }
+            }
+        }
+    }
+
     fn of(snapshot: &Snapshot) -> Configured {
         let mut configured = Configured {
             mutating_policies: policies::mutating(snapshot),

@@ -1,20 +1,20 @@
 //! Evaluating expressions about a request: what their variables stand for, what they may cost, how failures read.
-//! Invariant: nothing waits while an expression is evaluated.
+//! Invariant: nothing waits while an expression is evaluated; one that asks an authorizer elsewhere is evaluated again with
+//! its answer (`Rights::settle`).
 
 use std::rc::Rc;
-use std::sync::Arc;
 
-use corten_access::{Attributes, Decision as Decided, Rules, UserInfo};
+use corten_access::{Attributes, Decision as Decided, UserInfo};
 use corten_api::Object;
 use corten_cel::{Activation, Authorizer, Authz, Budget, Check, Decision, Program, Subject, Val};
 use corten_cel::{EvalError, Variables};
 use corten_client::Status;
 use corten_core::{Value, ValueMap};
-use corten_meta::Snapshot;
 
 use super::asked::Asked;
 use super::internal;
 use super::matching::Matched;
+use crate::authorization::Rights;
 
 /// What all expressions about one object with one parameter may cost together.
 pub(super) const COST_MAX: u64 = 10_000_000;
@@ -177,14 +177,13 @@ fn namespace(asked: &Asked<'_>) -> Result<Value, Status> {
     Ok(value)
 }
 
-/// Decides for expressions with the rules that the request was authorized by.
-struct Rights {
-    snapshot: Snapshot,
-    rules: Arc<Rules>,
+/// Decides for expressions as the request itself was decided on.
+struct Asker {
+    rights: Rights,
     user: UserInfo,
 }
 
-impl Authorizer for Rights {
+impl Authorizer for Asker {
     fn authorize(&self, check: &Check) -> Decision {
         let account;
         let user = match &check.subject {
@@ -216,15 +215,15 @@ impl Authorizer for Rights {
             field_selector: &check.field_selector,
             label_selector: &check.label_selector,
         };
-        let decided = corten_access::authorize(&self.rules, &self.snapshot, &attributes);
-        let (allowed, reason) = match decided {
+        let ruling = self.rights.rule(&attributes);
+        let (allowed, reason) = match ruling.decision {
             Decided::Allow(reason) => (true, reason),
             Decided::Deny(reason) | Decided::NoOpinion(reason) => (false, reason),
         };
         Decision {
             allowed,
             reason,
-            error: None,
+            error: ruling.error,
         }
     }
 }
@@ -280,9 +279,8 @@ impl<'a> Evaluation<'a> {
         if self.asking == Asking::Unknown {
             return activation;
         }
-        let rights: Rc<dyn Authorizer> = Rc::new(Rights {
-            snapshot: self.asked.view.snapshot.clone(),
-            rules: self.asked.view.rules.clone(),
+        let rights: Rc<dyn Authorizer> = Rc::new(Asker {
+            rights: self.asked.rights.clone(),
             user: self.asked.user.clone(),
         });
         let check = Check {

@@ -95,14 +95,14 @@ pub(super) async fn mutate_by_webhooks(
     round: &mut Round,
     notes: &mut Notes,
 ) -> Result<(), Status> {
-    let configured = asked.server.configurations.of(asked.view);
+    let configured = asked.configured();
     let hooks = &configured.1.mutating;
     let mut object = object;
     if round.number > 0 {
         round.webhooks.compare(object.as_deref());
     }
     for (index, hook) in hooks.iter().enumerate() {
-        let Some(matched) = wants(asked, object.as_deref(), hook)? else {
+        let Some(matched) = wants(asked, object.as_deref(), hook).await? else {
             continue;
         };
         let id: Id = (hook.configuration.clone(), hook.index);

@@ -77,7 +77,7 @@ impl Problems {
 }
 
 /// Lets the policies change an object (in the version that is stored).
-pub(super) fn mutate(
+pub(super) async fn mutate(
     asked: &Asked<'_>,
     mut object: Option<&mut Object>,
     policies: &[Mutating],
@@ -94,7 +94,11 @@ pub(super) fn mutate(
         let mut facts = Facts::of(asked, &invocation.matched, object.as_deref())?;
         facts.params = invocation.param.clone();
         let policy = &invocation.policy.policy;
-        match policy.conditions.judge(asked, &facts, &policy.variables) {
+        match policy
+            .conditions
+            .judge(asked, &facts, &policy.variables)
+            .await
+        {
             Verdict::Hold => {}
             Verdict::Fail => continue,
             Verdict::Wrong(why) => {
@@ -107,7 +111,8 @@ pub(super) fn mutate(
             continue;
         }
         if let Some(object) = object.as_deref_mut() {
-            let (changed, applied) = invoke(asked, invocation, &mut facts, object, &mut problems)?;
+            let invoked = invoke(asked, invocation, &mut facts, object, &mut problems).await;
+            let (changed, applied) = invoked?;
             dirty |= applied;
             if changed {
                 memory.unsettle();
@@ -172,7 +177,7 @@ fn invocations<'p>(
 }
 
 /// Applies a policy's mutations in order; whether the object changed, and whether any was applied.
-fn invoke(
+async fn invoke(
     asked: &Asked<'_>,
     invocation: &Invocation<'_>,
     facts: &mut Facts,
@@ -182,7 +187,8 @@ fn invoke(
     let before = object.clone();
     let mut applied = false;
     for mutation in &invocation.policy.mutations {
-        let wanted = match change(asked, invocation, facts, mutation) {
+        let compute = || change(asked, invocation, facts, mutation);
+        let wanted = match asked.rights.settle(asked.server, compute).await {
             Ok(wanted) => wanted,
             Err(why) => {
                 problems.add(invocation.policy, Some(invocation.binding), &why);

@@ -15,7 +15,7 @@ use super::review::{self, Sort, Texts};
 const FAILED_OPEN: &str = "failed-open.validating.webhook.admission.k8s.io/";
 
 /// Whether a webhook is to be asked about a request.
-pub(super) fn wants(
+pub(super) async fn wants(
     asked: &Asked<'_>,
     object: Option<&Object>,
     hook: &Hook,
@@ -24,7 +24,7 @@ pub(super) fn wants(
     let Some(matched) = matches(asked, object, &hook.selectors, find)? else {
         return Ok(None);
     };
-    match hook.conditions.hold(asked, object, &matched)? {
+    match hook.conditions.hold(asked, object, &matched).await? {
         true => Ok(Some(matched)),
         false => Ok(None),
     }
@@ -36,11 +36,11 @@ pub(super) async fn validate_by_webhooks(
     object: Option<&Object>,
     notes: &mut Notes,
 ) -> Result<(), Status> {
-    let configured = asked.server.configurations.of(asked.view);
+    let configured = asked.configured();
     let hooks = &configured.1.validating;
     let mut wanted: Vec<(&Hook, Matched)> = Vec::new();
     for hook in hooks {
-        if let Some(matched) = wants(asked, object, hook)? {
+        if let Some(matched) = wants(asked, object, hook).await? {
             wanted.push((hook, matched));
         }
     }

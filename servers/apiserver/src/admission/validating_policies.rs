@@ -40,7 +40,7 @@ struct Judged {
 }
 
 /// Asks the policies about an object in its final form.
-pub(super) fn validate(
+pub(super) async fn validate(
     asked: &Asked<'_>,
     object: Option<&Object>,
     policies: &[Validating],
@@ -48,7 +48,7 @@ pub(super) fn validate(
 ) -> Result<(), Status> {
     let mut denials: Vec<Denial> = Vec::new();
     for policy in policies {
-        judge(asked, object, policy, &mut denials, notes)?;
+        judge(asked, object, policy, &mut denials, notes).await?;
     }
     match denials.into_iter().next() {
         None => Ok(()),
@@ -91,7 +91,7 @@ fn denied(policy: &Validating, binding: Option<&Binding>, why: &str, reason: &st
     }
 }
 
-fn judge(
+async fn judge(
     asked: &Asked<'_>,
     object: Option<&Object>,
     policy: &Validating,
@@ -136,7 +136,7 @@ fn judge(
                 continue;
             };
             facts.params = param;
-            let judged = evaluate(asked, facts, policy);
+            let judged = evaluate(asked, facts, policy).await;
             settle(policy, binding, judged, &mut published, denials, notes);
         }
     }
@@ -222,13 +222,23 @@ fn wrong(policy: &Validating, why: String) -> Judged {
     }
 }
 
-fn evaluate(asked: &Asked<'_>, facts: &Facts, policy: &Validating) -> Judged {
-    let variables = &policy.policy.variables;
-    match policy.policy.conditions.judge(asked, facts, variables) {
+async fn evaluate(asked: &Asked<'_>, facts: &Facts, policy: &Validating) -> Judged {
+    let conditions = &policy.policy.conditions;
+    match conditions
+        .judge(asked, facts, &policy.policy.variables)
+        .await
+    {
         Verdict::Hold => {}
         Verdict::Fail => return Judged::default(),
         Verdict::Wrong(why) => return wrong(policy, why),
     }
+    let evaluate = || evaluate_once(asked, facts, policy);
+    asked.rights.settle(asked.server, evaluate).await
+}
+
+/// The validations, once the match conditions hold.
+fn evaluate_once(asked: &Asked<'_>, facts: &Facts, policy: &Validating) -> Judged {
+    let variables = &policy.policy.variables;
     let mut remaining = Remaining(COST_MAX);
     let evaluation = Evaluation::new(asked, facts, Asking::Allowed);
     let expressions: Vec<Option<&Expression>> = policy

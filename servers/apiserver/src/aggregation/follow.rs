@@ -14,11 +14,12 @@ use corten_meta::Snapshot;
 use corten_store::{Scope, Watch};
 use serde_json::{Value, json};
 
-use super::dial;
+use super::front;
 use super::remote::{Remote, Remotes, Target};
 use super::{group_priority, is_built_in, version_priority};
 use crate::connect::bracketed;
 use crate::options::{DeleteOptions, WriteOptions};
+use crate::outbound::{Failure, Place, Verification};
 use crate::server::{Server, signalled};
 use crate::write::{self, Aim, Change};
 use crate::{bootstrap, delete};
@@ -192,11 +193,20 @@ async fn check(server: &Arc<Server>) {
 fn remote(server: &Server, service: &APIService, old: &Remotes) -> Option<Remote> {
     let spec = &service.spec;
     let reference = spec.service.as_deref()?;
-    let trust = (spec.ca_bundle.to_vec(), spec.insecure_skip_tls_verify);
     let known = old.iter().find(|r| r.name == *service.metadata.name);
-    let tls = match known.filter(|r| r.trust == trust) {
-        Some(known) => known.tls.clone(),
-        None => dial::tls(server, &trust.0, trust.1),
+    let target = Target {
+        namespace: reference.namespace.to_string(),
+        name: reference.name.to_string(),
+        port: u16::try_from(reference.port.unwrap_or(443)).ok()?,
+    };
+    let place = Place::Service {
+        namespace: target.namespace.clone(),
+        name: target.name.clone(),
+        port: target.port,
+    };
+    let verification = match spec.insecure_skip_tls_verify {
+        true => Verification::Skipped,
+        false => Verification::Required,
     };
     Some(Remote {
         name: service.metadata.name.to_string(),
@@ -204,13 +214,8 @@ fn remote(server: &Server, service: &APIService, old: &Remotes) -> Option<Remote
         version: spec.version.to_string(),
         group_priority: spec.group_priority_minimum,
         version_priority: spec.version_priority,
-        target: Target {
-            namespace: reference.namespace.to_string(),
-            name: reference.name.to_string(),
-            port: u16::try_from(reference.port.unwrap_or(443)).ok()?,
-        },
-        tls,
-        trust,
+        target,
+        endpoint: front::endpoint(server, place, &spec.ca_bundle, verification),
         available: condition(service).is_some_and(|c| c.status == "True"),
         resources: ArcSwapOption::new(known.and_then(|k| k.resources.load_full())),
         schema: ArcSwapOption::new(known.and_then(|k| k.schema.load_full())),
@@ -245,7 +250,7 @@ async fn check_one(
 ) {
     let found = match backend(snapshot, &remote.target) {
         Err(found) => found,
-        Ok(()) => describe(server, snapshot, &remote).await,
+        Ok(()) => describe(server, &remote).await,
     };
     let said = condition(service);
     let same = said.is_some_and(|c| {
@@ -343,25 +348,35 @@ fn backend(snapshot: &Snapshot, target: &Target) -> Result<(), Found> {
 }
 
 /// Asks the server for its resources; that it answers shows that it is there.
-async fn describe(server: &Server, snapshot: &Snapshot, remote: &Remote) -> Found {
+async fn describe(server: &Server, remote: &Remote) -> Found {
     let failed = |message: String| not("FailedDiscoveryCheck", message);
-    let Some((host, port)) = dial::resolve(snapshot, &remote.target, server.random()) else {
-        return failed(format!(
-            "no endpoints available for service {:?}",
-            remote.target.name
-        ));
-    };
     let path = format!("/apis/{}/{}", remote.group, remote.version);
-    let url = format!("https://{}:{port}{path}", bracketed(&host));
-    let body = match dial::get(remote, (&host, port), &path, "application/json").await {
+    let url = |place: &str| format!("https://{place}{path}");
+    let place = match server.outbound.address(&remote.endpoint) {
+        Ok((host, port)) => format!("{}:{port}", bracketed(&host)),
+        Err(failure) => return failed(failure.to_string()),
+    };
+    let body = match front::get(server, remote, &path).await {
         Ok((200..=299, body)) => body,
         Ok((300..=399, _)) => bytes::Bytes::new(),
         Ok((code, _)) => {
+            let url = url(&place);
             return failed(format!(
                 "failing or missing response from {url}: bad status from {url}: {code}"
             ));
         }
-        Err(why) => {
+        Err(failure) => {
+            let url = match &failure {
+                Failure::Unreachable { address, .. } => url(address),
+                _ => url(&place),
+            };
+            let why = match failure {
+                Failure::Late => {
+                    "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+                        .to_owned()
+                }
+                other => other.to_string(),
+            };
             return failed(format!(
                 "failing or missing response from {url}: Get {url:?}: {why}"
             ));
@@ -371,7 +386,7 @@ async fn describe(server: &Server, snapshot: &Snapshot, remote: &Remote) -> Foun
         remote.resources.store(Some(Arc::new(described(&list))));
     }
     let path = format!("/openapi/v3{path}");
-    if let Ok((200, body)) = dial::get(remote, (&host, port), &path, "application/json").await {
+    if let Ok((200, body)) = front::get(server, remote, &path).await {
         remote.schema.store(Some(Arc::new(body)));
     }
     Found {

@@ -6,7 +6,7 @@ use corten_client::{ListAnswer, Status, WatchRequest};
 use corten_meta::{GroupVersionResource, Revision};
 use std::sync::Arc;
 
-use super::dial;
+use super::front;
 use super::remote::Remote;
 use crate::server::Server;
 
@@ -56,13 +56,10 @@ pub(crate) async fn list(
     request: &WatchRequest,
 ) -> Result<ListAnswer, Status> {
     let away = || Status::unavailable("the server is currently unable to handle the request");
-    let snapshot = server.typed.snapshot();
-    let target = dial::resolve(&snapshot, &remote.target, server.random());
-    let Some((host, port)) = target.filter(|_| remote.available) else {
+    if !remote.available {
         return Err(away());
-    };
-    let path = path(request);
-    let answer = dial::get_as(remote, (&host, port), &path, "application/json", user).await;
+    }
+    let answer = front::get_as(server, remote, &path(request), user).await;
     let (code, body) = answer
         .map_err(|why| Status::unavailable(format!("error trying to reach service: {why}")))?;
     let value = corten_codec::json::decode_value(&body).map_err(|_| away())?;

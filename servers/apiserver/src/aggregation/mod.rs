@@ -2,8 +2,8 @@
 //! request is authenticated and authorized here before it is passed on, and arrives there with the user's name in
 //! headers that only the front proxy's certificate vouches for.
 
-mod dial;
 mod follow;
+mod front;
 pub(crate) mod listing;
 mod priority;
 mod proxy;

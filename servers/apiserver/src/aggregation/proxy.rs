@@ -8,10 +8,10 @@ use http::{HeaderValue, StatusCode};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
-use super::dial;
+use super::front;
 use super::remote::Remote;
 use crate::body::Answer;
-use crate::connect::{self, Onward, bracketed};
+use crate::connect;
 use crate::http::plain;
 use crate::info::RequestInfo;
 use crate::server::Server;
@@ -40,31 +40,27 @@ pub(crate) async fn proxy(
     if !remote.available {
         return away();
     }
-    if let Err(why) = &remote.tls {
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n"));
-    }
-    let snapshot = server.typed.snapshot();
-    let Some((host, port)) = dial::resolve(&snapshot, &remote.target, server.random()) else {
-        return away();
-    };
     let unreachable = |why: String| {
         let text = format!("error trying to reach service: {why}\n");
         plain(StatusCode::SERVICE_UNAVAILABLE, text)
     };
-    let io = match dial::connect(remote, &host, port).await {
-        Ok(io) => io,
-        Err(why) => return unreachable(why),
-    };
+    if let Err(why) = server.outbound.address(&remote.endpoint) {
+        tracing::debug!(%why, name = remote.name, "an aggregated server is nowhere");
+        return away();
+    }
     let headers = request.headers_mut();
     let claimed: Vec<_> = headers
         .keys()
-        .filter(|n| dial::is_identity(n))
+        .filter(|n| front::is_identity(n))
         .cloned()
         .collect();
     for name in claimed {
         headers.remove(name);
     }
-    headers.extend(dial::user_headers(user));
+    headers.extend(front::user_headers(user));
+    if let Some(trace) = crate::spans::traceparent() {
+        headers.insert("traceparent", trace);
+    }
     let uri = request.uri().clone();
     let forwarded = [
         ("x-forwarded-uri", uri.path()),
@@ -75,11 +71,7 @@ pub(crate) async fn proxy(
             request.headers_mut().insert(name, value);
         }
     }
-    let onward = Onward {
-        host: format!("{}:{port}", bracketed(&host)),
-        path: uri.path_and_query().map_or("/", |p| p.as_str()).to_owned(),
-    };
-    match connect::over(io, &onward, request).await {
+    match connect::to_endpoint(&server.outbound, &remote.endpoint, request).await {
         Ok(answer)
             if answer.status().is_redirection() && answer.headers().contains_key(LOCATION) =>
         {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use serde_json::Value;
 
+use crate::outbound::Endpoint;
+
 /// A service reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -22,10 +24,8 @@ pub(crate) struct Remote {
     pub group_priority: i32,
     pub version_priority: i32,
     pub target: Target,
-    /// How to speak TLS with it; `Err` says why that cannot be.
-    pub tls: Result<Arc<rustls::ClientConfig>, String>,
-    /// What the TLS settings were made of, to know when they change.
-    pub trust: (Vec<u8>, bool),
+    /// Where it is and how it is trusted, with the front proxy's certificate to show.
+    pub endpoint: Endpoint,
     /// Whether its condition says that it answers.
     pub available: bool,
     /// Its resources as the aggregated discovery document shows them.

@@ -4,10 +4,12 @@
 //! except where a backend is told to be strict.
 
 mod format;
+mod inside;
 mod log_file;
 mod sink;
 mod trail;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -19,7 +21,6 @@ use corten_api::Object;
 use corten_client::Status;
 
 use crate::Error;
-use crate::authentication::Peer;
 use crate::body::Answer;
 use crate::catalog::Served;
 use crate::info::RequestInfo;
@@ -27,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::settings::AuditSettings;
 
+pub(crate) use inside::{inside, inside_list, inside_watch, uri};
 use sink::Sink;
 pub(crate) use trail::Trail;
 
@@ -85,7 +87,8 @@ pub(crate) struct Beginning<'a> {
     pub id: &'a str,
     /// Path and query as sent.
     pub uri: &'a str,
-    pub peer: &'a Peer,
+    /// Where the connection comes from.
+    pub source: IpAddr,
     pub headers: &'a HeaderMap,
     pub info: &'a RequestInfo,
 }

@@ -86,7 +86,7 @@ fn sources(beginning: &Beginning<'_>) -> List<Str> {
     {
         found.push(ip.to_string());
     }
-    let remote = beginning.peer.address.ip().to_canonical().to_string();
+    let remote = beginning.source.to_canonical().to_string();
     if found.last() != Some(&remote) {
         found.push(remote);
     }
@@ -289,7 +289,32 @@ impl Trail {
         good
     }
 
-    fn set_code(&self, code: u16) {
+    /// The request is answered with a code and perhaps an object, and over.
+    pub(super) async fn complete_with(&self, code: u16, object: Option<&Object>) {
+        self.set_code(code);
+        if let Some(object) = object {
+            self.keep_object(object);
+        }
+        self.reach(Stage::ResponseComplete).await;
+    }
+
+    fn keep_object(&self, object: &Object) {
+        let mut state = self.state.lock();
+        if !state.keeps(Level::RequestResponse) {
+            return;
+        }
+        let json = match state.omits_managed_fields() && object.has_meta() {
+            false => corten_codec::json::encode(object),
+            true => {
+                let mut object = object.clone();
+                object.meta_mut().managed_fields = List::default();
+                corten_codec::json::encode(&object)
+            }
+        };
+        state.event.response_object = Some(RawJson::from(json));
+    }
+
+    pub(super) fn set_code(&self, code: u16) {
         let mut state = self.state.lock();
         let status = state.event.response_status.get_or_insert_default();
         status.code = i32::from(code);
@@ -320,7 +345,7 @@ impl Trail {
                 if long {
                     self.reach(Stage::ResponseStarted).await;
                 }
-                let end = End(Some(self));
+                let end = End::of(self);
                 return Response::from_parts(
                     head,
                     Answer::Stream(Box::pin(Ending { stream, _end: end })),
@@ -369,7 +394,13 @@ fn is_long(info: &RequestInfo) -> bool {
 }
 
 /// Writes the end of a trail when the last of an answer has gone, or the client has.
-struct End(Option<Arc<Trail>>);
+pub(super) struct End(Option<Arc<Trail>>);
+
+impl End {
+    pub(super) fn of(trail: Arc<Trail>) -> End {
+        End(Some(trail))
+    }
+}
 
 impl Drop for End {
     fn drop(&mut self) {

@@ -26,7 +26,6 @@ use crate::{audit, bootstrap};
 
 /// How far clocks may be apart, in seconds.
 const LEEWAY: i64 = 60;
-const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 
@@ -70,7 +69,7 @@ pub(super) fn user(
     let Some(issuer) = TokenKeys::unverified_issuer(token) else {
         return Ok(None);
     };
-    let legacy = issuer == LEGACY_ISSUER;
+    let legacy = issuer == crate::secret_tokens::ISSUER;
     if !legacy && !server.config.issuers.contains(&issuer) {
         return Ok(None);
     }

@@ -3,6 +3,7 @@
 //! `corten_access`'s; this file asks them, turns requests into attributes and refusals into 403s.
 //! Invariant: `system:masters` may do everything, whatever authorizers there are.
 
+mod rights;
 mod webhook;
 
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use corten_client::{Status, Target};
 use crate::audit;
 use crate::info::RequestInfo;
 use crate::server::Server;
+use crate::typed::View;
 
+pub(crate) use rights::Rights;
 pub(crate) use webhook::Webhook;
 
 /// One authorizer.
@@ -29,6 +32,8 @@ pub(crate) enum Authorizer {
     Node,
     /// Roles and bindings.
     Rbac,
+    /// A file of attributes.
+    Abac(corten_access::abac::Policy),
     /// Another server.
     Webhook(Webhook),
 }
@@ -74,6 +79,7 @@ impl Authorizer {
             Authorizer::AlwaysDeny => "AlwaysDeny",
             Authorizer::Node => "Node",
             Authorizer::Rbac => "RBAC",
+            Authorizer::Abac(_) => "ABAC",
             Authorizer::Webhook(_) => "Webhook",
         }
     }
@@ -85,22 +91,31 @@ impl Authorizer {
             Authorizer::AlwaysDeny => "alwaysdeny",
             Authorizer::Node => "node",
             Authorizer::Rbac => "rbac",
+            Authorizer::Abac(_) => "abac",
             Authorizer::Webhook(webhook) => &webhook.name,
         }
     }
 
+    /// Decides without asking another server; none when that would be needed.
+    fn decide_here(&self, view: &View, attributes: &Attributes<'_>) -> Option<Decision> {
+        Some(match self {
+            Authorizer::AlwaysAllow => Decision::Allow(String::new()),
+            Authorizer::AlwaysDeny => Decision::NoOpinion("Everything is forbidden.".to_owned()),
+            Authorizer::Node => corten_access::decide_node(&view.snapshot, attributes),
+            Authorizer::Rbac => view.rules.decide(attributes),
+            Authorizer::Abac(policy) => policy.decide(attributes),
+            Authorizer::Webhook(_) => return None,
+        })
+    }
+
     async fn rule(&self, server: &Server, attributes: &Attributes<'_>) -> Ruling {
         match self {
-            Authorizer::AlwaysAllow => Decision::Allow(String::new()).into(),
-            Authorizer::AlwaysDeny => {
-                Decision::NoOpinion("Everything is forbidden.".to_owned()).into()
-            }
-            Authorizer::Node => {
-                let view = server.typed.view();
-                corten_access::decide_node(&view.snapshot, attributes).into()
-            }
-            Authorizer::Rbac => server.typed.view().rules.decide(attributes).into(),
             Authorizer::Webhook(webhook) => webhook.rule(server, attributes).await,
+            here => {
+                let decided = here.decide_here(&server.typed.view(), attributes);
+                let nobody = Decision::NoOpinion(String::new());
+                decided.unwrap_or(nobody).into()
+            }
         }
     }
 }
@@ -110,6 +125,11 @@ impl Authorization {
         Authorization {
             chain: ArcSwap::from_pointee(chain),
         }
+    }
+
+    /// The same authorizers for what rules ask about during one request.
+    pub(crate) fn rights(&self, view: &Arc<View>) -> Rights {
+        Rights::new(view.clone(), self.chain.load_full())
     }
 
     /// Other authorizers from now on.
@@ -167,6 +187,7 @@ impl Authorization {
                 Authorizer::AlwaysDeny => SubjectRules::default(),
                 Authorizer::Node => corten_access::node_rules(user),
                 Authorizer::Rbac => corten_access::rbac_rules(&view.rules, user, namespace),
+                Authorizer::Abac(policy) => policy.rules_for(user, namespace),
                 Authorizer::Webhook(_) => SubjectRules {
                     incomplete: true,
                     error: "webhook authorizer does not support user rule resolution".to_owned(),

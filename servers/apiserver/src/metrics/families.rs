@@ -64,8 +64,33 @@ const fn histogram(name: &'static str, buckets: &'static [f64], help: &'static s
     }
 }
 
+const STEP: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
+const WEBHOOK: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0];
+
 /// Every metric, by name.
 pub(super) const ALL: &[Family] = &[
+    histogram(
+        "apiserver_admission_step_admission_duration_seconds",
+        STEP,
+        "Time of a step of admission in seconds, by operation, type (admit or validate) and whether it refused.",
+    ),
+    histogram(
+        "apiserver_admission_webhook_admission_duration_seconds",
+        WEBHOOK,
+        "Time of calls of webhooks in seconds, by name, operation, type and whether they refused.",
+    ),
+    counter(
+        "apiserver_admission_webhook_fail_open_count",
+        "Calls of webhooks that failed and were passed over, by name and type.",
+    ),
+    counter(
+        "apiserver_admission_webhook_rejection_count",
+        "Refusals by webhooks, by name, operation, type, kind of error and code.",
+    ),
+    counter(
+        "apiserver_admission_webhook_request_total",
+        "Calls of webhooks by name, operation, type, code and whether they refused.",
+    ),
     counter(
         "apiserver_audit_error_total",
         "Audit events that were lost, by backend.",
@@ -123,6 +148,10 @@ pub(super) const ALL: &[Family] = &[
     ),
     gauge("apiserver_storage_objects", "Stored objects by resource."),
     counter(
+        "apiserver_tls_handshake_errors_total",
+        "Connections that were dropped because TLS was not agreed upon.",
+    ),
+    counter(
         "authenticated_user_requests",
         "Authenticated requests by kind of user name.",
     ),
@@ -143,6 +172,10 @@ pub(super) const ALL: &[Family] = &[
         "authorization_duration_seconds",
         DOUBLING,
         "Time to authorize requests in seconds, by result.",
+    ),
+    gauge(
+        "kubernetes_build_info",
+        "Always 1, with the version that is served as labels.",
     ),
     counter(
         "serviceaccount_invalid_legacy_auto_token_uses_total",

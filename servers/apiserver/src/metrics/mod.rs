@@ -1,8 +1,11 @@
 //! Metrics under upstream's names, in the Prometheus text format. A server's metrics hang off the server: no registry
 //! of the process. Invariant: label sets are bounded by resources, verbs and codes, never by what clients make up.
 
+mod admission;
 mod families;
 mod text;
+
+pub(crate) use admission::{Called, Step};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -290,6 +293,12 @@ impl Metrics {
                 .entry(("apiserver_current_inflight_requests", labels))
                 .or_default();
         }
+        let build = [
+            ("git_version", crate::paths::VERSION),
+            ("major", "1"),
+            ("minor", "36"),
+        ];
+        numbers.insert(("kubernetes_build_info", Labels::of(&build)), 1.0);
         let histograms = self.state.lock().histograms.clone();
         let mut out = String::with_capacity(64 * 1024);
         for family in families::ALL {
@@ -301,6 +310,18 @@ impl Metrics {
         text::process(&mut out);
         out
     }
+}
+
+/// Checks of health as service level indicators show them: (name, whether it is well).
+pub(crate) fn health_text(kind: &str, checks: &[(String, bool)]) -> String {
+    let name = "kubernetes_healthcheck";
+    let mut out =
+        format!("# HELP {name} The result of each check of health.\n# TYPE {name} gauge\n");
+    for (check, well) in checks {
+        let labels = Labels::of(&[("name", check), ("type", kind)]);
+        out.push_str(&format!("{name}{{{labels}}} {}\n", u8::from(*well)));
+    }
+    out
 }
 
 /// User names as metrics bear them: the few that every cluster has, and what kind of name it is otherwise.

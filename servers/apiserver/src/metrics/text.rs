@@ -115,38 +115,43 @@ pub(super) fn histograms(
     }
 }
 
-/// The process' resident memory and CPU time, as client libraries expose them.
+/// A figure about the process, as client libraries expose them.
+fn figure(out: &mut String, name: &'static str, kind: Kind, help: &'static str, value: f64) {
+    head(out, &Family { name, kind, help });
+    let _ = writeln!(out, "{name} {value}");
+}
+
+/// The process' memory, CPU time, files and start.
 pub(super) fn process(out: &mut String) {
-    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else {
-        return;
-    };
-    let pages: u64 = statm
-        .split_whitespace()
-        .nth(1)
-        .and_then(|p| p.parse().ok())
-        .unwrap_or(0);
-    let memory = Family {
-        name: "process_resident_memory_bytes",
-        kind: Kind::Gauge,
-        help: "Resident memory size in bytes.",
-    };
-    head(out, &memory);
-    let _ = writeln!(out, "process_resident_memory_bytes {}", pages * 4096);
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else {
-        return;
-    };
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 = after
+    let words: Vec<u64> = after
         .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|t| t.parse::<u64>().ok())
-        .sum();
-    let cpu = Family {
-        name: "process_cpu_seconds_total",
-        kind: Kind::Counter,
-        help: "Total user and system CPU time spent in seconds.",
-    };
-    head(out, &cpu);
-    let _ = writeln!(out, "process_cpu_seconds_total {}", ticks as f64 / 100.0);
+        .map(|word| word.parse().unwrap_or_default())
+        .collect();
+    // The words after the name begin with the third of proc(5).
+    let word = |number: usize| words.get(number - 3).copied().unwrap_or_default() as f64;
+    let (counter, gauge) = (Kind::Counter, Kind::Gauge);
+    let cpu = (word(14) + word(15)) / 100.0;
+    let help = "Total user and system CPU time spent in seconds.";
+    figure(out, "process_cpu_seconds_total", counter, help, cpu);
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = limits.current.unwrap_or(u64::MAX) as f64;
+    let help = "Maximum number of open file descriptors.";
+    figure(out, "process_max_fds", gauge, help, most);
+    if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
+        let help = "Number of open file descriptors.";
+        figure(out, "process_open_fds", gauge, help, files.count() as f64);
+    }
+    let help = "Resident memory size in bytes.";
+    let resident = word(24) * 4096.0;
+    figure(out, "process_resident_memory_bytes", gauge, help, resident);
+    let booted = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let booted = booted.lines().find_map(|l| l.strip_prefix("btime "));
+    let booted: f64 = booted.and_then(|b| b.parse().ok()).unwrap_or_default();
+    let help = "Start time of the process since unix epoch in seconds.";
+    let started = booted + word(22) / 100.0;
+    figure(out, "process_start_time_seconds", gauge, help, started);
+    let help = "Virtual memory size in bytes.";
+    figure(out, "process_virtual_memory_bytes", gauge, help, word(23));
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use corten_api::core::v1::Service;
 use corten_api::discovery::v1::EndpointSlice;
@@ -20,6 +21,9 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Endpoint, Failure, Place, trust};
 use crate::typed::Typed;
+
+/// The longest that a connection may take to open, handshake included.
+const DIAL_MAX: Duration = Duration::from_secs(10);
 
 /// Opens connections for one client.
 #[derive(Clone)]
@@ -59,7 +63,17 @@ impl Dialer {
         }
     }
 
+    /// A connection, within a bounded time.
     async fn dial(self, uri: Uri) -> Result<Wire, Failure> {
+        let place = uri.authority().map_or("", |a| a.as_str()).to_owned();
+        let dialled = tokio::time::timeout(DIAL_MAX, self.reach(uri)).await;
+        dialled.unwrap_or(Err(Failure::Unreachable {
+            address: place,
+            why: "i/o timeout".into(),
+        }))
+    }
+
+    async fn reach(self, uri: Uri) -> Result<Wire, Failure> {
         let host = uri.host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let (to, port) = match &self.service {

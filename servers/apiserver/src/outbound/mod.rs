@@ -29,9 +29,7 @@ use parking_lot::Mutex;
 use crate::typed::Typed;
 use dial::Dialer;
 
-pub(crate) use trust::{ClientIdentity, Trust};
-#[cfg(test)]
-pub(crate) use trust::{Protocols, Verification};
+pub(crate) use trust::{ClientIdentity, Protocols, Trust, Verification};
 
 /// A request body.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -80,6 +78,15 @@ impl Place {
 pub(crate) struct Endpoint {
     pub place: Place,
     pub trust: Trust,
+}
+
+impl Endpoint {
+    /// The same, spoken to in HTTP/1.1, where connections can be upgraded.
+    pub(crate) fn on_http1(&self) -> Endpoint {
+        let mut endpoint = self.clone();
+        endpoint.trust.protocols = Protocols::Http1;
+        endpoint
+    }
 }
 
 /// What one call may cost.
@@ -191,6 +198,21 @@ impl Outbound {
         *request.uri_mut() = uri;
         let client = self.client(endpoint)?;
         client.request(request).await.map_err(failure)
+    }
+
+    /// The address that a connection to a service would go to now.
+    ///
+    /// # Errors
+    /// When there is no such service, port or endpoint.
+    pub(crate) fn address(&self, endpoint: &Endpoint) -> Result<(String, u16), Failure> {
+        match &endpoint.place {
+            Place::Url(url) => Ok((url.clone(), 443)),
+            Place::Service {
+                namespace,
+                name,
+                port,
+            } => dial::resolve(&self.typed.view().snapshot, namespace, name, *port, 0),
+        }
     }
 
     /// The client for a trust; service places have their own, because a name like `a.b.svc` means nothing to DNS here.

@@ -23,10 +23,6 @@ pub(crate) enum Verification {
     #[default]
     Required,
     /// Anything is taken (`insecureSkipTLSVerify`).
-    #[allow(
-        dead_code,
-        reason = "aggregated servers still dial for themselves; they are to come here"
-    )]
     Skipped,
 }
 
@@ -37,10 +33,6 @@ pub(crate) enum Protocols {
     #[default]
     Http1,
     /// HTTP/2 where the other side takes it.
-    #[allow(
-        dead_code,
-        reason = "aggregated servers still dial for themselves; they are to come here"
-    )]
     Http2OrHttp1,
 }
 

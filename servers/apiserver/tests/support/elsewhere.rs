@@ -27,6 +27,8 @@ pub struct Elsewhere {
     pub certificate: String,
     /// Path and body of every request.
     pub asked: Arc<Mutex<Vec<(String, Value)>>>,
+    /// The Authorization header of every request, or nothing.
+    pub proofs: Arc<Mutex<Vec<String>>>,
 }
 
 type Decide = dyn Fn(&str, &Value) -> Value + Send + Sync;
@@ -52,8 +54,10 @@ impl Elsewhere {
             url: format!("https://localhost:{port}"),
             certificate,
             asked: Arc::default(),
+            proofs: Arc::default(),
         };
-        let (asked, decide) = (elsewhere.asked.clone(), Arc::new(decide) as Arc<Decide>);
+        let asked = (elsewhere.asked.clone(), elsewhere.proofs.clone());
+        let decide = Arc::new(decide) as Arc<Decide>;
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         std::thread::spawn(move || {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -80,10 +84,12 @@ impl Elsewhere {
     }
 }
 
+type Asked = (Arc<Mutex<Vec<(String, Value)>>>, Arc<Mutex<Vec<String>>>);
+
 async fn accept(
     listener: std::net::TcpListener,
     acceptor: TlsAcceptor,
-    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    asked: Asked,
     decide: Arc<Decide>,
 ) {
     let listener = TcpListener::from_std(listener).unwrap();
@@ -104,10 +110,13 @@ async fn accept(
 
 async fn answer(
     request: Request<Incoming>,
-    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    (asked, proofs): Asked,
     decide: Arc<Decide>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
+    let proof = request.headers().get("authorization");
+    let proof = proof.map_or("", |v| v.to_str().unwrap()).to_owned();
+    proofs.lock().push(proof);
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     asked.lock().push((path.clone(), body.clone()));

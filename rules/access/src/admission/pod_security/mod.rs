@@ -1,7 +1,7 @@
 //! PodSecurity: pods keep to the standard that the labels of their namespace choose.
 //!
 //! Invariant: only pods are refused; templates of controllers, and pods that exist when a namespace gets stricter, are
-//! warned about. Leaves out: exemptions, of which the default configuration has none, and audit annotations.
+//! warned about. Leaves out: audit annotations.
 
 mod baseline;
 mod checks;
@@ -16,7 +16,8 @@ use corten_api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use corten_api::batch::v1::{CronJob, Job};
 use corten_api::core::v1::{Namespace, Pod, PodTemplate, PodTemplateSpec, ReplicationController};
 use corten_meta::Found;
-use level::{LabelError, Level, Policy, Standard};
+pub(super) use level::{Exemptions, Policy};
+use level::{LabelError, Level, Standard};
 use std::collections::{BTreeMap, BTreeSet};
 use subject::Subject;
 
@@ -60,24 +61,68 @@ pub(super) fn validate(review: &Review, object: Option<&Object>) -> Result<Vec<S
 }
 
 fn validate_namespace(review: &Review, new: &Namespace) -> Result<Vec<String>, Denial> {
-    let (policy, errors) = level::policy(&new.metadata.labels);
+    let (policy, errors) = level::policy(&new.metadata.labels, &review.settings.pod_security);
     let old = review.old.and_then(|o| o.downcast_ref::<Namespace>());
     let Some(old) = old.filter(|_| review.operation == Operation::Update) else {
         return match errors.is_empty() {
-            true => Ok(Vec::new()),
+            true => Ok(exempt_warning(review, &policy, new)),
             false => Err(invalid(&new.metadata.name, errors)),
         };
     };
-    let (old_policy, old_errors) = level::policy(&old.metadata.labels);
+    let (old_policy, old_errors) =
+        level::policy(&old.metadata.labels, &review.settings.pod_security);
     if !errors.is_empty() && errors != old_errors {
         return Err(invalid(&new.metadata.name, errors));
     }
-    let (new, old) = (policy.enforce, old_policy.enforce);
-    let relaxed = new.version == old.version && new.level <= old.level;
-    if new.level == Level::Privileged || relaxed {
+    let (strict, before) = (policy.enforce, old_policy.enforce);
+    let relaxed = strict.version == before.version && strict.level <= before.level;
+    if strict.level == Level::Privileged || relaxed {
         return Ok(Vec::new());
     }
-    Ok(existing_pods(review, new))
+    if review.settings.exemptions.namespace(&new.metadata.name) {
+        return Ok(exempt_warning(review, &policy, new));
+    }
+    Ok(existing_pods(review, strict))
+}
+
+/// That labels of an exempt namespace have no effect.
+fn exempt_warning(review: &Review, policy: &Policy, namespace: &Namespace) -> Vec<String> {
+    let (name, labels) = (&namespace.metadata.name, &namespace.metadata.labels);
+    let unsaid = policy.is_equivalent(&Policy::default())
+        || policy.is_equivalent(&review.settings.pod_security);
+    if unsaid || !review.settings.exemptions.namespace(name) {
+        return Vec::new();
+    }
+    let modes = [
+        ("enforce", policy.enforce),
+        ("audit", policy.audit),
+        ("warn", policy.warn),
+    ];
+    let said: Vec<String> = modes
+        .into_iter()
+        .filter(|(mode, standard)| {
+            let has = |label: String| labels.contains_key(&label);
+            let label = format!("pod-security.kubernetes.io/{mode}");
+            standard.level != Level::Privileged && (has(label.clone()) || has(label + "-version"))
+        })
+        .map(|(mode, standard)| format!("{mode}={standard}"))
+        .collect();
+    vec![format!(
+        "namespace {:?} is exempt from Pod Security, and the policy ({}) will be ignored",
+        name.as_str(),
+        said.join(", ")
+    )]
+}
+
+/// Whether nothing is said about what this user does in this namespace.
+fn is_exempt(review: &Review) -> bool {
+    let exemptions = &review.settings.exemptions;
+    exemptions.namespace(review.namespace) || exemptions.user(&review.user.name)
+}
+
+fn has_exempt_class(review: &Review, spec: &corten_api::core::v1::PodSpec) -> bool {
+    let exemptions = &review.settings.exemptions;
+    exemptions.runtime_class(spec.runtime_class_name.as_ref())
 }
 
 fn invalid(name: &str, errors: Vec<LabelError>) -> Denial {
@@ -123,6 +168,9 @@ fn existing_pods(review: &Review, standard: Standard) -> Vec<String> {
     let total = first.len();
     let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
     for pod in first.into_iter().take(MOST_PODS) {
+        if has_exempt_class(review, &pod.spec) {
+            continue;
+        }
         let wrong = violations(standard, of_pod(&pod));
         if !wrong.is_empty() {
             let name = pod.metadata.name.to_string();
@@ -167,10 +215,13 @@ fn of_pod(pod: &Pod) -> Subject<'_> {
 
 fn policy_of(review: &Review) -> Option<Policy> {
     let namespace = review.snapshot.get::<Namespace>("", review.namespace)?;
-    Some(level::policy(&namespace.metadata.labels).0)
+    Some(level::policy(&namespace.metadata.labels, &review.settings.pod_security).0)
 }
 
 fn validate_pod(review: &Review, pod: &Pod) -> Result<Vec<String>, Denial> {
+    if is_exempt(review) {
+        return Ok(Vec::new());
+    }
     let Some(policy) = policy_of(review) else {
         let name = review.namespace;
         let message = format!("failed to lookup namespace {name:?}");
@@ -182,6 +233,9 @@ fn validate_pod(review: &Review, pod: &Pod) -> Result<Vec<String>, Denial> {
     };
     let old = review.old.and_then(|o| o.downcast_ref::<Pod>());
     if review.operation == Operation::Update && old.is_some_and(|old| !matters(pod, old)) {
+        return Ok(Vec::new());
+    }
+    if has_exempt_class(review, &pod.spec) {
         return Ok(Vec::new());
     }
     let wrong = violations(policy.enforce, of_pod(pod));
@@ -225,6 +279,9 @@ fn matters(new: &Pod, old: &Pod) -> bool {
 }
 
 fn warn_template(review: &Review, template: &PodTemplateSpec) -> Vec<String> {
+    if is_exempt(review) || has_exempt_class(review, &template.spec) {
+        return Vec::new();
+    }
     let subject = Subject {
         annotations: &template.metadata.annotations,
         spec: &template.spec,

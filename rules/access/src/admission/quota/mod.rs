@@ -5,6 +5,7 @@
 //! what the API server commits, on condition that the quota has not changed since.
 
 mod amounts;
+mod limited;
 mod scopes;
 mod total;
 mod usage;
@@ -51,22 +52,23 @@ pub(super) fn charge(review: &Review, object: Option<&Object>) -> Result<Vec<Obj
     if !evaluator.handles(review, object) {
         return Ok(Vec::new());
     }
-    let quotas = review.snapshot.list_in::<ResourceQuota>(review.namespace);
-    let matching: Vec<&ResourceQuota> = quotas
+    let quotas = || review.snapshot.list_in::<ResourceQuota>(review.namespace);
+    let matching: Vec<&ResourceQuota> = quotas()
         .filter(|quota| evaluator.matches(quota, object))
         .collect();
     for quota in &matching {
         check_constraints(quota, &evaluator, object)?;
     }
+    if !review.settings.limited.is_empty() {
+        let all: Vec<&ResourceQuota> = quotas().collect();
+        limited::check(review, object, &evaluator, (&all, &matching))?;
+    }
     if matching.is_empty() {
         return Ok(Vec::new());
     }
     let usage = evaluator.usage(object, review.now);
-    let negative: Vec<&Str> = usage
-        .iter()
-        .filter(|(_, v)| v.sign() < 0)
-        .map(|(k, _)| k)
-        .collect();
+    let below = usage.iter().filter(|(_, v)| v.sign() < 0);
+    let negative: Vec<&Str> = below.map(|(k, _)| k).collect();
     if !negative.is_empty() {
         return Err(Denial::forbidden(format!(
             "quota usage is negative for resource(s): {}",

@@ -6,7 +6,10 @@ use super::super::pod_resources::{Amounts, Half, asks_itself, occupied};
 use super::super::{Operation, Review};
 use super::scopes::{claim_matches, classes, has_deadline, pod_matches, selectors};
 use corten_api::Object;
-use corten_api::core::v1::{Container, PersistentVolumeClaim, Pod, ResourceQuota, Service};
+use corten_api::core::v1::{
+    Container, PersistentVolumeClaim, Pod, ResourceQuota, ScopedResourceSelectorRequirement,
+    Service,
+};
 use corten_core::{Quantity, QuantityFormat, Str, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,6 +105,24 @@ impl Evaluator {
             (Evaluator::Objects(_), "") => create,
             _ => false,
         }
+    }
+
+    /// Those of the selectors that an object satisfies.
+    pub(super) fn matching_scopes(
+        &self,
+        object: &Object,
+        selectors: &[ScopedResourceSelectorRequirement],
+    ) -> Vec<ScopedResourceSelectorRequirement> {
+        let satisfied = |selector: &ScopedResourceSelectorRequirement| match self {
+            Evaluator::Pods => object
+                .downcast_ref::<Pod>()
+                .is_some_and(|pod| pod_matches(selector, pod)),
+            Evaluator::Claims => object
+                .downcast_ref::<PersistentVolumeClaim>()
+                .is_some_and(|claim| claim_matches(selector, claim)),
+            _ => false,
+        };
+        selectors.iter().filter(|s| satisfied(s)).cloned().collect()
     }
 
     /// Whether a limited resource is about objects of this kind.

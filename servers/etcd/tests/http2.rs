@@ -279,11 +279,11 @@ async fn a_refused_message_is_refused_alone() {
     face.serving.stop().await;
 }
 
-#[tokio::test]
-async fn breaches_end_the_connection_with_their_reason() {
-    let face = Face::start().await;
-    type Sent = (u8, u8, u32, Vec<u8>);
-    let cases: Vec<(&str, Vec<Sent>, u8)> = vec![
+/// What a client must not send, and the reason with which the connection ends.
+type Breach = (&'static str, Vec<(u8, u8, u32, Vec<u8>)>, u8);
+
+fn breaches() -> Vec<Breach> {
+    vec![
         ("data on no stream", vec![(DATA, 0, 0, vec![1])], 1),
         (
             "data on a stream that is not open",
@@ -336,8 +336,13 @@ async fn breaches_end_the_connection_with_their_reason() {
                 .collect(),
             11,
         ),
-    ];
-    for (what, sent, reason) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn breaches_end_the_connection_with_their_reason() {
+    let face = Face::start().await;
+    for (what, sent, reason) in breaches() {
         let mut raw = face.connect().await;
         for (kind, flags, stream, payload) in sent {
             raw.send(kind, flags, stream, &payload).await;

@@ -17,4 +17,4 @@ pub use decide::{Decision, Unschedulable, schedule};
 pub use filters::Refusal;
 pub use pod::PodView;
 pub use preempt::Budgets;
-pub use resources::Amounts;
+pub use resources::{Amounts, requests};

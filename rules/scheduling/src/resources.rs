@@ -153,3 +153,42 @@ pub fn requests(pod: &Pod) -> Amounts {
 pub fn assumed_requests(pod: &Pod) -> Amounts {
     total(pod, Missing::Assumed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corten_api::core::v1::ContainerStatus;
+
+    fn quantity(text: &str) -> Quantity {
+        Quantity::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_resized_pod_counts_with_the_most_that_it_has_or_asks_for() {
+        let mut pod = Pod::default();
+        let mut container = Container {
+            name: "c".into(),
+            ..Container::default()
+        };
+        container.resources.requests.insert("cpu", quantity("100m"));
+        pod.spec.containers.push(container);
+        let mut status = ContainerStatus {
+            name: "c".into(),
+            ..ContainerStatus::default()
+        };
+        status.allocated_resources.insert("cpu", quantity("300m"));
+        pod.status.container_statuses.push(status);
+        assert_eq!(requests(&pod).get("cpu"), 300, "not shrunk yet");
+        pod.spec.containers[0]
+            .resources
+            .requests
+            .insert("cpu", quantity("500m"));
+        assert_eq!(requests(&pod).get("cpu"), 500, "to grow");
+        pod.status.conditions.push(PodCondition {
+            type_: "PodResizePending".into(),
+            reason: "Infeasible".into(),
+            ..PodCondition::default()
+        });
+        assert_eq!(requests(&pod).get("cpu"), 300, "never to grow");
+    }
+}

@@ -26,11 +26,12 @@ use crate::options::{
 };
 use crate::patching::PatchKind;
 use crate::server::Server;
+use crate::subresource::ScaleWish;
 use crate::watching::Shown;
 use crate::write::{Aim, Change};
 use crate::{
-    admit, audit, authorization, delete, evict, patching, pods, read, reviews, tokens, typed,
-    watching, write,
+    admit, audit, authorization, delete, evict, patching, pods, read, reviews, subresource, tokens,
+    typed, watching, write,
 };
 
 /// Requests in process under one identity.
@@ -145,6 +146,9 @@ impl Local {
             name: &request.name,
             subresource: &request.subresource,
         };
+        if request.subresource == "scale" {
+            return self.scale(&aim, &request).await;
+        }
         let shown = match (request.verb, &request.body) {
             (Verb::Get, _) => {
                 let entry = read::get(&self.server, served, aim.namespace, aim.name, "").await?;
@@ -180,6 +184,21 @@ impl Local {
             }
         };
         conversion::shown(&self.server.outbound, served, shown).await
+    }
+
+    /// Reads or replaces a Scale.
+    async fn scale(&self, aim: &Aim<'_>, request: &Request) -> Result<Arc<Object>, Status> {
+        let server = &self.server;
+        let scale = match (request.verb, &request.body) {
+            (Verb::Get, _) => subresource::read_scale(server, aim).await?,
+            (Verb::Update, Body::Object(object)) => {
+                let wish = ScaleWish::Given((**object).clone());
+                let options = write_options(&request.options);
+                subresource::write_scale(server, &self.user, aim, wish, options).await?
+            }
+            _ => return Err(Status::method_not_allowed()),
+        };
+        Ok(Arc::new(Object::from(scale)))
     }
 
     async fn update(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
+use corten_access::UserInfo;
 use corten_access::admission::Operation;
 use corten_api::autoscaling::v1::Scale;
 use corten_api::{Gvk, Object};
@@ -133,10 +134,7 @@ async fn scale(
     let form = Form::new(served, accepted, server.now());
     let target = aim(served, &call);
     if call.info.verb == "get" {
-        let entry = read::get(server, served, target.namespace, target.name, "").await?;
-        let stored = typed::object(&entry)?;
-        let shown = conversion::shown_custom(&server.outbound, served, stored).await?;
-        let scale = scale_of(served, &shown)?;
+        let scale = read_scale(server, &target).await?;
         let body = encode::any_object(&form, &scale.into())?;
         return Ok(http::respond(
             StatusCode::OK,
@@ -144,14 +142,44 @@ async fn scale(
             body,
         ));
     }
-    let mut options = WriteOptions::parse(&call.query, call.agent())?;
-    let mut wish = scale_wish(served, &call, request).await?;
+    let options = WriteOptions::parse(&call.query, call.agent())?;
+    let wish = scale_wish(served, &call, request).await?;
+    let scale = write_scale(server, &call.user, &target, wish, options).await?;
+    let body = encode::any_object(&form, &scale.into())?;
+    Ok(http::respond(
+        StatusCode::OK,
+        form.media.content_type(),
+        body,
+    ))
+}
+
+/// The Scale of an object.
+pub(crate) async fn read_scale(
+    server: &Arc<Server>,
+    target: &write::Aim<'_>,
+) -> Result<Scale, Status> {
+    let served = target.served;
+    let entry = read::get(server, served, target.namespace, target.name, "").await?;
+    let stored = typed::object(&entry)?;
+    let shown = conversion::shown_custom(&server.outbound, served, stored).await?;
+    scale_of(served, &shown)
+}
+
+/// Scales an object as wished for; its Scale afterwards.
+pub(crate) async fn write_scale(
+    server: &Arc<Server>,
+    user: &UserInfo,
+    target: &write::Aim<'_>,
+    mut wish: ScaleWish,
+    mut options: WriteOptions,
+) -> Result<Scale, Status> {
+    let served = target.served;
     let scaling = Scaling {
         served,
         options: options.clone(),
         now: server.now(),
     };
-    if let Some(replicas) = admit_scale(server, &call, &target, &scaling, &wish).await? {
+    if let Some(replicas) = admit_scale(server, user, target, &scaling, &wish).await? {
         wish = ScaleWish::Given(replicas);
     }
     options.admitting = Admitting::Before;
@@ -162,27 +190,16 @@ async fn scale(
         subresource: "",
         ..target.clone()
     };
-    let written = write::update(
-        server,
-        &call.user,
-        &main,
-        Change::Compute(&compute),
-        &options,
-    )
-    .await?;
+    let change = Change::Compute(&compute);
+    let written = write::update(server, user, &main, change, &options).await?;
     let object = conversion::shown_custom(&server.outbound, served, written.object).await?;
-    let body = encode::any_object(&form, &scale_of(served, &object)?.into())?;
-    Ok(http::respond(
-        StatusCode::OK,
-        form.media.content_type(),
-        body,
-    ))
+    scale_of(served, &object)
 }
 
 /// Admission of a scaling: it sees the Scale. Answers the Scale that it made of the wish, when that is another.
 async fn admit_scale(
     server: &Arc<Server>,
-    call: &Call,
+    user: &UserInfo,
     target: &write::Aim<'_>,
     scaling: &Scaling<'_>,
     wish: &ScaleWish,
@@ -201,7 +218,7 @@ async fn admit_scale(
     let admission = Admission::new(
         server,
         &view,
-        &call.user,
+        user,
         target,
         Operation::Update,
         Some(&old),
@@ -216,7 +233,7 @@ async fn admit_scale(
 }
 
 /// What a client wants of a Scale.
-enum ScaleWish {
+pub(crate) enum ScaleWish {
     Given(Object),
     Patched(PatchKind, Value),
 }

@@ -7,6 +7,7 @@ use corten_client::Changed;
 use corten_meta::{GroupResource, ObjectKey, Snapshot};
 use corten_scheduling::Cluster;
 use corten_scheduling::queue::Queue;
+use corten_scheduling::requests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -85,7 +86,12 @@ impl State {
             }
         } else if change.resource.resource == "pods" {
             match &change.new {
-                Some(object) => self.pod(&change.key, object, now),
+                Some(object) => {
+                    self.pod(&change.key, object, now);
+                    if change.old.as_ref().is_some_and(|old| shrank(old, object)) {
+                        self.queue.changed(now);
+                    }
+                }
                 None => self.gone(&change.key, now),
             }
         }
@@ -124,6 +130,15 @@ impl State {
     }
 }
 
+/// Whether a pod that has its node came to count for less: it was resized.
+fn shrank(old: &Object, new: &Object) -> bool {
+    let (Some(old), Some(new)) = (old.downcast_ref::<Pod>(), new.downcast_ref::<Pod>()) else {
+        return false;
+    };
+    let (before, now) = (requests(old), requests(new));
+    !new.spec.node_name.is_empty() && before.iter().any(|(name, amount)| now.get(name) < amount)
+}
+
 /// Whether a change of a node may make room: heartbeats do not.
 fn matters(old: &Object, new: &Object) -> bool {
     let (Some(old), Some(new)) = (old.downcast_ref::<Node>(), new.downcast_ref::<Node>()) else {
@@ -142,4 +157,28 @@ fn spec_changed(old: &Object, new: &Object) -> bool {
     old.spec != new.spec
         || old.metadata.uid != new.metadata.uid
         || old.metadata.labels != new.metadata.labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corten_api::core::v1::Container;
+    use corten_core::Quantity;
+
+    fn placed(cpu: &str) -> Object {
+        let mut pod = Pod::default();
+        pod.spec.node_name = "n".into();
+        let mut container = Container::default();
+        let cpu = Quantity::parse(cpu).unwrap();
+        container.resources.requests.insert("cpu", cpu);
+        pod.spec.containers.push(container);
+        Object::from(pod)
+    }
+
+    #[test]
+    fn a_pod_that_shrinks_makes_room() {
+        assert!(shrank(&placed("2"), &placed("1")));
+        assert!(!shrank(&placed("1"), &placed("2")));
+        assert!(!shrank(&placed("1"), &placed("1")));
+    }
 }

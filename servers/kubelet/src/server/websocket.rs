@@ -111,6 +111,8 @@ async fn carry(socket: Socket, asked: Asked, protocol: &'static str) {
     let base64 = protocol.contains("base64");
     // Older protocols open every channel with an empty message.
     let greeting = !protocol.starts_with("v5");
+    // The oldest ones know no status: only what went wrong is told, in words.
+    let plain = !protocol.starts_with('v');
     let reader = tokio::spawn(async move {
         while let Some(Ok(message)) = source.next().await {
             if matches!(message, Message::Close(_)) {
@@ -136,6 +138,12 @@ async fn carry(socket: Socket, asked: Asked, protocol: &'static str) {
         }
         while let Some(piece) = to_client.recv().await {
             match piece {
+                Piece::Data(Channel::Error, bytes) if plain => {
+                    if let Some(text) = complaint(&bytes) {
+                        let message = outgoing(Channel::Error, text.as_bytes(), base64);
+                        sink.send(message).await.ok()?;
+                    }
+                }
                 Piece::Data(channel, bytes) => {
                     sink.send(outgoing(channel, &bytes, base64)).await.ok()?
                 }
@@ -148,6 +156,13 @@ async fn carry(socket: Socket, asked: Asked, protocol: &'static str) {
     run(asked, Peer { from, to }).await;
     let _ = writer.await;
     reader.abort();
+}
+
+/// What a status complains of; nothing when all went well.
+fn complaint(status: &[u8]) -> Option<String> {
+    let status: serde_json::Value = serde_json::from_slice(status).ok()?;
+    let failed = status["status"] != "Success";
+    failed.then(|| status["message"].as_str().unwrap_or_default().to_owned())
 }
 
 /// The end of a session in which nothing went wrong.
@@ -237,5 +252,17 @@ async fn pump(socket: Socket, stream: DuplexStream) {
     tokio::select! {
         () = incoming => {}
         () = outgoing => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaint;
+
+    #[test]
+    fn only_failures_are_told_in_words() {
+        assert_eq!(complaint(br#"{"metadata":{},"status":"Success"}"#), None);
+        let failed = br#"{"status":"Failure","message":"exit status 3"}"#;
+        assert_eq!(complaint(failed).as_deref(), Some("exit status 3"));
     }
 }

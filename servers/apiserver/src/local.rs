@@ -147,7 +147,7 @@ impl Local {
             subresource: &request.subresource,
         };
         if request.subresource == "scale" {
-            return self.scale(&aim, &request).await;
+            return self.scale(&aim, request).await;
         }
         let shown = match (request.verb, &request.body) {
             (Verb::Get, _) => {

@@ -253,7 +253,7 @@ struct AuditFlags {
 }
 
 /// A duration as Go writes it: `1h30m`, `500ms`.
-fn duration(text: &str) -> Result<Duration> {
+pub(crate) fn duration(text: &str) -> Result<Duration> {
     let duration = corten_apiserver::duration(text);
     duration.with_context(|| format!("{text:?} is not a duration such as 1h30m or 500ms"))
 }

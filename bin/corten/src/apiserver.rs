@@ -55,6 +55,7 @@ pub fn etcd(flags: &cli::Etcd) -> Disk {
             },
         },
         prefix: flags.etcd_prefix.clone(),
+        compaction_interval: flags.etcd_compaction_interval,
     })
 }
 

@@ -6,6 +6,7 @@ use crate::store::{StoreCommand, StoreFlags};
 use clap::{ArgMatches, Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A whole Kubernetes in one binary.
 #[derive(Debug, Parser)]
@@ -192,6 +193,9 @@ pub struct Etcd {
     /// What every key in etcd begins with.
     #[arg(long, value_name = "PATH", default_value = "/registry")]
     pub etcd_prefix: String,
+    /// How often old revisions are compacted in etcd, in agreement with the other servers; 0 for never.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::access::duration)]
+    pub etcd_compaction_interval: Duration,
 }
 
 /// Where the state is kept.

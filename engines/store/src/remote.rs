@@ -11,9 +11,10 @@ use crate::engine::{
     Batch, Engine, EngineError, FORMAT, FORMAT_FIRST, Identity, Loaded, Logged, Write,
 };
 use crate::entry::{Entry, EntryParts};
+use crate::snapshot::State;
 use crate::{
-    CommitError, Committed, Describe, Header, Health, Key, OpenError, Options, Put, Revision,
-    Store, Transaction,
+    CommitError, Committed, Describe, Header, Health, Key, OpenError, Options, Put, Resource,
+    Revision, RevisionError, Snapshot, Store, Transaction,
 };
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -30,7 +31,31 @@ pub trait Remote: Send + Sync {
 
     /// Waits until this store shows everything that was committed anywhere before the call.
     fn fresh(&self, store: Store) -> Answering<'_, Revision>;
+
+    /// A resource as it was at a revision that this store has forgotten.
+    fn recall(&self, resource: Resource, revision: Revision) -> Recalling<'_>;
 }
+
+/// An object as it was.
+#[derive(Clone, Debug)]
+pub struct Recalled {
+    /// Its key.
+    pub key: Key,
+    /// What selectors read.
+    pub header: Header,
+    /// The version.
+    pub remote: RemoteEntry,
+}
+
+/// A resource that is being read at an old revision. An error is a revision that cannot be read, or why the log could
+/// not be asked.
+pub type Recalling<'a> = Pin<
+    Box<
+        dyn Future<Output = Result<Arc<Vec<Recalled>>, Result<RevisionError, CommitError>>>
+            + Send
+            + 'a,
+    >,
+>;
 
 /// One version of an object as the log has it.
 #[derive(Clone, Debug)]
@@ -45,6 +70,8 @@ pub struct RemoteEntry {
     pub version: u64,
     /// The lease it is attached to, 0 for none.
     pub lease: u64,
+    /// Whether it is to be written again, because it was not encrypted as it would be now.
+    pub is_stale: bool,
     /// The bytes to show readers.
     pub stored: Bytes,
 }
@@ -138,6 +165,7 @@ impl Store {
                 mod_revision: revision,
                 version: before.map_or(1, |before| before.version() + 1),
                 lease: 0,
+                is_stale: false,
                 stored: put.stored.clone(),
             };
             self.detached(put.key.clone(), put.header.clone(), remote)
@@ -160,12 +188,42 @@ impl Store {
             mod_revision: remote.mod_revision,
             version: remote.version,
             expires_at: 0,
-            is_stale: false,
+            is_stale: remote.is_stale,
             lease: remote.lease,
             header,
             stored: remote.stored,
         };
         Arc::new(Entry::new(parts, self.budget()))
+    }
+}
+
+impl Store {
+    /// One resource as it was at a revision: as [`Store::snapshot_at`], and what is forgotten here is read in the log
+    /// elsewhere. The outer error is a log that cannot be asked.
+    pub async fn recall(
+        &self,
+        resource: &Resource,
+        revision: Revision,
+    ) -> Result<Result<Snapshot, RevisionError>, CommitError> {
+        let here = self.snapshot_at(resource, revision);
+        let (Err(RevisionError::Compacted(_)), Some(remote)) = (&here, self.remote()) else {
+            return Ok(here);
+        };
+        let recalled = match remote.recall(resource.clone(), revision).await {
+            Ok(recalled) => recalled,
+            Err(Ok(error)) => return Ok(Err(error)),
+            Err(Err(error)) => return Err(error),
+        };
+        let mut state = State::empty(revision);
+        for Recalled {
+            key,
+            header,
+            remote,
+        } in recalled.iter()
+        {
+            state.insert(self.detached(key.clone(), header.clone(), remote.clone()));
+        }
+        Ok(Ok(Snapshot::of(&state, resource)))
     }
 }
 
@@ -200,7 +258,7 @@ impl Follower {
             mod_revision: remote.mod_revision,
             version: remote.version,
             expires_at: 0,
-            is_stale: false,
+            is_stale: remote.is_stale,
             lease: remote.lease,
             header,
             stored: remote.stored,
@@ -210,7 +268,7 @@ impl Follower {
 
     /// Replaces everything, without events: for the beginning.
     fn load(&mut self, revision: Revision, entries: Vec<RemoteEntry>) {
-        let mut state = crate::snapshot::State::empty(revision);
+        let mut state = State::empty(revision);
         for remote in entries {
             state.insert(self.entry(remote));
         }
@@ -261,7 +319,7 @@ impl Follower {
     pub fn reset(&mut self, revision: Revision, entries: Vec<RemoteEntry>) {
         let shared = self.core.shared.clone();
         let resources: HashSet<_> = shared.state.load().trees.keys().cloned().collect();
-        let mut state = crate::snapshot::State::empty(revision);
+        let mut state = State::empty(revision);
         for remote in entries {
             state.insert(self.entry(remote));
         }
@@ -287,16 +345,17 @@ impl Follower {
     }
 }
 
-/// Makes an engine that is empty hold these entries, with their revisions.
+/// Makes an engine that is empty hold these entries, with their revisions, and when each expires (in milliseconds since
+/// the Unix epoch, 0 for never).
 pub fn build(
     engine: &mut dyn Engine,
     cluster_id: u64,
     revision: Revision,
-    entries: Vec<RemoteEntry>,
+    entries: Vec<(RemoteEntry, u64)>,
     describe: &dyn Describe,
 ) -> Result<(), EngineError> {
     let budget = Budget::new(0);
-    let writes = entries.into_iter().map(|remote| {
+    let writes = entries.into_iter().map(|(remote, expires_at)| {
         let raw = Key::raw(&remote.path);
         let key = describe.locate(raw.clone(), &remote.stored).unwrap_or(raw);
         let stored = remote.stored.clone();
@@ -305,7 +364,7 @@ pub fn build(
             create_revision: remote.create_revision,
             mod_revision: remote.mod_revision,
             version: remote.version,
-            expires_at: 0,
+            expires_at,
             is_stale: false,
             lease: 0,
             header: Header::default(),

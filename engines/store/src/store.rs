@@ -386,6 +386,10 @@ impl Store {
         self.shared.remote.get().is_some()
     }
 
+    pub(crate) fn remote(&self) -> Option<&Arc<dyn Remote>> {
+        self.shared.remote.get()
+    }
+
     pub(crate) fn budget(&self) -> &Arc<Budget> {
         &self.shared.budget
     }

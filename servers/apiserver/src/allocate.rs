@@ -1,7 +1,7 @@
 //! Service addresses and node ports: chosen from what the store holds and committed together with the service, under
 //! one lock, so that no two services ever share one. Each cluster IP is also an IPAddress object, as upstream keeps it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
@@ -19,7 +19,7 @@ use crate::catalog::Served;
 use crate::families::{self, family_of};
 use crate::server::Server;
 use crate::write::Aim;
-use crate::{commit, metadata};
+use crate::{commit, metadata, node_ports};
 
 /// Where addresses and ports come from.
 #[derive(Clone, Debug)]
@@ -48,7 +48,11 @@ pub(crate) async fn for_create<'a>(
         return Ok(Allocation::default());
     }
     let held = server.allocation.lock().await;
-    let ops = assign(server, served, object, None, dry_run)?;
+    let mut ops = assign(server, served, object, None, dry_run)?;
+    if !dry_run && let Some(service) = object.downcast_ref::<Service>() {
+        let taken = without(service, &Service::default());
+        ops.extend(node_ports::book(server, &taken, &BTreeSet::new())?);
+    }
     Ok(Allocation {
         ops,
         _held: Some(held),
@@ -77,6 +81,13 @@ pub(crate) async fn for_update<'a>(
     for address in addresses(before).into_iter().filter(|a| !kept.contains(a)) {
         ops.extend(release(server, &address));
     }
+    if !dry_run && let Some(now) = object.downcast_ref::<Service>() {
+        ops.extend(node_ports::book(
+            server,
+            &without(now, before),
+            &unused(server, before, &without(before, now)),
+        )?);
+    }
     Ok(Allocation {
         ops,
         _held: Some(held),
@@ -88,10 +99,40 @@ pub(crate) fn for_delete(server: &Server, _served: &Served, object: &Object) -> 
     let Some(service) = object.downcast_ref::<Service>() else {
         return Vec::new();
     };
-    addresses(service)
+    let mut ops: Vec<Op> = addresses(service)
         .iter()
         .flat_map(|a| release(server, a))
-        .collect()
+        .collect();
+    let nothing = Service::default();
+    let given_back = unused(server, service, &without(service, &nothing));
+    // An allocation that cannot be written stays taken: better than a service that cannot be deleted.
+    ops.extend(
+        node_ports::book(server, &BTreeSet::new(), &given_back)
+            .ok()
+            .flatten(),
+    );
+    ops
+}
+
+/// The node ports that one service has and another has not.
+fn without(service: &Service, other: &Service) -> BTreeSet<u16> {
+    let other: BTreeSet<u16> = ports(other).into_iter().map(|(port, _)| port).collect();
+    let own = ports(service).into_iter().map(|(port, _)| port);
+    own.filter(|port| !other.contains(port)).collect()
+}
+
+/// Those of a service's ports that no other service has for another protocol.
+fn unused(server: &Server, service: &Service, own: &BTreeSet<u16>) -> BTreeSet<u16> {
+    let view = server.typed.view();
+    let mut left = own.clone();
+    if !left.is_empty() {
+        for other in view.snapshot.list::<Service>() {
+            if other.metadata.uid != service.metadata.uid {
+                left.retain(|port| !ports(other).iter().any(|(used, _)| used == port));
+            }
+        }
+    }
+    left
 }
 
 /// Keeps addresses and ports that an update leaves out.
@@ -159,6 +200,7 @@ fn assign(
         used_ips.extend(addresses(other));
         used_ports.extend(ports(other));
     }
+    used_ports.extend(taken_elsewhere(server, before));
     if dry_run {
         // Upstream looks at nothing that is taken, and at no range of ports, when nothing is to be kept.
         used_ips.clear();
@@ -188,6 +230,21 @@ fn assign(
     new.iter()
         .map(|address| claim(server, &service, address))
         .collect()
+}
+
+/// Node ports that other servers have taken, also for services that are not seen yet.
+fn taken_elsewhere(server: &Server, before: Option<&Service>) -> Vec<(u16, String)> {
+    if !server.store.is_remote() {
+        return Vec::new();
+    }
+    let own = before.map(ports).unwrap_or_default();
+    let mut taken = Vec::new();
+    for port in node_ports::taken(server) {
+        if !own.iter().any(|(own, _)| *own == port) {
+            taken.extend(["TCP", "UDP", "SCTP"].map(|protocol| (port, protocol.to_owned())));
+        }
+    }
+    taken
 }
 
 /// The cluster IPs of a service.

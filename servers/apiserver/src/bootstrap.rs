@@ -16,10 +16,12 @@ use corten_core::IntOrString;
 use futures_util::future::join_all;
 
 use crate::catalog::Served;
+use crate::etcd::Members;
 use crate::options::WriteOptions;
 use crate::server::Server;
 use crate::write::{Aim, Change};
 use crate::{typed, write};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The server itself, past RBAC.
@@ -33,7 +35,7 @@ pub(crate) fn loopback() -> UserInfo {
 
 /// Brings a cluster's fixed objects up to date. One that is refused does not keep the server from starting: it is
 /// logged, and the server does not report itself ready.
-pub(crate) async fn run(server: &Server) -> Result<(), Status> {
+pub(crate) async fn run(server: &Server, members: Option<&Members>) -> Result<(), Status> {
     let (namespaces, others): (Vec<Object>, Vec<Object>) = corten_kinds::bootstrap_objects()
         .into_iter()
         .partition(|object| object.kind() == "Namespace");
@@ -51,15 +53,25 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
     refused += report(reconcile(server, service(server)?.into(), refit_service).await);
     let authentication = authentication(server).into();
     refused += report(reconcile(server, authentication, refit_authentication).await);
+    let own = server.config.advertise.ip();
     // A loopback address is no endpoint that pods could reach.
-    if !server.config.advertise.ip().is_loopback() {
-        refused += report(reconcile(server, endpoints(server).into(), refit_endpoints).await);
-        refused += report(reconcile(server, slice(server).into(), refit_slice).await);
+    if !own.is_loopback() {
+        refused += report(match members {
+            Some(members) => members.settle(server).await,
+            None => place(server, &[own]).await,
+        });
     }
     if refused == 0 {
         server.set_bootstrapped();
     }
     Ok(())
+}
+
+/// Makes these addresses the endpoints of the service `kubernetes`.
+pub(crate) async fn place(server: &Server, addresses: &[IpAddr]) -> Result<(), Status> {
+    let endpoints = endpoints(server, addresses).into();
+    reconcile(server, endpoints, refit_endpoints).await?;
+    reconcile(server, slice(server, addresses).into(), refit_slice).await
 }
 
 fn count(results: Vec<Result<(), Status>>) -> usize {
@@ -112,7 +124,8 @@ async fn ensure(server: &Server, object: Object) -> Result<(), Status> {
         return Ok(());
     }
     match write::create(server, &loopback(), &aim, object, &options()).await {
-        Err(status) if !status.is_already_exists() => Err(status),
+        // Another server may have been first, also with an address that only one service can have.
+        Err(status) if server.store.get(&aim.key()).is_none() => Err(status),
         _ => Ok(()),
     }
 }
@@ -272,7 +285,7 @@ fn refit_slice(old: &Object, wanted: &Object) -> Option<Object> {
 }
 
 /// `default/kubernetes` as Endpoints; nobody is to mirror them, the slice is written beside them.
-fn endpoints(server: &Server) -> Endpoints {
+fn endpoints(server: &Server, addresses: &[IpAddr]) -> Endpoints {
     let advertise = server.config.advertise;
     let mut endpoints = Endpoints::namespaced("default", "kubernetes");
     endpoints
@@ -280,10 +293,12 @@ fn endpoints(server: &Server) -> Endpoints {
         .labels
         .insert("endpointslice.kubernetes.io/skip-mirror", "true");
     let mut subset = EndpointSubset::default();
-    subset.addresses.push(EndpointAddress {
-        ip: advertise.ip().to_string().into(),
-        ..EndpointAddress::default()
-    });
+    for ip in addresses {
+        subset.addresses.push(EndpointAddress {
+            ip: ip.to_string().into(),
+            ..EndpointAddress::default()
+        });
+    }
     subset.ports.push(Port {
         name: "https".into(),
         protocol: "TCP".into(),
@@ -294,7 +309,7 @@ fn endpoints(server: &Server) -> Endpoints {
     endpoints
 }
 
-fn slice(server: &Server) -> EndpointSlice {
+fn slice(server: &Server, addresses: &[IpAddr]) -> EndpointSlice {
     let mut slice = EndpointSlice::namespaced("default", "kubernetes");
     slice
         .metadata
@@ -302,10 +317,12 @@ fn slice(server: &Server) -> EndpointSlice {
         .insert("kubernetes.io/service-name", "kubernetes");
     let ip = server.config.advertise.ip();
     slice.address_type = if ip.is_ipv4() { "IPv4" } else { "IPv6" }.into();
-    let mut endpoint = Endpoint::default();
-    endpoint.addresses.push(ip.to_string().as_str());
-    endpoint.conditions.ready = Some(true);
-    slice.endpoints.push(endpoint);
+    for address in addresses.iter().filter(|a| a.is_ipv4() == ip.is_ipv4()) {
+        let mut endpoint = Endpoint::default();
+        endpoint.addresses.push(address.to_string().as_str());
+        endpoint.conditions.ready = Some(true);
+        slice.endpoints.push(endpoint);
+    }
     slice.ports.push(EndpointPort {
         name: Some("https".into()),
         protocol: Some("TCP".into()),

@@ -100,7 +100,22 @@ pub(crate) async fn commit(
             Err(Status::internal(error))
         }
         Err(error @ CommitError::TooLarge { .. }) => Err(Status::too_large(error.to_string())),
+        Err(error) if server.store.is_remote() => Err(elsewhere(error)),
         Err(error) => Err(Status::unavailable(error.to_string())),
+    }
+}
+
+/// What upstream answers when etcd does not take a write: etcd's own refusal, or that it took too long.
+fn elsewhere(error: CommitError) -> Status {
+    match error {
+        CommitError::ReadOnly(reason) => Status::new(500, "", reason),
+        error => {
+            let why = error.to_string();
+            tracing::warn!(why, "a write was not answered by etcd");
+            Status::timeout(
+                "Timeout: request did not complete within requested timeout - context deadline exceeded",
+            )
+        }
     }
 }
 

@@ -34,11 +34,9 @@ pub struct Keeping {
 /// Opens the store. Blocks.
 pub(crate) fn open(disk: Disk, keeping: Keeping, runtime: &RuntimeConfig) -> Result<Store, Error> {
     let catalog = Catalog::built_in(runtime);
-    let seal = keeping.encryption.map(|encryption| Sealing {
-        encryption,
-        catalog: Catalog::built_in(runtime),
-        known: RwLock::default(),
-    });
+    let seal = keeping
+        .encryption
+        .map(|encryption| Sealing::new(encryption, runtime));
     let describe = Described { catalog };
     let mut options = match disk {
         Disk::Etcd(_) => return Err(Error::Engine("an etcd is not opened as a directory".into())),
@@ -105,14 +103,23 @@ fn object_key(found: &Key, stored: &Bytes) -> Option<Key> {
 }
 
 /// Encryption at rest by the resource that a key is of.
-struct Sealing {
+pub(crate) struct Sealing {
     encryption: Encryption,
     catalog: Catalog,
     known: RwLock<HashMap<Resource, Providers>>,
 }
 
 impl Sealing {
-    fn providers(&self, resource: &Resource) -> Providers {
+    pub(crate) fn new(encryption: Encryption, runtime: &RuntimeConfig) -> Sealing {
+        Sealing {
+            encryption,
+            catalog: Catalog::built_in(runtime),
+            known: RwLock::default(),
+        }
+    }
+
+    /// What encrypts and decrypts the objects of a resource.
+    pub(crate) fn providers(&self, resource: &Resource) -> Providers {
         if let Some(known) = self.known.read().get(resource) {
             return known.clone();
         }
@@ -170,11 +177,10 @@ resources:
 ";
 
     fn sealing() -> Sealing {
-        Sealing {
-            encryption: Encryption::parse(CONFIG.as_bytes()).unwrap(),
-            catalog: Catalog::built_in(&RuntimeConfig::default()),
-            known: RwLock::default(),
-        }
+        Sealing::new(
+            Encryption::parse(CONFIG.as_bytes()).unwrap(),
+            &RuntimeConfig::default(),
+        )
     }
 
     #[test]

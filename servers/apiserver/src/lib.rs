@@ -41,6 +41,7 @@ mod metadata;
 mod metrics;
 mod namespaces;
 mod negotiate;
+mod node_ports;
 mod openapi;
 mod options;
 mod outbound;

@@ -118,7 +118,7 @@ async fn place(
     options: &ListOptions,
 ) -> Result<(Snapshot, Option<String>, usize), Status> {
     if !options.continue_token.is_empty() {
-        return resume(server, served, namespace, options);
+        return resume(server, served, namespace, options).await;
     }
     if options.resource_version.is_empty() {
         settle(server).await?;
@@ -140,9 +140,8 @@ async fn place(
     if !exact {
         return Ok((current(), None, options.limit));
     }
-    let snapshot = server
-        .store
-        .snapshot_at(&served.storage, revision)
+    let snapshot = as_it_was(server, served, revision)
+        .await?
         .map_err(|error| match error {
             RevisionError::Compacted(_) => Status::expired(
                 "The provided resource version is too old to display a consistent list result.",
@@ -152,7 +151,17 @@ async fn place(
     Ok((snapshot, None, options.limit))
 }
 
-fn resume(
+/// A resource at an old revision, also one that only etcd still knows.
+async fn as_it_was(
+    server: &Server,
+    served: &Served,
+    revision: Revision,
+) -> Result<Result<Snapshot, RevisionError>, Status> {
+    let recalled = server.store.recall(&served.storage, revision).await;
+    recalled.map_err(|error| Status::unavailable(error.to_string()))
+}
+
+async fn resume(
     server: &Server,
     served: &Served,
     namespace: &str,
@@ -170,7 +179,11 @@ fn resume(
         return Ok((snapshot, Some(start), options.limit));
     }
     let revision = Revision(token.revision as u64);
-    match server.store.snapshot_at(&served.storage, revision) {
+    if server.store.is_remote() {
+        // Another server may have made the token.
+        wait_fresh(server, revision).await?;
+    }
+    match as_it_was(server, served, revision).await? {
         Ok(snapshot) => Ok((snapshot, Some(start), options.limit)),
         Err(RevisionError::Future { current, .. }) => Err(too_new(revision, current)),
         Err(RevisionError::Compacted(_)) => Err(expired_token(namespace, &start)),
@@ -194,10 +207,11 @@ pub(crate) async fn settle(server: &Server) -> Result<(), Status> {
     if !server.store.is_remote() {
         return Ok(());
     }
-    let fresh = server.store.fresh().await;
-    fresh
-        .map(|_| ())
-        .map_err(|error| Status::unavailable(error.to_string()))
+    server.store.fresh().await.map(drop).map_err(|error| {
+        let log = error.to_string();
+        tracing::warn!(log, "a consistent read was not possible");
+        Status::timeout("Timeout: request did not complete within the allotted timeout")
+    })
 }
 
 /// Waits until the store has reached a revision, for a while.

@@ -19,7 +19,7 @@ use crate::access::{Access, Own, Sources};
 use crate::admission::Plugins;
 use crate::allocate::Ranges;
 use crate::connect::{NoNodes, NodeConnector};
-use crate::etcd::{self, EtcdConfig};
+use crate::etcd::{self, EtcdConfig, Following, Members};
 use crate::keeping::{self, Keeping};
 use crate::local::Local;
 use crate::metrics::Metrics;
@@ -114,7 +114,7 @@ pub struct ApiServer {
     /// None once it has been stopped.
     task: Mutex<Option<JoinHandle<()>>>,
     /// Follows the log that others write to as well.
-    following: Option<JoinHandle<()>>,
+    following: Option<(Arc<Members>, [JoinHandle<()>; 2])>,
 }
 
 /// Starts to serve, and what goes on beside that.
@@ -149,20 +149,26 @@ fn serving_addresses(ip: IpAddr, ranges: &Ranges) -> Vec<IpAddr> {
     std::iter::once(ip).chain(first).collect()
 }
 
+/// The socket, and the address under which clients find it.
+async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), Error> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(Error::Listen)?;
+    let address = listener.local_addr().map_err(Error::Listen)?;
+    let ip = config.advertise.unwrap_or(match address.ip() {
+        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    });
+    Ok((listener, SocketAddr::new(ip, address.port())))
+}
+
 impl ApiServer {
     /// Opens the store, writes the first objects and serves.
     pub async fn start(config: Config) -> Result<ApiServer, Error> {
         let now = SystemTime::now();
         let pki = Pki::open(&config.pki_directory, now)?;
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(Error::Listen)?;
-        let address = listener.local_addr().map_err(Error::Listen)?;
-        let ip = config.advertise.unwrap_or(match address.ip() {
-            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            ip => ip,
-        });
-        let advertise = SocketAddr::new(ip, address.port());
+        let (listener, advertise) = listen(&config).await?;
+        let ip = advertise.ip();
         let ips = serving_addresses(ip, &config.ranges);
         let pair = pki.api_server(&config.names, &ips, &config.cluster_domain, now)?;
         let sources = Sources {
@@ -203,12 +209,15 @@ impl ApiServer {
         };
         let connector = config.connector;
         let tracing = spans::start(config.tracing_file.as_deref(), random_uid())?;
-        let server = Server::new(
+        let server = Arc::new(Server::new(
             store, settings, token_keys, access, metrics, connector, tracing,
-        );
-        let server = Arc::new(server);
-        bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
+        ));
+        let members = following.as_ref().map(|following| &following.members);
+        bootstrap::run(&server, members)
+            .await
+            .map_err(Error::Bootstrap)?;
         let task = begin(&server, listener, sources);
+        let following = following.map(|following| beside_others(&server, following));
         Ok(ApiServer {
             shutdown_delay: config.shutdown_delay,
             server,
@@ -285,8 +294,10 @@ impl ApiServer {
         if let Some(audit) = &self.server.access.audit {
             audit.flush().await;
         }
-        if let Some(following) = &self.following {
-            following.abort();
+        if let Some((members, tasks)) = &self.following {
+            tasks[0].abort();
+            members.leave(&self.server).await;
+            tasks[1].abort();
         }
         if let Some(tracing) = &self.server.tracing {
             tracing.flush().await;
@@ -296,15 +307,26 @@ impl ApiServer {
     }
 }
 
+/// Keeps this server among those that share its etcd; the first task does that, the second follows.
+fn beside_others(
+    server: &Arc<Server>,
+    following: Following,
+) -> (Arc<Members>, [JoinHandle<()>; 2]) {
+    let members = Arc::new(following.members);
+    let (present, server) = (members.clone(), server.clone());
+    let keeping = tokio::spawn(async move { present.run(server).await });
+    (members, [keeping, following.task])
+}
+
 /// The store, and what follows the log when others write to it as well.
 async fn open(
     disk: Disk,
     keeping: Keeping,
     runtime: RuntimeConfig,
-) -> Result<(Store, Option<JoinHandle<()>>), Error> {
+) -> Result<(Store, Option<Following>), Error> {
     if let Disk::Etcd(config) = &disk {
-        let (store, task) = etcd::open(config, &runtime).await?;
-        return Ok((store, Some(task)));
+        let (store, following) = etcd::open(config, keeping, &runtime).await?;
+        return Ok((store, Some(following)));
     }
     let opening = tokio::task::spawn_blocking(move || keeping::open(disk, keeping, &runtime));
     let store = opening.await.map_err(|e| Error::Engine(e.to_string()))??;

@@ -57,6 +57,11 @@ impl Connection {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Nothing new goes over this connection.
+    pub(crate) fn give_up(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
     /// Starts a call; `body` is sent at once, and nothing after it when it is `whole`.
     pub(crate) async fn request(
         &self,
@@ -76,6 +81,8 @@ impl Connection {
             .uri(uri)
             .header("content-type", grpc::CONTENT_TYPE)
             .header("te", "trailers")
+            // A member that knows no leader says so at once instead of keeping the call until it knows one.
+            .header("hasleader", "true")
             .body(())
             .map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
         let mut send = self.send.clone().ready().await.map_err(lost)?;

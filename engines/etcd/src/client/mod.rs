@@ -19,6 +19,9 @@ use tokio::sync::Mutex;
 
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// How long a call may take. An etcd that lost its majority says so sooner; only a connection that was cut without a
+/// word is silent for longer.
+const CALL_MAX: Duration = Duration::from_secs(10);
 /// The bytes of an answer, at most.
 pub(crate) const ANSWER_MAX: usize = 1 << 30;
 
@@ -172,13 +175,37 @@ impl Client {
         path: &'static str,
         request: &Q,
     ) -> Result<A, Refusal> {
+        self.call_within(CALL_MAX, path, request).await
+    }
+
+    /// As [`Client::call`], given up after `limit`; the connection is left then, because it may be dead.
+    pub async fn call_within<Q: Message, A: Message + Default>(
+        &self,
+        limit: Duration,
+        path: &'static str,
+        request: &Q,
+    ) -> Result<A, Refusal> {
         let connection = self.connection().await?;
-        let body = grpc::framed(request);
-        let mut stream = connection.request(path, body, true).await?;
-        let answer = stream.message().await?;
-        stream.finish().await?;
-        let answer = answer.ok_or_else(|| Refusal::new(Code::Internal, "etcd answered nothing"))?;
-        grpc::decode(answer)
+        match tokio::time::timeout(limit, unary(&connection, path, grpc::framed(request))).await {
+            Ok(answer) => grpc::decode(answer?),
+            Err(_) => {
+                connection.give_up();
+                Err(Refusal::new(
+                    Code::Unavailable,
+                    format!("etcd did not answer within {} s", limit.as_secs_f32()),
+                ))
+            }
+        }
+    }
+
+    /// Reads a range, given up after `limit`.
+    pub async fn range_within(
+        &self,
+        limit: Duration,
+        request: &pb::RangeRequest,
+    ) -> Result<pb::RangeResponse, Refusal> {
+        self.call_within(limit, "/etcdserverpb.KV/Range", request)
+            .await
     }
 
     /// Reads a range.
@@ -218,6 +245,19 @@ impl Client {
         self.call("/etcdserverpb.Lease/LeaseGrant", &request).await
     }
 
+    /// Gives a lease back; what is attached to it is deleted.
+    pub async fn revoke(&self, id: i64) -> Result<pb::LeaseRevokeResponse, Refusal> {
+        let request = pb::LeaseRevokeRequest { id };
+        self.call("/etcdserverpb.Lease/LeaseRevoke", &request).await
+    }
+
+    /// How long a lease has still to live.
+    pub async fn time_to_live(&self, id: i64) -> Result<pb::LeaseTimeToLiveResponse, Refusal> {
+        let request = pb::LeaseTimeToLiveRequest { id, keys: false };
+        self.call("/etcdserverpb.Lease/LeaseTimeToLive", &request)
+            .await
+    }
+
     /// How the member that answers stands.
     pub async fn status(&self) -> Result<pb::StatusResponse, Refusal> {
         self.call("/etcdserverpb.Maintenance/Status", &pb::StatusRequest {})
@@ -241,6 +281,13 @@ impl Client {
             inside: connection.request(path, Bytes::new(), false).await?,
         })
     }
+}
+
+async fn unary(connection: &Connection, path: &'static str, body: Bytes) -> Result<Bytes, Refusal> {
+    let mut stream = connection.request(path, body, true).await?;
+    let answer = stream.message().await?;
+    stream.finish().await?;
+    answer.ok_or_else(|| Refusal::new(Code::Internal, "etcd answered nothing"))
 }
 
 /// A call that streams both ways.

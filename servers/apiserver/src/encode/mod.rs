@@ -91,6 +91,11 @@ fn encoding(served: &Served, media: Media) -> Encoding {
 
 /// What is stored: a protobuf envelope for built-in kinds, JSON for the rest.
 pub(crate) fn stored(_served: &Served, object: &Object) -> Result<Bytes, Status> {
+    kept(object)
+}
+
+/// As [`stored`], also of what is not served.
+pub(crate) fn kept(object: &Object) -> Result<Bytes, Status> {
     Ok(match object.message() {
         Some(message) => {
             let raw = protobuf::encode_message(message);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use corten_etcd::Refusal;
 use corten_etcd::proto::etcdserverpb as pb;
 use corten_etcd::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -19,6 +20,9 @@ use super::{Elsewhere, lost};
 /// How often a commit is tried whose preconditions hold although etcd's comparison failed: what it compared with
 /// was old.
 const TRIES_MAX: usize = 8;
+/// How often a commit is sent that etcd refuses to look at, and the longest wait between.
+const SENDS_MAX: usize = 10;
+const WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long a durable commit waits to be seen here before it is answered anyway.
 const SEEN_MAX: Duration = Duration::from_secs(5);
 
@@ -43,7 +47,7 @@ pub(crate) async fn run(
                 .map_err(|refusal| lost(&refusal))?,
             None => 0,
         };
-        let request = request(elsewhere, &store, &transaction, lease);
+        let request = request(elsewhere, &store, &transaction, lease)?;
         let response = send(elsewhere, &request).await?;
         let revision = response.header.map_or(0, |header| header.revision);
         if response.succeeded {
@@ -68,12 +72,19 @@ async fn send(
     request: &pb::TxnRequest,
 ) -> Result<pb::TxnResponse, CommitError> {
     let mut wait = Duration::from_millis(20);
-    for _ in 0..5 {
+    let mut last = Refusal::TOO_MANY_REQUESTS;
+    for _ in 0..SENDS_MAX {
         match elsewhere.client.txn(request).await {
             // Refused before it was looked at: it may be sent again.
             Err(refusal) if refusal == Refusal::TOO_MANY_REQUESTS => {
                 tokio::time::sleep(wait).await;
-                wait *= 2;
+                wait = (wait * 2).min(WAIT_MAX);
+            }
+            Err(refusal) if refusal == Refusal::NO_LEADER => {
+                elsewhere.client.move_on().await;
+                last = refusal;
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(WAIT_MAX);
             }
             Err(refusal) if refusal == Refusal::LEASE_NOT_FOUND => {
                 elsewhere.leases.forget().await;
@@ -83,9 +94,7 @@ async fn send(
             Ok(response) => return Ok(response),
         }
     }
-    Err(CommitError::ReadOnly(
-        Refusal::TOO_MANY_REQUESTS.to_string(),
-    ))
+    Err(CommitError::ReadOnly(last.to_string()))
 }
 
 /// How long what it writes is to live, if any of it expires.
@@ -106,18 +115,18 @@ fn request(
     store: &Store,
     transaction: &Transaction,
     expiring: i64,
-) -> pb::TxnRequest {
+) -> Result<pb::TxnRequest, CommitError> {
     let mut request = pb::TxnRequest::default();
     for op in &transaction.ops {
         let current = store.get(op.key());
-        let key = elsewhere.keys.there(&op.key().path());
+        let key = elsewhere.vault.keys.there(&op.key().path());
         request
             .compare
             .extend(compare(&key, op.precondition(), current.as_deref()));
         let done = match op {
             Op::Put(put) => Request::RequestPut(pb::PutRequest {
                 key: key.clone(),
-                value: put.stored.clone(),
+                value: sealed(elsewhere, put, &key)?,
                 lease: lease(put, current.as_deref(), expiring),
                 ..pb::PutRequest::default()
             }),
@@ -130,7 +139,15 @@ fn request(
         };
         request.success.push(op_of(done));
     }
-    request
+    Ok(request)
+}
+
+fn sealed(elsewhere: &Elsewhere, put: &Put, there: &Bytes) -> Result<Bytes, CommitError> {
+    let sealed = elsewhere.vault.seal(&put.key, there, &put.stored);
+    sealed.map_err(|reason| CommitError::Seal {
+        key: put.key.clone(),
+        reason,
+    })
 }
 
 fn op_of(request: Request) -> pb::RequestOp {
@@ -139,7 +156,7 @@ fn op_of(request: Request) -> pb::RequestOp {
     }
 }
 
-fn read(key: bytes::Bytes) -> Request {
+fn read(key: Bytes) -> Request {
     Request::RequestRange(pb::RangeRequest {
         key,
         keys_only: true,
@@ -147,11 +164,7 @@ fn read(key: bytes::Bytes) -> Request {
     })
 }
 
-fn compare(
-    key: &bytes::Bytes,
-    wanted: &Precondition,
-    current: Option<&Entry>,
-) -> Option<pb::Compare> {
+fn compare(key: &Bytes, wanted: &Precondition, current: Option<&Entry>) -> Option<pb::Compare> {
     let (result, revision) = match wanted {
         Precondition::Any => return None,
         Precondition::MustNotExist => (CompareResult::Equal, 0),
@@ -235,7 +248,7 @@ async fn committed(
                 let deleted = done
                     .prev_kvs
                     .first()
-                    .and_then(|kv| elsewhere.keys.entry(kv));
+                    .and_then(|kv| elsewhere.vault.entry(kv).ok()?);
                 match (deleted, before) {
                     (Some(kv), Some(before)) if before.mod_revision() == kv.mod_revision => {
                         Outcome::Deleted(before)

@@ -7,13 +7,15 @@ use std::time::Duration;
 use corten_etcd::Refusal;
 use corten_etcd::client::WatchOptions;
 use corten_etcd::proto::etcdserverpb::WatchResponse;
-use corten_etcd::proto::mvccpb::Event;
 use corten_etcd::proto::mvccpb::event::EventType;
+use corten_etcd::proto::mvccpb::{Event, KeyValue};
 use corten_store::Revision;
 use corten_store::remote::{Follower, RemoteChange};
 use tokio::time::Instant;
 
-use super::{Elsewhere, Keys, read_all};
+use super::Elsewhere;
+use super::reading::read_all;
+use super::vault::Vault;
 
 /// How often etcd is asked how far it is when nothing happens, and how long it may take to answer. A connection
 /// that was cut without a word is noticed so.
@@ -38,18 +40,18 @@ pub(crate) async fn run(mut follower: Follower, elsewhere: Arc<Elsewhere>, mut r
     loop {
         let before = revision;
         match watch(&mut follower, &elsewhere, &mut revision).await {
-            Ended::Compacted => match read_all(&elsewhere.client, &elsewhere.keys).await {
-                Ok((_, now, entries)) => {
+            Ended::Compacted => match read_all(&elsewhere.client, &elsewhere.vault).await {
+                Ok(read) => {
                     tracing::warn!(
                         from = revision,
-                        to = now,
+                        to = read.revision,
                         "etcd compacted what was not seen yet; read everything anew"
                     );
-                    follower.reset(Revision(now as u64), entries);
-                    revision = now;
+                    follower.reset(Revision(read.revision as u64), read.entries);
+                    revision = read.revision;
                     continue;
                 }
-                Err(refusal) => follower.set_reachable(Err(refusal.to_string())),
+                Err(why) => follower.set_reachable(Err(why)),
             },
             Ended::Lost(refusal) => {
                 tracing::warn!(%refusal, "the watch on etcd ended; going on at revision {revision}");
@@ -71,8 +73,8 @@ async fn watch(follower: &mut Follower, elsewhere: &Elsewhere, revision: &mut i6
         Err(refusal) => return Ended::Lost(refusal),
     };
     let options = WatchOptions {
-        key: elsewhere.keys.start(),
-        range_end: elsewhere.keys.end(),
+        key: elsewhere.vault.keys.start(),
+        range_end: elsewhere.vault.keys.end(),
         start_revision: *revision + 1,
     };
     if let Err(refusal) = connection.create(&options).await {
@@ -87,7 +89,7 @@ async fn watch(follower: &mut Follower, elsewhere: &Elsewhere, revision: &mut i6
             response = connection.next() => {
                 heard = Instant::now();
                 match response {
-                    Ok(Some(response)) => match applied(follower, &elsewhere.keys, revision, response, &mut parts) {
+                    Ok(Some(response)) => match applied(follower, &elsewhere.vault, revision, response, &mut parts) {
                         Some(ended) => return ended,
                         None => continue,
                     },
@@ -116,7 +118,7 @@ async fn watch(follower: &mut Follower, elsewhere: &Elsewhere, revision: &mut i6
 /// Applies a response; answers how the watch ended, if it did.
 fn applied(
     follower: &mut Follower,
-    keys: &Keys,
+    vault: &Vault,
     revision: &mut i64,
     response: WatchResponse,
     parts: &mut Vec<Event>,
@@ -147,7 +149,7 @@ fn applied(
     if response.fragment {
         return None;
     }
-    let transactions = transactions(keys, parts.drain(..));
+    let transactions = transactions(vault, parts.drain(..));
     if let Some((last, _)) = transactions.last() {
         *revision = last.0 as i64;
     }
@@ -156,7 +158,7 @@ fn applied(
 }
 
 fn transactions(
-    keys: &Keys,
+    vault: &Vault,
     events: impl Iterator<Item = Event>,
 ) -> Vec<(Revision, Vec<RemoteChange>)> {
     let mut all: Vec<(Revision, Vec<RemoteChange>)> = Vec::new();
@@ -164,8 +166,8 @@ fn transactions(
         let kind = event.r#type();
         let Some(kv) = event.kv else { continue };
         let change = match kind {
-            EventType::Put => keys.entry(&kv).map(RemoteChange::Put),
-            EventType::Delete => keys.here(&kv.key).map(RemoteChange::Delete),
+            EventType::Put => put(vault, &kv),
+            EventType::Delete => vault.keys.here(&kv.key).map(RemoteChange::Delete),
         };
         let Some(change) = change else { continue };
         let revision = Revision(kv.mod_revision as u64);
@@ -175,4 +177,16 @@ fn transactions(
         }
     }
     all
+}
+
+/// What cannot be decrypted is not shown; the version before it must not be shown either.
+fn put(vault: &Vault, kv: &KeyValue) -> Option<RemoteChange> {
+    match vault.entry(kv) {
+        Ok(entry) => entry.map(RemoteChange::Put),
+        Err(why) => {
+            let key = String::from_utf8_lossy(&kv.key);
+            tracing::error!(%key, why, "an object that another server wrote cannot be read");
+            vault.keys.here(&kv.key).map(RemoteChange::Delete)
+        }
+    }
 }

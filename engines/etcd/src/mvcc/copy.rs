@@ -6,6 +6,8 @@ use super::index::Index;
 
 /// The name that the file has to have.
 pub const FILE: &str = "00000001-00000001.log";
+/// What a copy's length is a multiple of: zeros after the last frame are no frame.
+const PAGE: usize = 512;
 /// About how large the frames are.
 const FRAME_BYTES: usize = 1 << 20;
 
@@ -42,5 +44,7 @@ pub(crate) fn copy(index: &Index, (cluster, member): (u64, u64), visible: i64) -
     }
     builder.entry(&Entry::Baseline(visible));
     flush(&mut builder, &mut out);
+    // etcd's client takes a copy for whole when it is some pages and a checksum long.
+    out.resize(out.len().next_multiple_of(PAGE), 0);
     out
 }

@@ -16,6 +16,8 @@ pub struct Op {
 pub enum What {
     /// Wrote a value that nobody else writes; the revision that it was told, none if the answer was lost.
     Write(u64, Option<i64>),
+    /// Read a value of this revision and was not told how far the store was.
+    Get { value: u64, changed: i64 },
     /// Read a value (0: none) of this revision (of the key's last change), when the store was at that one.
     Read {
         value: u64,
@@ -67,19 +69,35 @@ pub fn check(ops: &[Op], order: &[(i64, u64)]) -> Result<()> {
             );
         }
     }
-    real_time(ops, &placed)
+    for op in ops {
+        if let What::Get { value, changed } = op.what {
+            ensure!(
+                placed(value) == Some(changed),
+                "a read saw {value} of {changed}, which is not in the order"
+            );
+        }
+    }
+    let next = |changed: i64| order.iter().map(|(at, _)| *at).find(|at| *at > changed);
+    real_time(ops, &placed, &next)
 }
 
 /// What ended before something else began happened before it.
-fn real_time(ops: &[Op], placed: &dyn Fn(u64) -> Option<i64>) -> Result<()> {
+fn real_time(
+    ops: &[Op],
+    placed: &dyn Fn(u64) -> Option<i64>,
+    next: &dyn Fn(i64) -> Option<i64>,
+) -> Result<()> {
     // The store's revision is at least `low` after the operation and at most `high` when it began... what an
     // operation proves: when it ended the store was at least there.
     let proves = |op: &Op| match op.what {
         What::Write(_, revision) => revision.unwrap_or(0),
+        What::Get { changed, .. } => changed,
         What::Read { store, .. } => store,
     };
     let place = |op: &Op| match op.what {
         What::Write(value, _) => placed(value),
+        // Any moment until the next change.
+        What::Get { changed, .. } => Some(next(changed).map_or(i64::MAX, |at| at - 1)),
         What::Read { store, .. } => Some(store),
     };
     let mut by_end: Vec<&Op> = ops.iter().collect();
@@ -95,7 +113,7 @@ fn real_time(ops: &[Op], placed: &dyn Fn(u64) -> Option<i64>) -> Result<()> {
         if let Some(at) = place(op) {
             let late_enough = match op.what {
                 What::Write(..) => at > least,
-                What::Read { .. } => at >= least,
+                What::Read { .. } | What::Get { .. } => at >= least,
             };
             ensure!(
                 late_enough,
@@ -118,6 +136,10 @@ fn read(value: u64, changed: i64, store: i64) -> What {
     }
 }
 
+fn get(value: u64, changed: i64) -> What {
+    What::Get { value, changed }
+}
+
 pub fn known_bad_histories_are_refused() -> Result<()> {
     let order = [(2, 1), (3, 2), (5, 0)];
     let good = [
@@ -125,6 +147,7 @@ pub fn known_bad_histories_are_refused() -> Result<()> {
         op(1, 3, What::Write(2, Some(3))),
         op(4, 5, read(2, 3, 4)),
         op(6, 7, read(0, 0, 5)),
+        op(3, 4, get(2, 3)),
     ];
     check(&good, &order)?;
     check(&[op(0, 1, What::Write(9, None))], &order)?;
@@ -157,6 +180,28 @@ pub fn known_bad_histories_are_refused() -> Result<()> {
         ("a revision used twice", &[], &[(2, 1), (2, 2)]),
         ("a deleted value seen", &[op(0, 1, read(2, 3, 5))], &order),
     ];
+    refuses(bad)?;
+    refuses(&[
+        (
+            "a stale get",
+            &[op(0, 1, What::Write(2, Some(3))), op(2, 3, get(1, 2))],
+            &order,
+        ),
+        (
+            "two gets, the second older",
+            &[op(0, 1, get(2, 3)), op(2, 3, get(1, 2))],
+            &order,
+        ),
+        (
+            "a get of what was never written",
+            &[op(0, 1, get(9, 3))],
+            &order,
+        ),
+    ])
+}
+
+/// Whether none of these histories passes.
+fn refuses(bad: &[(&str, &[Op], &[(i64, u64)])]) -> Result<()> {
     for (name, ops, order) in bad {
         ensure!(check(ops, order).is_err(), "{name} passed for linearizable");
     }

@@ -21,10 +21,15 @@ const KEYS: u64 = 4;
 const KILLS: usize = 12;
 
 fn start(data: &Path, port: u16) -> Result<Killed> {
+    start_at(data, &format!("http://127.0.0.1:{port}"))
+}
+
+/// `corten store serve` at a URL.
+pub fn start_at(data: &Path, url: &str) -> Result<Killed> {
     let child = Command::new(corten()?)
         .args(["store", "serve", "--data-dir"])
         .arg(data)
-        .arg(format!("--listen-client-urls=http://127.0.0.1:{port}"))
+        .arg(format!("--listen-client-urls={url}"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -32,25 +37,70 @@ fn start(data: &Path, port: u16) -> Result<Killed> {
     Ok(Killed(child))
 }
 
-struct Load {
-    client: Client,
+/// What all clients of one history have in common.
+pub struct Shared {
     clock: Instant,
     values: AtomicU64,
     acknowledged: AtomicU64,
     stop: AtomicBool,
 }
 
-impl Load {
-    fn now(&self) -> u64 {
+impl Shared {
+    pub fn new() -> Arc<Shared> {
+        Arc::new(Shared {
+            clock: Instant::now(),
+            values: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    pub fn now(&self) -> u64 {
         self.clock.elapsed().as_nanos() as u64
     }
 
-    async fn run(self: Arc<Self>, seed: u64) -> BTreeMap<u64, Vec<Op>> {
+    /// A value that nobody else writes.
+    pub fn value(&self) -> u64 {
+        self.values.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub fn acknowledge(&self) {
+        self.acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more writes were acknowledged.
+    pub fn more(&self, more: u64) -> Result<()> {
+        let wanted = self.acknowledged.load(Ordering::Relaxed) + more;
+        eventually("writes are acknowledged", || {
+            match self.acknowledged.load(Ordering::Relaxed) {
+                enough if enough >= wanted => Ok(()),
+                so_far => bail!("{so_far} writes were acknowledged"),
+            }
+        })
+    }
+}
+
+/// One client of the etcd face.
+pub struct Load {
+    pub client: Client,
+    pub shared: Arc<Shared>,
+}
+
+impl Load {
+    pub async fn run(self: Arc<Self>, seed: u64) -> BTreeMap<u64, Vec<Op>> {
         let mut random = Random::new(seed);
         let mut done: BTreeMap<u64, Vec<Op>> = BTreeMap::new();
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.shared.is_stopped() {
             let key = random.below(KEYS);
-            let start = self.now();
+            let start = self.shared.now();
             let what = match random.one_in(3) {
                 true => self.read(key).await,
                 false => Some(self.write(key).await),
@@ -58,7 +108,7 @@ impl Load {
             let end = match what {
                 // Its answer was lost: it may take effect at any time.
                 Some(What::Write(_, None)) => u64::MAX,
-                _ => self.now(),
+                _ => self.shared.now(),
             };
             if let Some(what) = what {
                 done.entry(key).or_default().push(Op { start, end, what });
@@ -67,19 +117,8 @@ impl Load {
         done
     }
 
-    /// Waits until so many more writes were acknowledged.
-    async fn acknowledged(self: &Arc<Self>, more: u64) -> Result<()> {
-        let wanted = self.acknowledged.load(Ordering::Relaxed) + more;
-        let load = self.clone();
-        let look = move || match load.acknowledged.load(Ordering::Relaxed) {
-            enough if enough >= wanted => Ok(()),
-            so_far => bail!("{so_far} writes were acknowledged"),
-        };
-        tokio::task::spawn_blocking(move || eventually("writes are acknowledged", look)).await?
-    }
-
     async fn write(&self, key: u64) -> What {
-        let value = self.values.fetch_add(1, Ordering::Relaxed) + 1;
+        let value = self.shared.value();
         let put = pb::PutRequest {
             key: name(key),
             value: value.to_string().into(),
@@ -87,7 +126,7 @@ impl Load {
         };
         match self.client.put(&put).await {
             Ok(answer) => {
-                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                self.shared.acknowledge();
                 What::Write(value, answer.header.map(|h| h.revision))
             }
             Err(_) => {
@@ -173,43 +212,47 @@ pub fn histories_are_linearizable_through_kill_9() -> Result<()> {
         ready(&client).await?;
         let load = Arc::new(Load {
             client: client.clone(),
-            clock: Instant::now(),
-            values: AtomicU64::new(0),
-            acknowledged: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
+            shared: Shared::new(),
         });
         let clients: Vec<_> = (0..CLIENTS)
             .map(|seed| tokio::spawn(load.clone().run(seed + 5)))
             .collect();
         let mut random = Random::new(3);
         for _ in 0..KILLS {
-            load.acknowledged(20 + random.below(600)).await?;
+            let (shared, count) = (load.shared.clone(), 20 + random.below(600));
+            tokio::task::spawn_blocking(move || shared.more(count)).await??;
             drop(process);
             process = start(directory.path(), port)?;
             ready(&client).await?;
         }
-        load.stop.store(true, Ordering::Relaxed);
+        load.shared.stop();
         let mut ops: BTreeMap<u64, Vec<Op>> = BTreeMap::new();
         for one in clients {
             for (key, mut some) in one.await? {
                 ops.entry(key).or_default().append(&mut some);
             }
         }
-        let order = order(&client).await?;
-        let acknowledged: usize = ops
-            .values()
-            .flatten()
-            .filter(|op| matches!(op.what, What::Write(_, Some(_))))
-            .count();
-        ensure!(
-            acknowledged > 100,
-            "only {acknowledged} writes were acknowledged"
-        );
-        for (key, ops) in &ops {
-            let changes = order.get(&name(*key)).cloned().unwrap_or_default();
-            check(ops, &changes).with_context(|| format!("key {key}"))?;
-        }
+        judge(&ops, &client).await?;
         drop(process);
         Ok(())
     })
+}
+
+/// Whether the histories of all keys fit what the store says happened.
+pub async fn judge(ops: &BTreeMap<u64, Vec<Op>>, client: &Client) -> Result<()> {
+    let order = order(client).await?;
+    let acknowledged: usize = ops
+        .values()
+        .flatten()
+        .filter(|op| matches!(op.what, What::Write(_, Some(_))))
+        .count();
+    ensure!(
+        acknowledged > 100,
+        "only {acknowledged} writes were acknowledged"
+    );
+    for (key, ops) in ops {
+        let changes = order.get(&name(*key)).cloned().unwrap_or_default();
+        check(ops, &changes).with_context(|| format!("key {key}"))?;
+    }
+    Ok(())
 }

@@ -17,6 +17,10 @@ pub struct KubeApiserver {
 
 impl KubeApiserver {
     pub fn start(etcd: &str) -> Result<KubeApiserver> {
+        KubeApiserver::start_with(etcd, &[])
+    }
+
+    pub fn start_with(etcd: &str, flags: &[String]) -> Result<KubeApiserver> {
         let directory = TempDir::new()?;
         let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
         fs::write(path("tokens.csv"), "admin,admin,admin,system:masters\n")?;
@@ -42,6 +46,7 @@ impl KubeApiserver {
             .arg(format!("--service-account-key-file={}", path("sa.key")))
             .arg("--service-cluster-ip-range=10.96.0.0/16")
             .arg("--etcd-compaction-interval=2s")
+            .args(flags)
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()

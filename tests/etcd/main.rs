@@ -2,19 +2,37 @@
 //! face; histories of concurrent clients of `corten store serve` through kill -9. Needs `cargo xtask tools etcd kube-apiserver kubectl`.
 
 mod checker;
+mod cluster;
+mod compaction;
+mod ctl;
 mod differential;
 mod history;
 mod kube;
+mod middle;
+mod migrate;
+mod network;
+mod ours;
+mod partitions;
 mod process;
 mod requests;
+mod secure;
 mod serve;
 mod shared;
 
+use anyhow::Result;
 use corten_tests::run_each;
 use std::process::ExitCode;
 
+/// A test's name, and what it runs.
+type Test = (&'static str, fn() -> Result<()>);
+
 fn main() -> ExitCode {
-    run_each(vec![
+    run_each([face(), backend(), copies()].concat())
+}
+
+/// `corten store serve` in place of etcd.
+fn face() -> Vec<Test> {
+    vec![
         (
             "known_bad_histories_are_refused",
             checker::known_bad_histories_are_refused,
@@ -47,6 +65,21 @@ fn main() -> ExitCode {
             "only_clients_of_named_authorities_come_in",
             serve::only_clients_of_named_authorities_come_in,
         ),
+        ("etcdctl_is_answered", ctl::etcdctl_is_answered),
+        (
+            "histories_are_linearizable_through_kill_9",
+            history::histories_are_linearizable_through_kill_9,
+        ),
+        (
+            "histories_of_the_face_are_linearizable_through_partitions",
+            partitions::histories_of_the_face_are_linearizable_through_partitions,
+        ),
+    ]
+}
+
+/// API servers on an etcd.
+fn backend() -> Vec<Test> {
+    vec![
         (
             "servers_on_one_etcd_read_each_others_writes",
             shared::servers_on_one_etcd_read_each_others_writes,
@@ -65,8 +98,50 @@ fn main() -> ExitCode {
         ),
         ("a_lost_etcd_is_survived", shared::a_lost_etcd_is_survived),
         (
-            "histories_are_linearizable_through_kill_9",
-            history::histories_are_linearizable_through_kill_9,
+            "three_servers_start_on_one_empty_etcd",
+            compaction::three_servers_start_on_one_empty_etcd,
         ),
-    ])
+        (
+            "lists_go_on_at_another_server",
+            compaction::lists_go_on_at_another_server,
+        ),
+        (
+            "servers_compact_together",
+            compaction::servers_compact_together,
+        ),
+        (
+            "a_secured_cluster_is_shared_with_upstreams_server",
+            secure::a_secured_cluster_is_shared_with_upstreams_server,
+        ),
+        (
+            "leaders_and_majorities_come_and_go",
+            cluster::leaders_and_majorities_come_and_go,
+        ),
+        (
+            "refused_requests_are_sent_again",
+            middle::refused_requests_are_sent_again,
+        ),
+        (
+            "connections_are_made_again",
+            middle::connections_are_made_again,
+        ),
+        (
+            "histories_over_http_are_linearizable_through_partitions",
+            partitions::histories_over_http_are_linearizable_through_partitions,
+        ),
+    ]
+}
+
+/// `corten store migrate`.
+fn copies() -> Vec<Test> {
+    vec![
+        (
+            "states_are_copied_there_and_back",
+            migrate::states_are_copied_there_and_back,
+        ),
+        (
+            "a_killed_copy_is_begun_again",
+            migrate::a_killed_copy_is_begun_again,
+        ),
+    ]
 }

@@ -1,6 +1,6 @@
 //! Upstream's etcd and the face, each on a free port of loopback and a directory of its own.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use corten_etcd::client::{Client, Config};
 use corten_etcd::mvcc::StoreOptions;
 use corten_etcd_server::{Serving, TlsFiles};
@@ -34,6 +34,38 @@ pub fn client(url: &str) -> Result<Client> {
     })?)
 }
 
+/// Runs openssl in a directory.
+pub fn openssl(directory: &Path, line: &str) -> Result<()> {
+    let output = Command::new("openssl")
+        .current_dir(directory)
+        .args(line.split_whitespace())
+        .output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "openssl {line}: {complaint}");
+    Ok(())
+}
+
+/// Certificates of an etcd in a directory: `server.{crt,key}` for loopback, `ca.crt` and of it `client.{crt,key}`.
+pub fn certificates(directory: &Path) -> Result<()> {
+    let new = "req -x509 -newkey rsa:2048 -nodes -days 2";
+    openssl(
+        directory,
+        &format!(
+            "{new} -keyout server.key -out server.crt -subj /CN=server -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE"
+        ),
+    )?;
+    openssl(
+        directory,
+        &format!("{new} -keyout ca.key -out ca.crt -subj /CN=ca"),
+    )?;
+    openssl(
+        directory,
+        &format!(
+            "{new} -keyout client.key -out client.crt -subj /CN=client -CA ca.crt -CAkey ca.key -addext basicConstraints=critical,CA:FALSE"
+        ),
+    )
+}
+
 /// Waits until an etcd answers.
 pub async fn ready(client: &Client) -> Result<()> {
     let (client, runtime) = (client.clone(), tokio::runtime::Handle::current());
@@ -53,17 +85,16 @@ pub struct Upstream {
 
 /// Starts upstream's etcd on a directory.
 pub fn etcd(directory: &Path, port: u16, peer: u16) -> Result<Killed> {
-    let url = format!("http://127.0.0.1:{port}");
+    etcd_with(directory, &format!("http://127.0.0.1:{port}"), peer, &[])
+}
+
+/// As [`etcd`], at a URL and with further flags.
+pub fn etcd_with(directory: &Path, url: &str, peer: u16, flags: &[String]) -> Result<Killed> {
     let peer = format!("http://127.0.0.1:{peer}");
     let child = Command::new(program("etcd")?)
         .arg("--data-dir")
         .arg(directory.join("data"))
-        .args([
-            "--listen-client-urls",
-            &url,
-            "--advertise-client-urls",
-            &url,
-        ])
+        .args(["--listen-client-urls", url, "--advertise-client-urls", url])
         .args([
             "--listen-peer-urls",
             &peer,
@@ -75,6 +106,7 @@ pub fn etcd(directory: &Path, port: u16, peer: u16) -> Result<Killed> {
             &format!("default={peer}"),
             "--log-level=error",
         ])
+        .args(flags)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

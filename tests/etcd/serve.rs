@@ -1,6 +1,6 @@
 //! `corten store serve` as a program: what it says, whom it lets in, how it ends.
 
-use crate::process::{Killed, client};
+use crate::process::{Killed, certificates, client};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use corten_etcd::client::{Client, Config, TlsFiles};
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// Starts it on a free port of its choice and waits until it says which.
-fn start(data: &Path, scheme: &str, flags: &[String]) -> Result<(Killed, String)> {
+pub fn start(data: &Path, scheme: &str, flags: &[String]) -> Result<(Killed, String)> {
     let mut child = Command::new(corten()?)
         .args(["store", "serve", "--data-dir"])
         .arg(data)
@@ -74,36 +74,10 @@ pub fn a_stopped_store_is_served_again() -> Result<()> {
     Ok(())
 }
 
-fn openssl(directory: &Path, line: &str) -> Result<()> {
-    let output = Command::new("openssl")
-        .current_dir(directory)
-        .args(line.split_whitespace())
-        .output()?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "openssl {line}: {complaint}");
-    Ok(())
-}
-
 pub fn only_clients_of_named_authorities_come_in() -> Result<()> {
     let data = TempDir::new()?;
     let pki = TempDir::new()?;
-    let new = "req -x509 -newkey rsa:2048 -nodes -days 2";
-    openssl(
-        pki.path(),
-        &format!(
-            "{new} -keyout server.key -out server.crt -subj /CN=server -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE"
-        ),
-    )?;
-    openssl(
-        pki.path(),
-        &format!("{new} -keyout ca.key -out ca.crt -subj /CN=ca"),
-    )?;
-    openssl(
-        pki.path(),
-        &format!(
-            "{new} -keyout client.key -out client.crt -subj /CN=client -CA ca.crt -CAkey ca.key -addext basicConstraints=critical,CA:FALSE"
-        ),
-    )?;
+    certificates(pki.path())?;
     let path = |name: &str| pki.path().join(name);
     let flag = |name: &str, file: &str| format!("--{name}={}", path(file).display());
     let flags = [

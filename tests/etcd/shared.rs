@@ -2,121 +2,14 @@
 //! to an etcd.
 
 use crate::kube::{KubeApiserver, session};
-use crate::process::{Killed, Upstream, client, free_port, ready};
-use anyhow::{Context, Result, bail, ensure};
+use crate::ours::{Corten, MAPS, map, put, value};
+use crate::process::{Upstream, client, free_port, ready};
+use anyhow::{Context, Result, ensure};
 use corten_etcd::proto::etcdserverpb as pb;
-use corten_tests::{ApiAccess, ApiClient, corten, eventually, program};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use corten_tests::eventually;
+use rustix::process::Signal;
+use serde_json::json;
 use tempfile::TempDir;
-
-/// `corten apiserver --etcd-servers`.
-struct Corten {
-    process: Killed,
-    directory: TempDir,
-}
-
-impl Corten {
-    fn start(etcd: &str) -> Result<Corten> {
-        let directory = TempDir::new()?;
-        let log = std::fs::File::create(directory.path().join("log"))?;
-        let port = free_port()?;
-        let child = Command::new(corten()?)
-            .arg("apiserver")
-            .arg("--data-dir")
-            .arg(directory.path().join("data"))
-            .arg(format!("--api-port={port}"))
-            .arg(format!("--etcd-servers={etcd}"))
-            .arg("--write-kubeconfig")
-            .arg(directory.path().join("kubeconfig"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context("starting corten apiserver")?;
-        let server = Corten {
-            process: Killed(child),
-            directory,
-        };
-        eventually("corten apiserver is ready", || {
-            let mut api = server.api()?;
-            match api.request("GET", "/readyz", b"")?.status {
-                200 => Ok(()),
-                status => bail!("readyz: {status}: {}", server.log()),
-            }
-        })?;
-        Ok(server)
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
-    }
-
-    fn kubeconfig(&self) -> PathBuf {
-        self.directory.path().join("kubeconfig")
-    }
-
-    fn api(&self) -> Result<ApiClient> {
-        ApiAccess::from_file(&self.kubeconfig())?.connect()
-    }
-
-    fn kubectl(&self, line: &str, input: &str) -> Result<String> {
-        let mut child = Command::new(program("kubectl")?)
-            .arg("--kubeconfig")
-            .arg(self.kubeconfig())
-            .args(line.split_whitespace())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        child
-            .stdin
-            .take()
-            .context("no stdin")?
-            .write_all(input.as_bytes())?;
-        let output = child.wait_with_output()?;
-        ensure!(
-            output.status.success(),
-            "kubectl {line}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_child(&self.process.0);
-        Ok(kill_process(pid, signal)?)
-    }
-}
-
-const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-
-fn map(name: &str, value: &str) -> Vec<u8> {
-    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"v": value}});
-    object.to_string().into_bytes()
-}
-
-fn put(api: &mut ApiClient, name: &str, value: &str) -> Result<Value> {
-    let answer = api.request("POST", MAPS, &map(name, value))?;
-    ensure!(
-        answer.status == 201,
-        "create {name}: {} {:?}",
-        answer.status,
-        answer.json()
-    );
-    answer.json()
-}
-
-fn value(api: &mut ApiClient, name: &str) -> Result<Option<String>> {
-    let answer = api.request("GET", &format!("{MAPS}/{name}"), b"")?;
-    match answer.status {
-        200 => Ok(answer.json()?["data"]["v"].as_str().map(str::to_owned)),
-        404 => Ok(None),
-        status => bail!("get {name}: {status}"),
-    }
-}
 
 /// What one server acknowledged, the other one reads at once; of two writers of one version one wins.
 pub fn servers_on_one_etcd_read_each_others_writes() -> Result<()> {

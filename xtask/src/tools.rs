@@ -75,6 +75,11 @@ pub const TOOLS: &[Tool] = &[
         source: Source::Released("v4.3.1"),
     },
     Tool {
+        name: "etcdctl",
+        package: "go.etcd.io/etcd/etcdctl/v3",
+        source: Source::Own("tests/etcd/ctl"),
+    },
+    Tool {
         name: "clients",
         package: ".",
         source: Source::Own("tests/clients/programs"),
@@ -92,6 +97,7 @@ pub const FOR_TESTS: &[&str] = &[
     "agnhost",
     "kube-apiserver",
     "etcd",
+    "etcdctl",
     "helm3",
     "helm4",
     "clients",

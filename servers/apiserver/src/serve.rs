@@ -80,6 +80,31 @@ pub(crate) async fn serve(
     let _ = tokio::time::timeout(LINGER_MAX, closed).await;
 }
 
+/// How a connection is spoken on, and what it may cost.
+fn builder(spoken: Protocol) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_MAX)
+        .max_buf_size(HEADERS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .max_concurrent_streams(1000)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(1024)
+        .max_header_list_size(HEADERS_MAX as u32);
+    // What was agreed in the handshake is spoken: nobody is waited for to show which it is.
+    match spoken {
+        Protocol::Http2 => builder.http2_only(),
+        Protocol::Http1 => builder.http1_only(),
+    }
+}
+
 async fn connection(
     server: Arc<Server>,
     acceptor: TlsAcceptor,
@@ -116,27 +141,7 @@ async fn connection(
             Ok::<_, std::convert::Infallible>(http::handle(server, peer, request).await)
         })
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_MAX)
-        .max_buf_size(HEADERS_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Some(Duration::from_secs(30)))
-        .max_concurrent_streams(1000)
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(4 * 1024 * 1024)
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(1024)
-        .max_header_list_size(HEADERS_MAX as u32);
-    // What was agreed in the handshake is spoken: nobody is waited for to show which it is.
-    let builder = match spoken {
-        Protocol::Http2 => builder.http2_only(),
-        Protocol::Http1 => builder.http1_only(),
-    };
+    let builder = builder(spoken);
     let served = match spoken {
         Protocol::Http1 => {
             let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -71,6 +71,19 @@ pub(crate) enum Shown {
     Error(Status),
 }
 
+/// The revision that the client names.
+fn asked_revision(options: &ListOptions) -> Result<Revision, Status> {
+    let revision = options.revision().map_err(|status| {
+        // Watches word it as a failure of the server.
+        let text = status
+            .message
+            .trim_start_matches("invalid resource version: ")
+            .to_owned();
+        Status::new(500, "", text)
+    })?;
+    Ok(Revision(revision))
+}
+
 /// Opens a watch.
 pub(crate) async fn open(
     server: &Server,
@@ -80,14 +93,7 @@ pub(crate) async fn open(
 ) -> Result<Watching, Status> {
     let selection = Selection::parse(served, options)?;
     let scope = selection.scope(namespace);
-    let asked = Revision(options.revision().map_err(|status| {
-        // Watches word it as a failure of the server.
-        let text = status
-            .message
-            .trim_start_matches("invalid resource version: ")
-            .to_owned();
-        Status::new(500, "", text)
-    })?);
+    let asked = asked_revision(options)?;
     let from_now = matches!(options.resource_version.as_str(), "" | "0") || options.initial_events;
     let mut first = VecDeque::new();
     let mut initial_end = None;

@@ -244,7 +244,9 @@ pub fn histories_over_http_are_linearizable_through_partitions() -> Result<()> {
     network.machines[3].enter(|| {
         let mut api = servers[0].api()?;
         (0..KEYS).try_for_each(|key| {
-            let body = map(&format!("key-{key}"), "value-0-");
+            // No client writes it: theirs count from one.
+            let first = format!("value-{}-", u64::from(u32::MAX) + key);
+            let body = map(&format!("key-{key}"), &first);
             let status = api.request("POST", MAPS, &body)?.status;
             ensure!(status == 201, "create: {status}");
             Ok(())

@@ -14,14 +14,22 @@ fuzz_target!(|data: &[u8]| {
     let Some(at) = data.iter().position(|b| *b == 0) else {
         return;
     };
-    let (Ok(object), Ok(patch)) = (json::decode_value(&data[..at]), json::decode_value(&data[at + 1..])) else {
+    let (Ok(object), Ok(patch)) = (
+        json::decode_value(&data[..at]),
+        json::decode_value(&data[at + 1..]),
+    ) else {
         return;
     };
     let _ = corten_patch::json(object.clone(), &patch);
     let _ = merge(object.clone(), &patch);
     let mut pod = Pod::new();
     let msg = MsgMut::new(&mut pod).msg();
-    let _ = strategic(object.clone(), &patch, msg, &GroupVersionKind::new("", "v1", "Pod"));
+    let _ = strategic(
+        object.clone(),
+        &patch,
+        msg,
+        &GroupVersionKind::new("", "v1", "Pod"),
+    );
     let now = Time::from_unix(1_700_000_000);
     let applying = |live| Apply {
         live,

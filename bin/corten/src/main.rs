@@ -57,6 +57,8 @@ fn run(command: Command, flags_given: Flags) -> Result<()> {
     // A second thread on one core only takes it from the first.
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        // What nests as deep as it may (expressions, schemas) ends by its limit, not by the stack.
+        .thread_stack_size(8 << 20)
         .enable_all()
         .worker_threads(cores.min(2))
         .build()?;

@@ -107,3 +107,31 @@ proptest! {
         let _ = cbor::decode_value(&bytes);
     }
 }
+
+#[test]
+fn nesting_and_lengths_are_not_believed() {
+    let deep = |open: u8, times: usize| vec![open; times];
+    for bytes in [
+        deep(0x81, 1 << 20),
+        deep(0x9f, 1 << 20),
+        deep(0xc0, 1 << 20),
+    ] {
+        let why = cbor::decode_value(&bytes).unwrap_err().to_string();
+        assert!(why.contains("max nested level"), "{why}");
+    }
+    for head in [0x9b_u8, 0xbb, 0x5b, 0x7b] {
+        let mut bytes = vec![head];
+        bytes.extend([0xff; 8]);
+        assert!(cbor::decode_value(&bytes).is_err());
+    }
+    // 300,000 keys in descending order.
+    let mut bytes = vec![0xba];
+    bytes.extend(300_000_u32.to_be_bytes());
+    for key in (0..300_000).rev() {
+        bytes.extend(format!("\x46{key:06}\x01").bytes());
+    }
+    assert_eq!(
+        cbor::decode_value(&bytes).unwrap().as_map().unwrap().len(),
+        300_000
+    );
+}

@@ -2,8 +2,9 @@
 //! Leaves out speed, streaming and strictness options, which are the codec's.
 
 use crate::raw::RawJson;
+use crate::fill::ValueMapFiller;
 use crate::str::Str;
-use crate::value::{Value, ValueMap};
+use crate::value::Value;
 
 /// Deepest nesting that is read: what a thread with 2 MiB of stack takes in an unoptimised build.
 const DEPTH: usize = 512;
@@ -115,10 +116,10 @@ impl Reader<'_> {
 
     fn object(&mut self, depth: usize) -> Result<Value, JsonError> {
         self.at += 1;
-        let mut map = ValueMap::new();
+        let mut map = ValueMapFiller::default();
         if self.next() == Some(b'}') {
             self.at += 1;
-            return Ok(Value::Map(map));
+            return Ok(Value::Map(map.finish()));
         }
         loop {
             if self.next() != Some(b'"') {
@@ -135,7 +136,7 @@ impl Reader<'_> {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
                     self.at += 1;
-                    return Ok(Value::Map(map));
+                    return Ok(Value::Map(map.finish()));
                 }
                 _ => return self.fail("no comma and no end of an object"),
             }

@@ -175,6 +175,15 @@ impl<'a> MapRef<'a> {
     }
 }
 
+impl<'a> MapRef<'a> {
+    /// The greatest key.
+    pub(crate) fn last_key(self) -> Option<&'a Str> {
+        let last = self.len().checked_sub(1)?;
+        // SAFETY: the place of a live entry, whose key is at its start.
+        Some(unsafe { &*(self.list.place(last, self.of.entry().size()) as *const Str) })
+    }
+}
+
 impl MapMut<'_> {
     /// What one value is (`StrList` for `map[string]ExtraValue`).
     pub fn kind(&self) -> Kind {

@@ -2,6 +2,7 @@
 //! Invariant: maps ascend by key, each key once; an integer that fits i64 is `Int`, every other number `Float`.
 //! Leaves out text formats, except the JSON of raw fields (`json_text`).
 
+use crate::fill::ValueMapFiller;
 use crate::str::Str;
 use std::fmt;
 
@@ -158,6 +159,10 @@ impl ValueMap {
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+    /// Of members that ascend by key.
+    pub(crate) fn from_ordered(members: Vec<(Str, Value)>) -> ValueMap {
+        ValueMap(members)
+    }
     fn find(&self, key: &str) -> Result<usize, usize> {
         match self.0.last() {
             None => Err(0),
@@ -252,11 +257,11 @@ impl<'a> IntoIterator for &'a ValueMap {
 }
 impl<K: Into<Str>, V: Into<Value>> FromIterator<(K, V)> for ValueMap {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> ValueMap {
-        let mut map = ValueMap::new();
+        let mut filler = ValueMapFiller::default();
         for (key, value) in iter {
-            map.insert(key, value);
+            filler.insert(key.into(), value.into());
         }
-        map
+        filler.finish()
     }
 }
 

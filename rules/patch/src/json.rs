@@ -8,6 +8,8 @@ use corten_core::{Value, ValueMap};
 
 /// Operations that one patch may have.
 const OPERATIONS_MAX: usize = 10_000;
+/// Bytes of JSON that the copies of one patch may add: each copy can double what is there.
+const COPIED_MAX: usize = 3 << 20;
 
 /// Applies a JSON patch.
 ///
@@ -33,8 +35,9 @@ pub fn json(mut doc: Value, patch: &Value) -> Result<Value, PatchError> {
             operations.len()
         ));
     }
+    let mut copied = 0;
     for operation in operations {
-        execute(&mut doc, operation).or_else(invalid)?;
+        execute(&mut doc, operation, &mut copied).or_else(invalid)?;
     }
     Ok(doc)
 }
@@ -64,7 +67,7 @@ fn check(operation: &Value) -> Result<(), PatchError> {
     Ok(())
 }
 
-fn execute(doc: &mut Value, operation: &Value) -> Result<(), String> {
+fn execute(doc: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), String> {
     let text = |key: &str| operation.get(key).and_then(Value::as_str);
     let value = operation.get("value");
     let kind = text("op").unwrap_or("unknown");
@@ -114,24 +117,53 @@ fn execute(doc: &mut Value, operation: &Value) -> Result<(), String> {
         }
         "copy" => {
             let from = from().map_err(|e| format!("copy operation failed to decode from: {e}"))?;
-            let (at, key) = find(doc, from).ok_or_else(|| {
-                format!(
-                    "copy operation does not apply: doc is missing from path: {from}: missing value"
-                )
-            })?;
-            let copied = get(&at, &key)
-                .map_err(|e| format!("error in copy for from: '{from}': {e}"))?
-                .cloned()
-                .unwrap_or_default();
-            let path = path().map_err(|_| "copy operation failed to decode path: missing value")?;
-            let (at, key) = find(doc, path).ok_or_else(|| {
-                format!(
-                    "copy operation does not apply: doc is missing destination path: {path}: missing value"
-                )
-            })?;
-            add(at, &key, copied).map_err(|e| format!("error while adding value during copy: {e}"))
+            let path = path().map_err(|_| "copy operation failed to decode path: missing value");
+            copy(doc, from, path, copied)
         }
         other => Err(format!("Unexpected kind: {other}")),
+    }
+}
+
+fn copy(
+    doc: &mut Value,
+    from: &str,
+    path: Result<&str, &str>,
+    copied: &mut usize,
+) -> Result<(), String> {
+    let (at, key) = find(doc, from).ok_or_else(|| {
+        format!("copy operation does not apply: doc is missing from path: {from}: missing value")
+    })?;
+    let copy = get(&at, &key)
+        .map_err(|e| format!("error in copy for from: '{from}': {e}"))?
+        .cloned()
+        .unwrap_or_default();
+    let path = path?;
+    *copied += json_len(&copy);
+    if *copied > COPIED_MAX {
+        return Err(format!(
+            "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {COPIED_MAX}"
+        ));
+    }
+    let (at, key) = find(doc, path).ok_or_else(|| {
+        format!(
+            "copy operation does not apply: doc is missing destination path: {path}: missing value"
+        )
+    })?;
+    add(at, &key, copy).map_err(|e| format!("error while adding value during copy: {e}"))
+}
+
+/// About how long the JSON of a value is: what must be escaped counts once.
+fn json_len(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 4,
+        Value::Int(n) => n.checked_ilog10().unwrap_or(0) as usize + 1,
+        Value::Float(_) => 8,
+        Value::Str(s) => s.len() + 2,
+        Value::List(list) => 2 + list.iter().map(|v| json_len(v) + 1).sum::<usize>(),
+        Value::Map(map) => {
+            let member = |(k, v): (&corten_core::Str, &Value)| k.len() + 4 + json_len(v);
+            2 + map.iter().map(member).sum::<usize>()
+        }
     }
 }
 

@@ -154,3 +154,16 @@ fn a_resize_owns_resources_only() {
     expect![[r#"{"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{"f:resources":{".":{},"f:limits":{".":{},"f:cpu":{}}}}}}}"#]]
         .assert_eq(&list[1]["fieldsV1"].to_string());
 }
+
+#[test]
+fn copies_that_double_end_early() {
+    let doc = corten_core::json_text::parse(br#"{"a":["0123456789"]}"#).unwrap();
+    let double = r#"{"op":"copy","from":"/a","path":"/a/0"}"#;
+    let patch = format!("[{}]", vec![double; 64].join(","));
+    let patch = corten_core::json_text::parse(patch.as_bytes()).unwrap();
+    let refused = json(doc, &patch).unwrap_err().to_string();
+    assert!(
+        refused.contains("accumulated size increase of copy"),
+        "{refused}"
+    );
+}

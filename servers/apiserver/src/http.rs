@@ -22,8 +22,8 @@ use crate::info::{Query, RequestInfo};
 use crate::negotiate::{self, Accepted, Media, Transforms};
 use crate::server::{Server, Stays};
 use crate::{
-    aggregation, audit, authentication, authorization, encode, flow, metrics, paths, resource,
-    spans,
+    aggregation, audit, authentication, authorization, cbor, encode, flow, metrics, paths,
+    resource, spans,
 };
 
 /// The largest body that is read, as upstream.
@@ -116,6 +116,7 @@ pub(crate) async fn handle(
     };
     let trail = audit::begin(server.access.audit.as_ref(), &beginning);
     let mut flowed = None;
+    let as_cbor = cbor::is_asked(&server, &request);
     let warnings = Warnings::default();
     let asked = (&info, query, id.as_str());
     let answering = answer(
@@ -135,6 +136,7 @@ pub(crate) async fn handle(
         Err(panic) => failed(trail.clone(), said(panic)).await,
     };
     warn(&mut answer, &warnings.take());
+    let answer = cbor::answer(answer, as_cbor);
     let mut answer = audit::finish(trail, &info, answer).await;
     drop(running);
     let size = answer.body().size();
@@ -284,6 +286,9 @@ async fn answer_to(
     if let Some(remote) = aggregation::remote_for(server, info) {
         return Ok(aggregation::proxy(server, &remote, &user, request).await);
     }
+    if server.config.runtime.serves_cbor() {
+        cbor::translate_request(&mut request);
+    }
     let headers = request.headers().clone();
     let call = Call {
         user,
@@ -311,7 +316,9 @@ pub(crate) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Statu
             "Request entity too large: limit is {BODY_MAX}"
         )));
     }
+    let was_cbor = request.extensions().get::<cbor::WasCbor>().is_some();
     match Limited::new(request.into_body(), BODY_MAX).collect().await {
+        Ok(body) if was_cbor => cbor::read(&body.to_bytes()),
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Status::too_large(format!(
             "Request entity too large: limit is {BODY_MAX}"

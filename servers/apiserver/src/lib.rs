@@ -16,6 +16,7 @@ mod authorization;
 mod body;
 mod bootstrap;
 mod catalog;
+mod cbor;
 mod commit;
 mod component_status;
 mod connect;

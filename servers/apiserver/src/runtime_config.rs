@@ -1,6 +1,6 @@
 //! Which versions and resources are served: what upstream serves by default, changed by `--runtime-config` and
 //! `--feature-gates`. Invariant: without either flag exactly upstream's defaults. Leaves out gates that change anything
-//! but what is served; those are reported as having no effect.
+//! but what is served and in which format; those are reported as having no effect.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +33,9 @@ static BETA: [&str; 3] = [
     "PodCertificateRequest",
     "StorageVersionMigrator",
 ];
+
+/// The gate of CBOR, alpha and closed by default.
+const CBOR: &str = "CBORServingAndStorage";
 
 /// What the two flags say.
 #[derive(Clone, Debug, Default)]
@@ -95,13 +98,19 @@ impl RuntimeConfig {
     /// Gates that are set but change nothing here.
     pub fn without_effect(&self) -> Vec<&str> {
         let known = |name: &str| {
-            matches!(name, "AllAlpha" | "AllBeta") || GATED.iter().any(|(_, _, gate)| *gate == name)
+            matches!(name, "AllAlpha" | "AllBeta" | CBOR)
+                || GATED.iter().any(|(_, _, gate)| *gate == name)
         };
         self.gates
             .keys()
             .map(String::as_str)
             .filter(|name| !known(name))
             .collect()
+    }
+
+    /// Whether bodies may be CBOR.
+    pub(crate) fn serves_cbor(&self) -> bool {
+        self.is_open(CBOR)
     }
 
     /// Whether a gate is open.

@@ -165,8 +165,7 @@ impl Server {
         if known.0 == view.definitions {
             return known.1.clone();
         }
-        let runtime = &self.config.runtime;
-        let catalog = Arc::new(custom::catalog(&view, runtime, &known.1));
+        let catalog = Arc::new(custom::catalog(&view, &known.1));
         for served in catalog.stored().filter(|s| s.is_custom()) {
             self.typed.follow(served.clone());
         }

@@ -3,7 +3,7 @@
 
 use super::{CborError, DEPTH_MAX};
 use crate::json::write_base64;
-use corten_core::{Str, Value, ValueMap};
+use corten_core::{Str, Value, ValueMapFiller};
 
 /// Decodes one document; a self-described tag may stand before it.
 ///
@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
     }
 
     fn map(&mut self, information: u8, depth: usize) -> Result<Value, CborError> {
-        let mut map = ValueMap::new();
+        let mut map = ValueMapFiller::default();
         let mut left = match information {
             INDEFINITE => None,
             other => Some(self.number(other)?),
@@ -155,13 +155,12 @@ impl<'a> Reader<'a> {
             }
             let key = self.text(major, information)?;
             let value = self.value(depth + 1)?;
-            if map.contains_key(key.as_str()) {
-                let key = key.as_str();
-                return Err(CborError::new(format!("found duplicate map key {key:?}")));
+            let shown = format!("{:?}", key.as_str());
+            if map.insert(key, value).is_some() {
+                return Err(CborError::new(format!("found duplicate map key {shown}")));
             }
-            map.insert(key, value);
         }
-        Ok(Value::Map(map))
+        Ok(Value::Map(map.finish()))
     }
 
     fn tagged(&mut self, information: u8, depth: usize) -> Result<Value, CborError> {

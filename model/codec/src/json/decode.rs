@@ -7,10 +7,11 @@ use super::scan::Scanner;
 use super::text::decode_base64;
 use super::{DEPTH_MAX, JsonError, SyntaxError, quote};
 use corten_core::{
-    Bin, Duration, Form, IntOrString, Kind, ListMut, MapMut, MicroTime, Msg, MsgMut, Quantity,
-    RawJson, Shape, Slot, Str, Time,
+    Bin, Duration, Form, IntOrString, Kind, ListMut, MapFiller, MapMut, MicroTime, Msg, MsgMut,
+    Quantity, RawJson, Shape, Slot, Str, Time,
 };
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// What strict decoding objects to.
 #[derive(Debug, Default)]
@@ -442,11 +443,8 @@ impl Decoder<'_, '_> {
         self.scan.step();
         map.make();
         // Keys of an earlier occurrence of the whole map are no duplicates of this one's.
-        let mut seen: Option<Vec<Str>> = if map.is_empty() {
-            None
-        } else {
-            Some(Vec::new())
-        };
+        let mut seen: Option<HashSet<Str>> = (!map.is_empty()).then(HashSet::new);
+        let mut map = MapFiller::new(map);
         let mut more = self.scan.next_member(true)?;
         while more {
             let key = self.scan.text()?;
@@ -461,15 +459,13 @@ impl Decoder<'_, '_> {
                 self.value(slot, &inner)?;
             }
             if map.len() == before && self.strict() {
-                let repeated = seen
-                    .as_ref()
-                    .is_none_or(|seen| seen.iter().any(|k| k == &*key));
+                let repeated = seen.as_ref().is_none_or(|seen| seen.contains(&*key));
                 if repeated {
                     self.problem("duplicate field", &at.member(&key));
                 }
             }
             if let Some(seen) = &mut seen {
-                seen.push(Str::from(&*key));
+                seen.insert(Str::from(&*key));
             }
             more = self.scan.next_member(false)?;
         }

@@ -6,7 +6,7 @@ use super::path::At;
 use super::scan::Scanner;
 use super::text::{write_float, write_int, write_text};
 use super::{DEPTH_MAX, JsonError, SyntaxError};
-use corten_core::{Str, Value, ValueMap};
+use corten_core::{Str, Value, ValueMapFiller};
 use std::borrow::Cow;
 
 /// Decodes a document; of duplicate members the last one stays.
@@ -121,7 +121,7 @@ impl Reader<'_, '_> {
     fn map(&mut self, at: &At) -> Result<Value, SyntaxError> {
         self.enter()?;
         self.scan.step();
-        let mut map = ValueMap::new();
+        let mut map = ValueMapFiller::default();
         let mut more = self.scan.next_member(true)?;
         while more {
             let key = self.scan.text()?;
@@ -136,7 +136,7 @@ impl Reader<'_, '_> {
             more = self.scan.next_member(false)?;
         }
         self.depth -= 1;
-        Ok(Value::Map(map))
+        Ok(Value::Map(map.finish()))
     }
 }
 

@@ -5,8 +5,8 @@
 use super::wire::{Reader, WireType};
 use super::{DEPTH_MAX, WireError};
 use corten_core::{
-    Bin, Duration, Field, IntOrString, Kind, ListMut, MapMut, MicroTime, MsgMut, Quantity, RawJson,
-    Shape, Slot, Str, Time,
+    Bin, Duration, Field, IntOrString, Kind, ListMut, MapFiller, MicroTime, MsgMut, Quantity,
+    RawJson, Shape, Slot, Str, Time,
 };
 
 type Wire<T> = Result<T, WireError>;
@@ -22,15 +22,33 @@ fn read_message(bytes: &[u8], mut message: MsgMut<'_>, depth: usize) -> Wire<()>
     }
     let msg = message.msg();
     let mut reader = Reader::new(bytes);
+    let mut entries: Vec<(usize, &[u8])> = Vec::new();
     while !reader.is_empty() {
         let (number, wire) = reader.field_tag(msg.name)?;
         match msg.find_number(number) {
             Some(index) => {
                 let field = &msg.fields[index];
+                if field.shape == Shape::Map {
+                    check(wire, WireType::Bytes, field)?;
+                    entries.push((index, reader.bytes()?));
+                    continue;
+                }
                 let slot = message.field(index);
                 read_field(&mut reader, wire, field, slot, depth)?;
             }
             None => reader.skip(wire)?,
+        }
+    }
+    // Maps at the end and each as a whole: their entries may be many, and come in any order.
+    entries.sort_by_key(|(index, _)| *index);
+    for of_field in entries.chunk_by(|a, b| a.0 == b.0) {
+        let index = of_field[0].0;
+        if let Slot::Map(mut map) = message.field(index) {
+            map.make();
+            let mut map = MapFiller::new(map);
+            for (_, entry) in of_field {
+                read_entry(entry, &mut map, &msg.fields[index], depth)?;
+            }
         }
     }
     Ok(())
@@ -78,10 +96,6 @@ fn read_field(
             check(wire, scalar, field)?;
             read_value(reader, list.push(), depth)
         }
-        Slot::Map(map) => {
-            check(wire, WireType::Bytes, field)?;
-            read_entry(reader.bytes()?, map, field, depth)
-        }
         slot => {
             check(wire, expected(field.kind), field)?;
             read_value(reader, slot, depth)
@@ -117,7 +131,12 @@ enum Payload<'a> {
 }
 
 /// One entry of a map; a missing key or value is the zero one. Upstream does not look at wire types here.
-fn read_entry(bytes: &[u8], mut map: MapMut<'_>, field: &'static Field, depth: usize) -> Wire<()> {
+fn read_entry(
+    bytes: &[u8],
+    map: &mut MapFiller<'_>,
+    field: &'static Field,
+    depth: usize,
+) -> Wire<()> {
     let mut reader = Reader::new(bytes);
     let mut key = Str::EMPTY;
     let mut value = None;
@@ -138,7 +157,6 @@ fn read_entry(bytes: &[u8], mut map: MapMut<'_>, field: &'static Field, depth: u
             (_, wire) => reader.skip(wire)?,
         }
     }
-    map.make();
     match (map.insert(key), value) {
         (Slot::List(mut list), Some(Payload::Bytes(bytes))) => read_items(bytes, &mut list, field),
         (slot, Some(Payload::Bytes(bytes))) => read_payload(bytes, slot, depth),

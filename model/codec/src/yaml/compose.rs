@@ -3,7 +3,7 @@
 
 use super::resolve::{Scalar, parse_float, resolve};
 use super::{DEPTH_MAX, YamlError};
-use corten_core::{Str, Value, ValueMap};
+use corten_core::{Str, Value, ValueMapFiller};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -347,9 +347,9 @@ impl Builder {
                     .collect::<Result<_, _>>()?,
             )),
             Content::Map(entries) => {
-                let mut map = ValueMap::new();
+                let mut map = ValueMapFiller::default();
                 self.fill(entries, &mut map)?;
-                Ok(Value::Map(map))
+                Ok(Value::Map(map.finish()))
             }
         }
     }
@@ -357,7 +357,7 @@ impl Builder {
     fn fill(
         &mut self,
         entries: &[(Rc<Node>, Rc<Node>)],
-        map: &mut ValueMap,
+        map: &mut ValueMapFiller,
     ) -> Result<(), YamlError> {
         for (key_node, value_node) in entries {
             if is_merge(key_node) {
@@ -403,7 +403,7 @@ impl Builder {
         Ok((Str::from(key.as_str()), key))
     }
 
-    fn merge(&mut self, node: &Rc<Node>, map: &mut ValueMap) -> Result<(), YamlError> {
+    fn merge(&mut self, node: &Rc<Node>, map: &mut ValueMapFiller) -> Result<(), YamlError> {
         const WANT: &str = "map merge requires map or sequence of maps as the value";
         match &node.content {
             Content::Map(entries) => {

@@ -219,6 +219,7 @@ fn remote(server: &Server, service: &APIService, old: &Remotes) -> Option<Remote
         available: condition(service).is_some_and(|c| c.status == "True"),
         resources: ArcSwapOption::new(known.and_then(|k| k.resources.load_full())),
         schema: ArcSwapOption::new(known.and_then(|k| k.schema.load_full())),
+        swagger: ArcSwapOption::new(known.and_then(|k| k.swagger.load_full())),
     })
 }
 
@@ -387,8 +388,26 @@ async fn describe(server: &Server, remote: &Remote) -> Found {
     }
     let path = format!("/openapi/v3{path}");
     if let Ok((200, body)) = front::get(server, remote, &path).await {
+        let same = remote.schema.load_full().is_some_and(|old| *old == body);
         remote.schema.store(Some(Arc::new(body)));
+        if same && remote.swagger.load().is_some() {
+            return there();
+        }
     }
+    // The whole document of the server: asked for when it has changed, and only its part of it kept.
+    let path = "/openapi/v2";
+    if let Ok((200, body)) = front::get(server, remote, path).await
+        && let Ok(whole) = serde_json::from_slice::<Value>(&body)
+    {
+        let part = crate::openapi::part(&whole, &remote.group, &remote.version);
+        remote
+            .swagger
+            .store(Some(Arc::new(part.to_string().into())));
+    }
+    there()
+}
+
+fn there() -> Found {
     Found {
         status: "True",
         reason: "Passed",

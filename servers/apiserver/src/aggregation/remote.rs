@@ -32,6 +32,8 @@ pub(crate) struct Remote {
     pub resources: ArcSwapOption<Vec<Value>>,
     /// Its OpenAPI v3 document.
     pub schema: ArcSwapOption<bytes::Bytes>,
+    /// Its part of OpenAPI v2, as JSON.
+    pub swagger: ArcSwapOption<bytes::Bytes>,
 }
 
 impl Remote {

@@ -24,7 +24,6 @@ use corten_store::{Resource, Scope};
 use crate::bootstrap::loopback;
 use crate::catalog::{Catalog, Served, ServedSubresource};
 use crate::options::DeleteOptions;
-use crate::runtime_config::RuntimeConfig;
 use crate::server::Server;
 use crate::typed::View;
 use crate::write::Aim;
@@ -61,8 +60,9 @@ const VERBS: [&str; 8] = [
 
 /// The catalog with everything the definitions of a view serve. What has not changed is taken from the old one, its
 /// compiled rules with it.
-pub(crate) fn catalog(view: &View, runtime: &RuntimeConfig, old: &Catalog) -> Catalog {
-    let mut all = Catalog::built_in_resources(runtime);
+pub(crate) fn catalog(view: &View, old: &Catalog) -> Catalog {
+    let built_in = old.all().iter().filter(|s| !s.is_custom());
+    let mut all: Vec<Arc<Served>> = built_in.cloned().collect();
     for definition in view.snapshot.list::<CustomResourceDefinition>() {
         if is_established(definition) {
             let versions = definition
@@ -81,7 +81,9 @@ pub(crate) fn catalog(view: &View, runtime: &RuntimeConfig, old: &Catalog) -> Ca
             }));
         }
     }
-    Catalog::of(all)
+    let new = Catalog::of(all);
+    new.documents.inherit(&old.documents, new.all());
+    new
 }
 
 /// Names a definition in the state it has.

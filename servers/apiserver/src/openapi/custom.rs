@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schema::Dialect;
+use super::schema::{Dialect, describe};
 
 const KEEPS: &str = "x-kubernetes-preserve-unknown-fields";
 const EMBEDDED: &str = "x-kubernetes-embedded-resource";
@@ -28,7 +28,12 @@ pub(super) fn published(
     if dialect == Dialect::V2 {
         lower(&mut schema);
     }
-    let metadata = described(metadata, "Standard object's metadata.", "#metadata");
+    let metadata = described(
+        metadata,
+        "Standard object's metadata.",
+        "#metadata",
+        dialect,
+    );
     embed(&mut schema, &metadata, dialect);
     let text = json!({"type": "string"});
     let version = "APIVersion defines the versioned schema of this representation of an object. Servers should \
@@ -36,15 +41,22 @@ pub(super) fn published(
     let kind = "Kind is a string value representing the REST resource this object represents. Servers may infer this \
                 from the endpoint the client submits requests to. Cannot be updated. In CamelCase.";
     let properties = properties(&mut schema);
-    properties.insert("apiVersion".into(), described(&text, version, "#resources"));
-    properties.insert("kind".into(), described(&text, kind, "#types-kinds"));
+    properties.insert(
+        "apiVersion".into(),
+        described(&text, version, "#resources", dialect),
+    );
+    properties.insert(
+        "kind".into(),
+        described(&text, kind, "#types-kinds", dialect),
+    );
     properties.insert("metadata".into(), metadata);
     Value::Object(schema)
 }
 
-fn described(schema: &Value, text: &str, section: &str) -> Value {
+fn described(schema: &Value, text: &str, section: &str, dialect: Dialect) -> Value {
     let mut schema = schema.clone();
-    schema["description"] = format!("{text} More info: {CONVENTIONS}{section}").into();
+    let text = format!("{text} More info: {CONVENTIONS}{section}");
+    describe(&mut schema, &text, dialect);
     schema
 }
 
@@ -127,8 +139,14 @@ fn embed(schema: &mut Map<String, Value>, metadata: &Value, dialect: Dialect) {
     let version = "apiVersion defines the versioned schema of this representation of an object.";
     let kind = "kind is a string value representing the type of this object. In CamelCase.";
     let fields = properties(schema);
-    fields.insert("apiVersion".into(), described(&text, version, "#resources"));
-    fields.insert("kind".into(), described(&text, kind, "#types-kinds"));
+    fields.insert(
+        "apiVersion".into(),
+        described(&text, version, "#resources", dialect),
+    );
+    fields.insert(
+        "kind".into(),
+        described(&text, kind, "#types-kinds", dialect),
+    );
     fields.insert("metadata".into(), metadata.clone());
     let required = schema.entry("required").or_insert_with(|| json!([]));
     if let Some(required) = required.as_array_mut() {
@@ -138,56 +156,6 @@ fn embed(schema: &mut Map<String, Value>, metadata: &Value, dialect: Dialect) {
             }
         }
     }
-}
-
-/// What fields of object metadata mean, for kinds whose tables carry no words.
-pub(super) fn of_metadata(field: &str) -> Option<&'static str> {
-    Some(match field {
-        "annotations" => {
-            "Annotations is an unstructured key value map that tools may use to store and retrieve arbitrary metadata. \
-             They are not queryable."
-        }
-        "creationTimestamp" => {
-            "CreationTimestamp is a timestamp representing the server time when this object was created. It is set by \
-             the system, in RFC3339 form and UTC."
-        }
-        "deletionGracePeriodSeconds" => {
-            "Number of seconds this object is allowed to terminate gracefully before it is removed. Read-only."
-        }
-        "deletionTimestamp" => {
-            "DeletionTimestamp is the time (RFC3339) at and after which this object will be deleted. It is set by the \
-             server when a graceful deletion is requested."
-        }
-        "finalizers" => {
-            "Each must be removed by who is responsible for it before the object is deleted."
-        }
-        "generateName" => {
-            "GenerateName is an optional prefix, used by the server, to generate a unique name where none is given."
-        }
-        "generation" => {
-            "A sequence number representing a specific generation of the desired state. Read-only."
-        }
-        "labels" => {
-            "Map of string keys and values that can be used to organize and select objects."
-        }
-        "managedFields" => "Which manager set which fields, in which version. Kept by the server.",
-        "name" => "Name must be unique within a namespace. Cannot be updated.",
-        "namespace" => {
-            "Namespace defines the space within which each name must be unique. Cannot be updated."
-        }
-        "ownerReferences" => {
-            "List of objects depended by this object. Once all of them have been deleted, it is garbage collected."
-        }
-        "resourceVersion" => {
-            "An opaque value that represents the internal version of this object, by which clients determine when it \
-             has changed. Read-only."
-        }
-        "selfLink" => "Deprecated: it is no longer populated.",
-        "uid" => {
-            "UID is the unique in time and space value for this object. Set by the server. Read-only."
-        }
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -211,7 +179,10 @@ mod tests {
         );
         let v3 = published(Some(&open), false, &metadata(), Dialect::V3);
         assert_eq!(v3["properties"]["a"]["type"], "string");
-        assert_eq!(v3["properties"]["metadata"]["$ref"], "#/m");
+        assert_eq!(
+            v3["properties"]["metadata"]["allOf"],
+            json!([{"$ref": "#/m"}])
+        );
     }
 
     #[test]

@@ -1,168 +1,190 @@
-//! OpenAPI v3 (per group version, with content hashes) and v2, generated from the field table and the catalog.
-//! Left out: descriptions of built-in kinds beyond object metadata (the table
-//! carries none) and the protobuf form of v2.
+//! OpenAPI v3 (per group version, with content hashes) and v2 (JSON and protobuf), generated from the field table, the
+//! catalog and the descriptions, which are in memory only while a document is made. Left out: v3 as protobuf.
 
 mod custom;
+mod documents;
+mod gnostic;
+mod merge;
+mod naming;
+mod operations;
+mod parameters;
 mod schema;
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::{Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use corten_client::Status;
+use corten_prose::Prose;
 
 use crate::body::Answer;
 use crate::catalog::{Catalog, Served};
 use crate::http::{Call, respond};
 use crate::server::Server;
+use documents::{Document, hash_of};
+use operations::Paths;
 use schema::{Dialect, Schemas};
 
-/// Finished documents of one catalog.
-#[derive(Default)]
-pub(crate) struct Documents {
-    made: parking_lot::Mutex<std::collections::HashMap<String, (Bytes, String)>>,
-}
+pub(crate) use documents::Documents;
+pub(crate) use merge::part;
 
-impl Documents {
-    fn get(&self, name: &str, make: impl FnOnce() -> Option<Value>) -> Option<(Bytes, String)> {
-        if let Some(found) = self.made.lock().get(name) {
-            return Some(found.clone());
-        }
-        let body = Bytes::from(make()?.to_string());
-        let hash = hash_of(&body);
-        self.made
-            .lock()
-            .insert(name.to_owned(), (body.clone(), hash.clone()));
-        Some((body, hash))
-    }
-}
+/// The descriptions, opened when the first document needs them.
+type Texts = LazyCell<Prose>;
+
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// Its name in clients of before it was mended to be a media type.
+const PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Paths that belong to no group and are described too.
+const BESIDE: [&str; 5] = [
+    ".well-known/openid-configuration",
+    "api",
+    "apis",
+    "openid/v1/jwks",
+    "version",
+];
 
 pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer>, Status> {
     let catalog = server.catalog();
-    match call.info.path.as_str() {
-        "/openapi/v2" => {
-            if !makes_v2(call) {
+    let prose = LazyCell::new(Prose::open as fn() -> Prose);
+    let (document, media) = match call.info.path.as_str() {
+        "/openapi/v2" => match chosen(call, &[JSON, PROTOBUF_OLD, PROTOBUF]) {
+            None => return Ok(empty(StatusCode::NOT_ACCEPTABLE)),
+            Some(JSON) => (v2(server, &catalog, &prose), JSON),
+            Some(_) => (v2_protobuf(server, &catalog, &prose), PROTOBUF),
+        },
+        "/openapi/v3" => return Ok(index(server, &catalog, &prose)),
+        path => {
+            if chosen(call, &[JSON]).is_none() {
                 return Ok(empty(StatusCode::NOT_ACCEPTABLE));
             }
-            let (body, hash) = catalog
-                .documents
-                .get("v2", || Some(swagger(&catalog)))
-                .ok_or_else(Status::no_such_path)?;
-            Ok(document(body, &hash, call))
+            let name = path.strip_prefix("/openapi/v3/").unwrap_or_default();
+            (v3_named(server, &catalog, name, &prose), JSON)
         }
-        "/openapi/v3" => Ok(index(server, &catalog)),
-        path => {
-            let rest = path.strip_prefix("/openapi/v3/").unwrap_or_default();
-            let parts: Vec<&str> = rest.split('/').collect();
-            let found = match parts.as_slice() {
-                ["api", version] => v3(&catalog, "", version),
-                ["apis", group, version] => match server.remotes().find(group, version) {
-                    Some(remote) => remote.schema.load_full().map(|body| {
-                        let body = Bytes::clone(&body);
-                        (body.clone(), hash_of(&body))
-                    }),
-                    None => v3(&catalog, group, version),
-                },
-                _ => None,
-            };
-            let Some((body, hash)) = found else {
-                return Ok(empty(StatusCode::NOT_FOUND));
-            };
-            match call.query.get("hash") {
-                Some(asked) if asked == hash => {
-                    let mut response = document(body, &hash, call);
-                    let forever = header::HeaderValue::from_static("public, immutable");
-                    let headers = response.headers_mut();
-                    headers.insert(header::CACHE_CONTROL, forever);
-                    Ok(response)
-                }
-                Some(_) => {
-                    let mut response = empty(StatusCode::MOVED_PERMANENTLY);
-                    if let Ok(place) = format!("{path}?hash={hash}").parse() {
-                        response.headers_mut().insert(header::LOCATION, place);
-                    }
-                    Ok(response)
-                }
-                None => Ok(document(body, &hash, call)),
+    };
+    let Some(document) = document else {
+        return Ok(empty(StatusCode::NOT_FOUND));
+    };
+    match call.query.get("hash") {
+        Some(asked) if asked == &*document.hash => {
+            let mut response = answer(&document, media, call);
+            let forever = header::HeaderValue::from_static("public, immutable");
+            let headers = response.headers_mut();
+            headers.insert(header::CACHE_CONTROL, forever);
+            Ok(response)
+        }
+        Some(_) if call.info.path != "/openapi/v2" => {
+            let mut response = empty(StatusCode::MOVED_PERMANENTLY);
+            let path = &call.info.path;
+            if let Ok(place) = format!("{path}?hash={}", document.hash).parse() {
+                response.headers_mut().insert(header::LOCATION, place);
             }
+            Ok(response)
         }
+        _ => Ok(answer(&document, media, call)),
     }
 }
 
 fn empty(code: StatusCode) -> Response<Answer> {
     let mut response = Response::new(Answer::empty());
     *response.status_mut() = code;
+    let vary = header::HeaderValue::from_static("Accept");
+    response.headers_mut().insert(header::VARY, vary);
     response
 }
 
-/// Whether the client takes the JSON form of v2.
-fn makes_v2(call: &Call) -> bool {
+/// The first of the client's types that is made here.
+fn chosen(call: &Call, made: &[&'static str]) -> Option<&'static str> {
     let accept = call
         .headers
         .get(header::ACCEPT)
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
-    accept.is_empty()
-        || accept.split(',').any(|clause| {
-            let name = clause.split(';').next().unwrap_or_default().trim();
-            matches!(name, "*/*" | "application/*" | "application/json")
-        })
+    if accept.is_empty() {
+        return made.first().copied();
+    }
+    let mut clauses: Vec<(&str, f32)> = accept.split(',').map(weighed).collect();
+    clauses.sort_by(|a, b| b.1.total_cmp(&a.1));
+    clauses.iter().find_map(|(name, _)| {
+        let fits = |made: &&&'static str| match *name {
+            "*/*" | "application/*" => true,
+            name => **made == name,
+        };
+        made.iter().find(fits).copied()
+    })
 }
 
-/// Where the documents of the group versions are.
-fn index(server: &Server, catalog: &Catalog) -> Response<Answer> {
+/// A type of an Accept header and how much the client wants it.
+fn weighed(clause: &str) -> (&str, f32) {
+    let mut parts = clause.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let quality = parts.find_map(|p| p.strip_prefix("q=")?.parse().ok());
+    (name, quality.unwrap_or(1.0))
+}
+
+/// Where the documents are.
+fn index(server: &Server, catalog: &Catalog, prose: &Texts) -> Response<Answer> {
     let mut paths = Map::new();
-    for (group, versions) in catalog.group_versions() {
-        for version in versions {
-            let name = prefix(&group, &version);
-            if let Some((_, hash)) = v3(catalog, &group, &version) {
-                let url = format!("/openapi/v3/{name}?hash={hash}");
-                paths.insert(name, json!({"serverRelativeURL": url}));
-            }
+    let mut add = |name: String, hash: &str| {
+        let url = format!("/openapi/v3/{name}?hash={hash}");
+        paths.insert(name, json!({"serverRelativeURL": url}));
+    };
+    for name in names(catalog) {
+        if let Some(document) = v3_own(catalog, &name, prose) {
+            add(name, &document.hash);
         }
     }
     for remote in server.remotes().iter() {
         if let Some(body) = remote.schema.load_full() {
-            let name = prefix(&remote.group, &remote.version);
-            let url = format!("/openapi/v3/{name}?hash={}", hash_of(&body));
-            paths.insert(name, json!({"serverRelativeURL": url}));
+            add(prefix(&remote.group, &remote.version), &hash_of(&body));
         }
     }
-    respond(
-        StatusCode::OK,
-        "text/plain; charset=utf-8",
-        json!({"paths": paths}).to_string().into(),
-    )
+    paths.sort_keys();
+    let text = json!({"paths": paths}).to_string();
+    respond(StatusCode::OK, "text/plain; charset=utf-8", text.into())
 }
 
-/// The hash by which a document is named.
-fn hash_of(body: &[u8]) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, body);
-    digest.as_ref().iter().map(|b| format!("{b:02X}")).collect()
+/// The names of all own documents.
+fn names(catalog: &Catalog) -> Vec<String> {
+    let mut all: Vec<String> = BESIDE.map(str::to_owned).into();
+    for (group, versions) in catalog.group_versions() {
+        if !group.is_empty() {
+            all.push(format!("apis/{group}"));
+        }
+        all.extend(versions.iter().map(|version| prefix(&group, version)));
+    }
+    all
 }
 
-fn document(body: Bytes, hash: &str, call: &Call) -> Response<Answer> {
-    let tag = format!("\"{hash}\"");
-    let same = call
-        .headers
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|v| v.as_bytes() == tag.as_bytes());
-    let mut response = match same {
-        true => respond(
-            StatusCode::NOT_MODIFIED,
-            "application/json",
-            Answer::empty(),
-        ),
-        false => respond(StatusCode::OK, "application/json", Answer::Whole(body)),
+fn answer(document: &Document, media: &str, call: &Call) -> Response<Answer> {
+    let tag = format!("\"{}\"", document.hash);
+    let same = call.headers.get(header::IF_NONE_MATCH);
+    let same = same.is_some_and(|v| v.as_bytes() == tag.as_bytes());
+    let packed = crate::negotiate::takes_gzip(&call.headers);
+    let mut response = match (same, packed) {
+        (true, _) => respond(StatusCode::NOT_MODIFIED, media, Answer::empty()),
+        (false, true) => {
+            let mut response = respond(StatusCode::OK, media, Answer::Whole(document.packed()));
+            let gzip = header::HeaderValue::from_static("gzip");
+            response
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, gzip);
+            response
+        }
+        (false, false) => match document.whole() {
+            Some(whole) => respond(StatusCode::OK, media, Answer::Whole(whole)),
+            None => return empty(StatusCode::NOT_FOUND),
+        },
     };
     let headers = response.headers_mut();
-    headers.insert(header::VARY, header::HeaderValue::from_static("Accept"));
+    for vary in ["Accept-Encoding", "Accept"] {
+        headers.append(header::VARY, header::HeaderValue::from_static(vary));
+    }
     if let Ok(value) = tag.parse() {
         headers.insert(header::ETAG, value);
     }
-    crate::http::compress(&mut response, crate::negotiate::takes_gzip(&call.headers));
     response
 }
 
@@ -174,113 +196,140 @@ fn prefix(group: &str, version: &str) -> String {
     }
 }
 
-fn v3(catalog: &Catalog, group: &str, version: &str) -> Option<(Bytes, String)> {
-    catalog.documents.get(&prefix(group, version), || {
-        let mut schemas = Schemas::new(Dialect::V3);
-        let mut paths = Map::new();
-        let mut any = false;
-        for served in catalog.in_version(group, version) {
-            any = true;
-            let reference = schemas.of(served);
-            add_paths(&mut paths, served, &reference, Dialect::V3);
-        }
-        any.then(|| {
-            json!({
-                "openapi": "3.0.0",
-                "info": {"title": "Kubernetes", "version": "1.36"},
-                "paths": paths,
-                "components": {"schemas": schemas.finish()},
-            })
-        })
+fn v3_named(server: &Server, catalog: &Catalog, name: &str, prose: &Texts) -> Option<Document> {
+    let remote = name
+        .strip_prefix("apis/")
+        .and_then(|rest| rest.split_once('/'))
+        .and_then(|(group, version)| server.remotes().find(group, version));
+    match remote {
+        Some(remote) => Document::new(&remote.schema.load_full()?, None),
+        None => v3_own(catalog, name, prose),
+    }
+}
+
+fn v3_own(catalog: &Catalog, name: &str, prose: &Texts) -> Option<Document> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let (group, version) = match parts.as_slice() {
+        ["api", version] => ("", *version),
+        ["apis", group, version] => (*group, *version),
+        _ => return beside(catalog, name, prose),
+    };
+    let of: Vec<Arc<Served>> = catalog.in_version(group, version).cloned().collect();
+    let custom = of.iter().all(|s| s.is_custom());
+    catalog.documents.get(name, &of, "", || {
+        let mut schemas = Schemas::new(Dialect::V3, prose);
+        let mut paths = Paths::new(&mut schemas, Dialect::V3);
+        let any = paths.add(catalog, group, version);
+        let paths = paths.finish();
+        schemas.shared(group, version);
+        let mut components = json!({"schemas": schemas.finish()});
+        let info = match custom {
+            true => json!({"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}),
+            false => {
+                components["securitySchemes"] = security();
+                json!({"title": "Kubernetes", "version": "1.36"})
+            }
+        };
+        let document = json!({
+            "openapi": "3.0.0", "info": info, "paths": paths, "components": components,
+        });
+        any.then(|| Document::new(document.to_string().as_bytes(), None))?
     })
 }
 
-fn swagger(catalog: &Catalog) -> Value {
-    let mut schemas = Schemas::new(Dialect::V2);
-    let mut paths = Map::new();
-    for served in catalog.all() {
-        let reference = schemas.of(served);
-        add_paths(&mut paths, served, &reference, Dialect::V2);
+/// The document of a path outside the group versions.
+fn beside(catalog: &Catalog, name: &str, prose: &Texts) -> Option<Document> {
+    catalog.documents.get(name, &[], "", || {
+        let mut schemas = Schemas::new(Dialect::V3, prose);
+        let item = operations::beside(catalog, name, &mut schemas, Dialect::V3)?;
+        let path = format!("/{name}/");
+        let mut components = json!({"securitySchemes": security()});
+        let schemas = schemas.finish();
+        if !schemas.is_empty() {
+            components["schemas"] = schemas.into();
+        }
+        let document = json!({
+            "openapi": "3.0.0",
+            "info": {"title": "Kubernetes", "version": "1.36"},
+            "paths": {path: item},
+            "components": components,
+        });
+        Document::new(document.to_string().as_bytes(), None)
+    })
+}
+
+fn security() -> Value {
+    json!({"BearerToken": {
+        "description": "Bearer Token authentication",
+        "type": "apiKey",
+        "name": "authorization",
+        "in": "header",
+    }})
+}
+
+/// What the documents of other servers are at present.
+fn elsewhere(server: &Server) -> String {
+    let remotes = server.remotes();
+    let hashes = remotes.iter().filter_map(|remote| {
+        let swagger = remote.swagger.load_full()?;
+        Some(hash_of(&swagger)[..32].to_owned())
+    });
+    hashes.collect::<Vec<_>>().join(" ")
+}
+
+fn v2(server: &Server, catalog: &Catalog, prose: &Texts) -> Option<Document> {
+    catalog
+        .documents
+        .get("v2", catalog.all(), &elsewhere(server), || {
+            let mut document = swagger(catalog, prose);
+            for remote in server.remotes().iter() {
+                let part = remote.swagger.load_full();
+                if let Some(part) = part.and_then(|part| serde_json::from_slice(&part).ok()) {
+                    merge::add(&mut document, part);
+                }
+            }
+            Document::new(document.to_string().as_bytes(), None)
+        })
+}
+
+/// The same as protobuf; it has the hash of the JSON.
+fn v2_protobuf(server: &Server, catalog: &Catalog, prose: &Texts) -> Option<Document> {
+    let json = v2(server, catalog, prose)?;
+    catalog
+        .documents
+        .get("v2.pb", catalog.all(), &json.hash, || {
+            let value: Value = serde_json::from_slice(&json.whole()?).ok()?;
+            Document::new(&gnostic::document(&value), Some(json.hash.clone()))
+        })
+}
+
+fn swagger(catalog: &Catalog, prose: &Texts) -> Value {
+    let mut schemas = Schemas::new(Dialect::V2, prose);
+    let mut all = Map::new();
+    for name in names(catalog) {
+        if let Some(item) = operations::beside(catalog, &name, &mut schemas, Dialect::V2) {
+            all.insert(format!("/{name}/"), item);
+        }
     }
+    let mut paths = Paths::new(&mut schemas, Dialect::V2);
+    for (group, versions) in catalog.group_versions() {
+        for version in versions {
+            paths.add(catalog, &group, &version);
+        }
+    }
+    all.extend(paths.finish());
+    for (group, versions) in catalog.group_versions() {
+        for version in versions {
+            schemas.shared(&group, &version);
+        }
+    }
+    all.sort_keys();
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": "1.36"},
-        "paths": paths,
+        "paths": all,
         "definitions": schemas.finish(),
-    })
-}
-
-/// The paths of one resource. Clients read from them which operations take `dryRun` and `fieldValidation`.
-fn add_paths(paths: &mut Map<String, Value>, served: &Served, reference: &Value, dialect: Dialect) {
-    let base = format!("/{}", prefix(&served.group, &served.version));
-    let collection = match served.namespaced {
-        true => format!("{base}/namespaces/{{namespace}}/{}", served.plural),
-        false => format!("{base}/{}", served.plural),
-    };
-    let has = |verb: &str| served.verbs.iter().any(|v| v == verb);
-    let mut on_collection = Map::new();
-    for (method, verb) in [
-        ("get", "list"),
-        ("post", "create"),
-        ("delete", "deletecollection"),
-    ] {
-        if has(verb) {
-            on_collection.insert(method.into(), operation(served, verb, reference, dialect));
-        }
-    }
-    let mut on_item = Map::new();
-    for (method, verb) in [
-        ("get", "get"),
-        ("put", "update"),
-        ("patch", "patch"),
-        ("delete", "delete"),
-    ] {
-        if has(verb) {
-            on_item.insert(method.into(), operation(served, verb, reference, dialect));
-        }
-    }
-    if !on_collection.is_empty() {
-        paths.insert(collection.clone(), Value::Object(on_collection));
-    }
-    if !on_item.is_empty() {
-        paths.insert(format!("{collection}/{{name}}"), Value::Object(on_item));
-    }
-}
-
-fn operation(served: &Served, verb: &str, reference: &Value, dialect: Dialect) -> Value {
-    let parameter = |name: &str, kind: &str| match dialect {
-        Dialect::V3 => {
-            json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
-        }
-        Dialect::V2 => json!({"name": name, "in": "query", "type": kind, "uniqueItems": true}),
-    };
-    let mut parameters = Vec::new();
-    if matches!(verb, "create" | "update" | "patch") {
-        parameters
-            .extend(["dryRun", "fieldManager", "fieldValidation"].map(|p| parameter(p, "string")));
-    }
-    if verb == "patch" {
-        parameters.push(parameter("force", "boolean"));
-    }
-    if matches!(verb, "delete" | "deletecollection") {
-        parameters.push(parameter("dryRun", "string"));
-    }
-    let ok = match dialect {
-        Dialect::V3 => {
-            json!({"description": "OK", "content": {"application/json": {"schema": reference}}})
-        }
-        Dialect::V2 => json!({"description": "OK", "schema": reference}),
-    };
-    let action = match verb {
-        "create" => "post",
-        "update" => "put",
-        other => other,
-    };
-    json!({
-        "parameters": parameters,
-        "responses": {"200": ok},
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind":
-            {"group": served.group, "version": served.version, "kind": served.kind},
+        "securityDefinitions": security(),
+        "security": [{"BearerToken": []}],
     })
 }

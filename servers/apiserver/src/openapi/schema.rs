@@ -1,7 +1,9 @@
 //! OpenAPI schemas of messages, reached from the served kinds: types, references, list and map markers, patch merge keys.
 
-use corten_api::meta::v1::ObjectMeta;
-use corten_core::{Facts, Field, Form, Kind, ListType, Msg, MsgRef, Shape};
+use corten_api::Gvk;
+use corten_api::meta::v1::{ListMeta, ObjectMeta};
+use corten_core::{Facts, Field, Form, Kind, ListType, Message, Msg, MsgRef, Shape};
+use corten_prose::Prose;
 use serde_json::{Map, Value, json};
 
 use super::custom;
@@ -15,17 +17,25 @@ pub(super) enum Dialect {
 }
 
 /// The schemas collected for one document.
-pub(super) struct Schemas {
+pub(super) struct Schemas<'p> {
+    prose: &'p Prose,
     dialect: Dialect,
     done: Map<String, Value>,
     open: Vec<&'static Msg>,
 }
 
+/// Fields that upstream says are granular, which is what they would be anyway.
+const GRANULAR: [(&str, &str); 2] = [
+    ("PersistentVolumeClaimStatus", "allocatedResourceStatuses"),
+    ("PersistentVolumeSpec", "claimRef"),
+];
+
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
-impl Schemas {
-    pub(super) fn new(dialect: Dialect) -> Schemas {
+impl<'p> Schemas<'p> {
+    pub(super) fn new(dialect: Dialect, prose: &'p Prose) -> Schemas<'p> {
         Schemas {
+            prose,
             dialect,
             done: Map::new(),
             open: Vec::new(),
@@ -34,24 +44,132 @@ impl Schemas {
 
     /// A reference to a served kind's schema, which is collected with all it reaches.
     pub(super) fn of(&mut self, served: &Served) -> Value {
-        let gvk = json!([{"group": served.group, "version": served.version, "kind": served.kind}]);
-        let name = match served.msg {
-            Some(msg) => {
-                self.reach(msg);
-                name_of(msg)
-            }
-            None => {
-                let reversed: Vec<&str> = served.group.split('.').rev().collect();
-                let name = format!("{}.{}.{}", reversed.join("."), served.version, served.kind);
-                let schema = self.custom(served);
-                self.done.insert(name.clone(), schema);
-                name
-            }
-        };
-        if let Some(Value::Object(schema)) = self.done.get_mut(&name) {
-            schema.insert("x-kubernetes-group-version-kind".into(), gvk);
+        let gvk = gvk(&served.group, &served.version, &served.kind);
+        if let Some(msg) = served.msg {
+            return self.reached(msg, gvk);
+        }
+        let name = custom_name(served);
+        if !self.done.contains_key(&name) {
+            let schema = self.custom(served);
+            self.done.insert(name.clone(), schema);
+            self.mark(&name, gvk);
         }
         self.reference(&name)
+    }
+
+    /// A reference to the schema of a message that is a kind.
+    pub(super) fn reached(&mut self, msg: &'static Msg, gvk: Gvk<'_>) -> Value {
+        self.reach(msg);
+        let name = name_of(msg);
+        self.mark(&name, gvk);
+        self.reference(&name)
+    }
+
+    /// A reference to the schema of a type that belongs to no group; `GVK`s are added by `shared`.
+    pub(super) fn message<T: Message + Default>(&mut self) -> Value {
+        let msg = MsgRef::new(&T::default()).msg();
+        self.reach(msg);
+        let name = name_of(msg);
+        if msg.json.iter().any(|f| f.key == "kind") || msg.name == "WatchEvent" {
+            self.mark(&name, gvk("", "v1", msg.name));
+        }
+        self.reference(&name)
+    }
+
+    /// Says of options and watch events, which every group version has, that this one has them too.
+    pub(super) fn shared(&mut self, group: &str, version: &str) {
+        for kind in ["DeleteOptions", "WatchEvent"] {
+            let name = format!("{META}.{kind}");
+            if self.done.contains_key(&name) {
+                self.mark(&name, gvk(group, version, kind));
+            }
+        }
+    }
+
+    /// A reference to the schema of a kind's list.
+    pub(super) fn list_of(&mut self, served: &Served) -> Value {
+        let kind = format!("{}List", served.kind);
+        let gvk = gvk(&served.group, &served.version, &kind);
+        if let (Some(_), Some(info)) = (served.msg, corten_api::kind_info(gvk)) {
+            return self.reached(info.msg(), gvk);
+        }
+        let name = format!("{}List", custom_name(served));
+        if !self.done.contains_key(&name) {
+            let item = self.of(served);
+            let metadata = self.message::<ListMeta>();
+            let schema = self.list(served, item, metadata);
+            self.done.insert(name.clone(), schema);
+            self.mark(&name, gvk);
+        }
+        self.reference(&name)
+    }
+
+    fn list(&self, served: &Served, item: Value, mut metadata: Value) -> Value {
+        let text = |of: &str| match self.prose.of_field(&format!("{META}.DeleteOptions"), of) {
+            Some(said) => json!({"description": said, "type": "string"}),
+            None => json!({"type": "string"}),
+        };
+        describe(&mut metadata, "Standard list metadata.", self.dialect);
+        let items = format!("The {} of the list.", served.plural);
+        json!({
+            "description": list_text(&served.kind),
+            "type": "object",
+            "required": ["items"],
+            "properties": {
+                "apiVersion": text("apiVersion"),
+                "items": {"description": items, "type": "array", "items": item},
+                "kind": text("kind"),
+                "metadata": metadata,
+            },
+        })
+    }
+
+    /// What a server says of its version.
+    pub(super) fn version(&mut self) -> Value {
+        let name = "io.k8s.apimachinery.pkg.version.Info";
+        let required = [
+            "major",
+            "minor",
+            "gitVersion",
+            "gitCommit",
+            "gitTreeState",
+            "buildDate",
+            "goVersion",
+            "compiler",
+            "platform",
+        ];
+        let optional = [
+            "emulationMajor",
+            "emulationMinor",
+            "minCompatibilityMajor",
+            "minCompatibilityMinor",
+        ];
+        let mut properties = Map::new();
+        for field in required.iter().chain(&optional) {
+            let mut schema = json!({"type": "string"});
+            if self.dialect == Dialect::V3 && required.contains(field) {
+                schema["default"] = "".into();
+            }
+            if let Some(text) = self.prose.of_field(name, field) {
+                schema["description"] = text.into();
+            }
+            properties.insert((*field).to_owned(), schema);
+        }
+        let schema = json!({"type": "object", "required": required, "properties": properties});
+        self.named(name, schema)
+    }
+
+    /// Adds a group, version and kind to those that a schema is of.
+    fn mark(&mut self, name: &str, gvk: Gvk<'_>) {
+        const KEY: &str = "x-kubernetes-group-version-kind";
+        let gvk = json!({"group": gvk.group, "version": gvk.version, "kind": gvk.kind});
+        let Some(Value::Object(schema)) = self.done.get_mut(name) else {
+            return;
+        };
+        let all = schema.entry(KEY).or_insert_with(|| json!([]));
+        if let Some(all) = all.as_array_mut().filter(|all| !all.contains(&gvk)) {
+            all.push(gvk);
+        }
     }
 
     /// All schemas, by name.
@@ -75,8 +193,14 @@ impl Schemas {
             let name = name_of(msg);
             if !self.done.contains_key(&name) {
                 self.done.insert(name.clone(), Value::Null);
-                let schema = self.message(msg);
-                self.done.insert(name, schema);
+                let schema = self.schema(msg);
+                self.done.insert(name.clone(), schema);
+                // A kind of the core group is one wherever it is reached from.
+                let core = gvk("", "v1", msg.name);
+                let known = corten_api::kind_info(core).map(|info| info.msg());
+                if known.is_some_and(|known| std::ptr::eq(known, msg)) {
+                    self.mark(&name, core);
+                }
             }
         }
     }
@@ -88,17 +212,28 @@ impl Schemas {
         }
     }
 
-    fn message(&mut self, msg: &'static Msg) -> Value {
+    fn schema(&mut self, msg: &'static Msg) -> Value {
+        let name = name_of(msg);
         if msg.form != Form::Struct {
-            return json!({});
+            let mut schema = json!({});
+            if let Some(text) = self.prose.of(&name) {
+                schema["description"] = text.into();
+            }
+            return schema;
         }
         let mut properties = Map::new();
         let mut required = Vec::new();
         for field in msg.json {
             let mut schema = self.field(field);
-            let said = (msg.name == "ObjectMeta").then(|| custom::of_metadata(field.key));
-            if let (Some(Some(said)), Some(schema)) = (said, schema.as_object_mut()) {
-                schema.insert("description".into(), said.into());
+            if let Some(text) = self.prose.of_field(&name, field.key) {
+                describe(&mut schema, &text, self.dialect);
+            } else if (msg.name, field.key) == ("WatchEvent", "object") {
+                let text =
+                    "The object as the event left it, or a Status when the event is an error.";
+                describe(&mut schema, text, self.dialect);
+            }
+            if GRANULAR.contains(&(msg.name, field.key)) {
+                schema["x-kubernetes-map-type"] = "granular".into();
             }
             properties.insert(field.key.to_owned(), schema);
             if field.required() {
@@ -115,6 +250,11 @@ impl Schemas {
         if msg.atomic {
             schema["x-kubernetes-map-type"] = "atomic".into();
         }
+        if let Some(text) = self.prose.of(&name) {
+            schema["description"] = text.into();
+        } else if let Some(kind) = msg.name.strip_suffix("List") {
+            schema["description"] = list_text(kind).into();
+        }
         schema
     }
 
@@ -122,11 +262,13 @@ impl Schemas {
         let element = self.kind(field);
         let mut schema = match field.shape {
             Shape::Plain | Shape::Pointer => element,
-            Shape::List => json!({"type": "array", "items": self.sited(element)}),
-            Shape::Map => json!({"type": "object", "additionalProperties": self.sited(element)}),
+            Shape::List => json!({"type": "array", "items": self.sited(field, element)}),
+            Shape::Map => {
+                json!({"type": "object", "additionalProperties": self.sited(field, element)})
+            }
         };
         let mut marks = marks(field.facts);
-        if let Ok(default) = serde_json::from_str::<Value>(field.facts.default) {
+        if let Some(default) = self.default(field) {
             marks.insert("default".into(), default);
         }
         if !field.facts.values.is_empty() {
@@ -142,8 +284,30 @@ impl Schemas {
         schema
     }
 
-    /// In v3 a reference among other keywords stands in allOf; elements need it only with a default, which we leave out.
-    fn sited(&self, element: Value) -> Value {
+    /// What an absent field counts as. Version 2 says nothing of it.
+    fn default(&self, field: &Field) -> Option<Value> {
+        if self.dialect == Dialect::V2 {
+            return None;
+        }
+        if let Ok(default) = serde_json::from_str::<Value>(field.facts.default) {
+            return Some(default);
+        }
+        let is_struct = field.kind == Kind::Msg;
+        match field.shape {
+            Shape::Plain if is_struct || !field.omit_empty() => zero(field),
+            _ => None,
+        }
+    }
+
+    /// An element of a list or map: in v3 with the zero value it has when nothing is said.
+    fn sited(&self, field: &Field, mut element: Value) -> Value {
+        let zero = zero(field).filter(|_| self.dialect == Dialect::V3);
+        if let Some(zero) = zero {
+            if element.get("$ref").is_some() {
+                element = json!({"allOf": [element]});
+            }
+            element["default"] = zero;
+        }
         element
     }
 
@@ -155,6 +319,9 @@ impl Schemas {
             Kind::F64 => json!({"type": "number", "format": "double"}),
             Kind::Str => json!({"type": "string"}),
             Kind::Bin => json!({"type": "string", "format": "byte"}),
+            Kind::StrList if self.dialect == Dialect::V3 => {
+                json!({"type": "array", "items": {"type": "string", "default": ""}})
+            }
             Kind::StrList => json!({"type": "array", "items": {"type": "string"}}),
             Kind::Time => self.named(
                 &format!("{META}.Time"),
@@ -184,6 +351,10 @@ impl Schemas {
             Kind::Raw if field.key == "fieldsV1" => {
                 self.named(&format!("{META}.FieldsV1"), json!({"type": "object"}))
             }
+            Kind::Raw if ["default", "enum", "example"].contains(&field.key) => {
+                let json = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON";
+                self.named(json, json!({}))
+            }
             Kind::Raw => self.named(
                 "io.k8s.apimachinery.pkg.runtime.RawExtension",
                 json!({"type": "object"}),
@@ -198,9 +369,46 @@ impl Schemas {
         }
     }
 
-    fn named(&mut self, name: &str, schema: Value) -> Value {
+    fn named(&mut self, name: &str, mut schema: Value) -> Value {
+        if let Some(text) = self.prose.of(name) {
+            schema["description"] = text.into();
+        }
         self.done.entry(name.to_owned()).or_insert(schema);
         self.reference(name)
+    }
+}
+
+fn gvk<'a>(group: &'a str, version: &'a str, kind: &'a str) -> Gvk<'a> {
+    Gvk {
+        group,
+        version,
+        kind,
+    }
+}
+
+fn list_text(kind: &str) -> String {
+    format!("{kind}List is a list of objects of kind {kind}.")
+}
+
+/// Puts a description beside a schema; in v3 a reference then stands in allOf.
+pub(super) fn describe(schema: &mut Value, text: &str, dialect: Dialect) {
+    if dialect == Dialect::V3 && schema.get("$ref").is_some() {
+        *schema = json!({"allOf": [schema.take()]});
+    }
+    schema["description"] = text.into();
+}
+
+/// Go's zero value of a field's kind where it is plain; types with a text form of their own have none.
+fn zero(field: &Field) -> Option<Value> {
+    match field.kind {
+        Kind::Bool => Some(json!(false)),
+        Kind::I32 | Kind::I64 | Kind::F64 => Some(json!(0)),
+        Kind::Str => Some(json!("")),
+        Kind::Msg => field
+            .msg()
+            .filter(|m| m.form == Form::Struct)
+            .map(|_| json!({})),
+        _ => None,
     }
 }
 
@@ -236,10 +444,17 @@ fn marks(facts: &Facts) -> Map<String, Value> {
     marks
 }
 
+/// `stable.example.com` + `CronTab` -> `com.example.stable.v1.CronTab`.
+fn custom_name(served: &Served) -> String {
+    let reversed: Vec<&str> = served.group.split('.').rev().collect();
+    format!("{}.{}.{}", reversed.join("."), served.version, served.kind)
+}
+
 /// `k8s.io.api.core.v1` + `Pod` -> `io.k8s.api.core.v1.Pod`.
 fn name_of(msg: &Msg) -> String {
-    match msg.package.strip_prefix("k8s.io.") {
+    let package = msg.package.replace('_', "-");
+    match package.strip_prefix("k8s.io.") {
         Some(rest) => format!("io.k8s.{rest}.{}", msg.name),
-        None => format!("{}.{}", msg.package, msg.name),
+        None => format!("{package}.{}", msg.name),
     }
 }

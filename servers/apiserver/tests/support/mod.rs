@@ -51,6 +51,8 @@ impl Cluster {
         change: impl FnOnce(&mut Config),
     ) -> Cluster {
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            // As the program has it: what nests as deep as it may takes more than the usual 2 MiB when not optimized.
+            .thread_stack_size(8 << 20)
             .worker_threads(2)
             .enable_all()
             .build()

@@ -51,9 +51,10 @@ pub struct Use {
 impl Running {
     /// Starts one on the servers' core.
     pub fn start(which: Which) -> Result<Running> {
-        let name = format!("corten-bench-api-{}-{}", which.name(), std::process::id());
-        let directory = PathBuf::from("/var/tmp").join(name);
-        fs::create_dir_all(&directory)?;
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("corten-bench-api-{}-", which.name()))
+            .tempdir_in("/var/tmp")?
+            .keep();
         let network = NetworkNamespace::create()?;
         let mut running = Running {
             which,

@@ -128,7 +128,7 @@ fn set_condition(
     }
     let message: String = message.into();
     let value = if holds { "True" } else { "False" };
-    for condition in list.iter_mut().filter(|c| c.type_ == name) {
+    if let Some(condition) = list.iter_mut().find(|c| c.type_ == name) {
         if condition.status != value {
             condition.last_transition_time = now;
         }

@@ -139,6 +139,38 @@ fn strict_ip(errors: &mut Errors, path: &Path, value: &str) {
     }
 }
 
+/// An address in its only spelling, as newer fields want it.
+pub fn canonical_ip(errors: &mut Errors, path: &Path, value: &str) {
+    let found = errors.len();
+    ip(errors, path, value, &[]);
+    if let (true, Ok(ip)) = (errors.len() == found, value.parse::<IpAddr>())
+        && ip.to_string() != value
+    {
+        let text = format!("must be in canonical form (\"{ip}\")");
+        errors.push(FieldError::invalid(path, value, text));
+    }
+}
+
+/// What users are warned of in an address that is taken all the same; `field` is where it stands.
+pub fn ip_warning(field: &str, value: &str) -> Option<String> {
+    match (value.parse::<IpAddr>(), parse_ip(value)) {
+        (Err(_), Some(_)) => Some(format!(
+            "{field}: non-standard IP address \"{value}\" will be considered invalid in a future Kubernetes release: \
+             use \"{}\"",
+            parse_ip(value)?
+        )),
+        (Ok(IpAddr::V6(v6)), _) if v6.to_ipv4_mapped().is_some() => Some(format!(
+            "{field}: non-standard IP address \"{value}\" will be considered invalid in a future Kubernetes release: \
+             use \"{}\"",
+            v6.to_ipv4_mapped()?
+        )),
+        (Ok(IpAddr::V6(v6)), _) if v6.to_string() != value => Some(format!(
+            "{field}: IPv6 address \"{value}\" should be in RFC 5952 canonical format (\"{v6}\")"
+        )),
+        _ => None,
+    }
+}
+
 /// An address that endpoints may have.
 pub fn endpoint_ip(errors: &mut Errors, path: &Path, value: &str) {
     let Some(ip) = parse_ip(value) else {

@@ -1,9 +1,10 @@
 //! How upstream prints one of its internal structs in an error: Go's field names, nothing left out, nil as null.
-//! Types of meta/v1 are the same inside and out, so they print as they are sent. Leaves out the few structs whose
-//! internal form has other fields than the published one.
+//! Types of meta/v1 are the same inside and out, so they print as they are sent. Names and orders are facts of
+//! `internal_layout`.
 
 use crate::error::verbatim;
-use corten_core::{Field, Message, MsgRef, Ref, Value, json_text};
+use crate::internal_layout::{go_name, order};
+use corten_core::{Message, MsgRef, Ref, Value, json_text};
 
 /// A bad value that prints as upstream's internal struct does.
 pub fn printed<M: Message>(message: &M) -> Value {
@@ -16,7 +17,8 @@ pub fn printed_list<M: Message>(messages: &[M]) -> Value {
     verbatim(format!("[{}]", all.join(",")))
 }
 
-fn text(message: MsgRef<'_>) -> String {
+/// A struct as JSON.
+pub(crate) fn text(message: MsgRef<'_>) -> String {
     let mut out = String::new();
     write(&mut out, message);
     out
@@ -29,30 +31,69 @@ fn write(out: &mut String, message: MsgRef<'_>) {
 }
 
 fn members(out: &mut String, message: MsgRef<'_>) {
-    let published = message.msg().package.ends_with("meta.v1");
+    let msg = message.msg();
+    if msg.package.ends_with("meta.v1") {
+        published_members(out, message);
+        return;
+    }
+    match order(msg.name) {
+        Some(keys) => keys.iter().for_each(|key| member(out, message, key)),
+        None => msg.json.iter().for_each(|f| member(out, message, f.key)),
+    }
+}
+
+fn published_members(out: &mut String, message: MsgRef<'_>) {
     for (index, field) in message.msg().json.iter().enumerate() {
         let value = message.json(index);
-        if matches!(field.key, "apiVersion" | "kind") && field.number == 0 {
-            continue;
+        if !field.omits(value) {
+            name(out, field.key);
+            single(out, value);
         }
-        if published && field.omits(value) {
-            continue;
-        }
-        if let (Ref::Msg(inner), "metadata", false) = (value, field.key, published) {
-            members(out, inner);
-            continue;
-        }
-        if !out.ends_with('{') {
-            out.push(',');
-        }
-        let name = if published {
-            field.key.to_owned()
-        } else {
-            go_name(field)
-        };
-        out.push_str(&format!("\"{name}\":"));
-        single(out, value);
     }
+}
+
+/// One member of an internal struct, by its published key.
+fn member(out: &mut String, message: MsgRef<'_>, key: &str) {
+    let msg = message.msg();
+    let Some(index) = msg.json.iter().position(|f| f.key == key) else {
+        return;
+    };
+    let (field, value) = (&msg.json[index], message.json(index));
+    match (key, value) {
+        ("apiVersion" | "kind", _) if field.number == 0 => {}
+        ("metadata", Ref::Msg(inner)) => members(out, inner),
+        ("securityContext", Ref::Msg(inner)) if msg.name == "PodSpec" => {
+            name(out, "SecurityContext");
+            out.push('{');
+            for key in IN_SECURITY_CONTEXT {
+                member(out, message, key);
+            }
+            members(out, inner);
+            out.push('}');
+        }
+        _ => {
+            name(out, &go_name(msg.name, key));
+            single(out, value);
+        }
+    }
+}
+
+/// Fields of a pod that upstream keeps in its security context.
+const IN_SECURITY_CONTEXT: [&str; 5] = [
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "shareProcessNamespace",
+    "hostUsers",
+];
+
+fn name(out: &mut String, name: &str) {
+    if !out.ends_with('{') {
+        out.push(',');
+    }
+    out.push('"');
+    out.push_str(name);
+    out.push_str("\":");
 }
 
 fn single(out: &mut String, value: Ref<'_>) {
@@ -90,52 +131,6 @@ fn single(out: &mut String, value: Ref<'_>) {
         }
         other => out.push_str(&json_text::print(&other.to_value().unwrap_or_default())),
     }
-}
-
-/// `podIP` is `PodIP`; what is not just capitalised is listed.
-fn go_name(field: &Field) -> String {
-    let known = match field.key {
-        "uid" => "UID",
-        "ip" => "IP",
-        "ips" => "IPs",
-        "cidr" => "CIDR",
-        "cidrs" => "CIDRs",
-        "nfs" => "NFS",
-        "rbd" => "RBD",
-        "iscsi" => "ISCSI",
-        "fc" => "FC",
-        "csi" => "CSI",
-        "cel" => "CEL",
-        "tls" => "TLS",
-        "tty" => "TTY",
-        "http" => "HTTP",
-        "httpGet" => "HTTPGet",
-        "tcpSocket" => "TCPSocket",
-        "grpc" => "GRPC",
-        "os" => "OS",
-        "dnsPolicy" => "DNSPolicy",
-        "dnsConfig" => "DNSConfig",
-        "fsType" => "FSType",
-        "fsGroup" => "FSGroup",
-        "fsGroupPolicy" => "FSGroupPolicy",
-        "seLinuxOptions" => "SELinuxOptions",
-        "seLinuxMount" => "SELinuxMount",
-        "apiVersion" => "APIVersion",
-        "apiGroup" => "APIGroup",
-        "cephfs" => "CephFS",
-        "gcePersistentDisk" => "GCEPersistentDisk",
-        "awsElasticBlockStore" => "AWSElasticBlockStore",
-        "storageos" => "StorageOS",
-        "scaleIO" => "ScaleIO",
-        "ttlSecondsAfterFinished" => "TTLSecondsAfterFinished",
-        "uri" => "URI",
-        key => {
-            let mut letters = key.chars();
-            let first = letters.next().map(|c| c.to_ascii_uppercase());
-            return first.into_iter().chain(letters).collect();
-        }
-    };
-    known.to_owned()
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 use crate::Strategy;
 use crate::error::{FieldError, IMMUTABLE, NEGATIVE};
 use crate::names;
-use corten_api::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use corten_api::meta::v1::{
+    Condition, LabelSelector, ManagedFieldsEntry, ObjectMeta, OwnerReference,
+};
 use corten_core::{Map, Message, Path, Str, Value, to_value};
 use corten_meta::labels;
 
@@ -328,6 +330,47 @@ fn validate_managed_fields(entries: &[ManagedFieldsEntry], path: &Path) -> Vec<F
         }
         if entry.subresource.len() > 256 {
             errors.push(FieldError::too_long(path.f("subresource"), 256));
+        }
+    }
+    errors
+}
+
+/// Upstream's ValidateConditions, of conditions as newer kinds have them.
+pub fn validate_conditions(conditions: &[Condition], path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (i, condition) in conditions.iter().enumerate() {
+        let at = path.i(i);
+        if conditions[..i].iter().any(|c| c.type_ == condition.type_) {
+            errors.push(FieldError::duplicate(at.f("type"), &condition.type_));
+        }
+        if condition.type_.is_empty() {
+            errors.push(FieldError::required(at.f("type"), ""));
+        } else {
+            errors.extend(validate_label_key(&condition.type_, &at.f("type")));
+        }
+        let known = ["False", "True", "Unknown"];
+        if !known.contains(&condition.status.as_str()) {
+            let at = at.f("status");
+            errors.push(FieldError::not_supported(at, &condition.status, &known));
+        }
+        if condition.observed_generation < 0 {
+            let at = at.f("observedGeneration");
+            errors.push(FieldError::invalid(
+                at,
+                condition.observed_generation,
+                NEGATIVE,
+            ));
+        }
+        if condition.last_transition_time.is_zero() {
+            errors.push(FieldError::required(at.f("lastTransitionTime"), ""));
+        }
+        if condition.reason.is_empty() {
+            errors.push(FieldError::required(at.f("reason"), ""));
+        } else if condition.reason.len() > 1024 {
+            errors.push(FieldError::too_long(at.f("reason"), 1024));
+        }
+        if condition.message.len() > 32_768 {
+            errors.push(FieldError::too_long(at.f("message"), 32_768));
         }
     }
     errors

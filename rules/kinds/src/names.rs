@@ -245,6 +245,21 @@ pub fn header_name(text: &str) -> Vec<String> {
     )]
 }
 
+/// A name that the language C would take for a variable.
+pub fn c_identifier(text: &str) -> Vec<String> {
+    let letter = |b: &u8| b.is_ascii_alphabetic() || *b == b'_';
+    let bytes = text.as_bytes();
+    if bytes.first().is_some_and(letter) && bytes.iter().all(|b| letter(b) || b.is_ascii_digit()) {
+        return Vec::new();
+    }
+    vec![format_error(
+        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
+         characters or '_'",
+        "[A-Za-z_][A-Za-z0-9_]*",
+        &["my_name", "MY_NAME", "MyName"],
+    )]
+}
+
 /// Digits and a percent sign.
 pub fn percent(text: &str) -> Vec<String> {
     let digits = text.strip_suffix('%');

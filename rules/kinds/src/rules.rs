@@ -106,6 +106,10 @@ pub trait Rules: Sync {
     }
     /// Changes the scale.
     fn set_scale(&self, _obj: &mut Self::Of, _replicas: i32) {}
+    /// Whether finalizers without a domain must be standard ones: kinds that upstream checks with the rules of core.
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     /// What is wrong with a name.
     fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
         names::dns_subdomain(&names::as_prefix(name, prefix))
@@ -223,6 +227,9 @@ impl<R: Rules> Strategy for R {
         if let Some(obj) = obj.downcast_mut() {
             Rules::set_scale(self, obj, replicas);
         }
+    }
+    fn checks_finalizers(&self) -> bool {
+        Rules::checks_finalizers(self)
     }
     fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
         Rules::invalid_name(self, name, prefix)

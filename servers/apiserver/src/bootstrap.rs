@@ -100,9 +100,14 @@ fn served_for(server: &Server, object: &Object) -> Result<Arc<Served>, Status> {
         .ok_or_else(|| Status::internal(format!("{gvk} is not served")))
 }
 
-fn options() -> WriteOptions {
+/// Upstream's flow control writes its own objects.
+fn options(served: &Served) -> WriteOptions {
+    let manager = match served.group.as_str() {
+        "flowcontrol.apiserver.k8s.io" => "api-priority-and-fairness-config-producer-v1",
+        _ => "kube-apiserver",
+    };
     WriteOptions {
-        manager: "kube-apiserver".into(),
+        manager: manager.into(),
         ..WriteOptions::default()
     }
 }
@@ -123,7 +128,7 @@ async fn ensure(server: &Server, object: Object) -> Result<(), Status> {
     if server.store.get(&aim.key()).is_some() {
         return Ok(());
     }
-    match write::create(server, &loopback(), &aim, object, &options()).await {
+    match write::create(server, &loopback(), &aim, object, &options(&served)).await {
         // Another server may have been first, also with an address that only one service can have.
         Err(status) if server.store.get(&aim.key()).is_none() => Err(status),
         _ => Ok(()),
@@ -200,7 +205,7 @@ async fn reconcile(server: &Server, wanted: Object, refit: Refit) -> Result<(), 
         &loopback(),
         &aim,
         Change::Compute(&change),
-        &options(),
+        &options(&served),
     )
     .await
     .map(|_| ())
@@ -228,7 +233,7 @@ fn service(server: &Server) -> Result<Service, Status> {
         .ok_or_else(|| Status::internal("there is no service network"))?
         .to_string();
     service.spec.cluster_ip = first.as_str().into();
-    service.spec.cluster_ips.push(first.as_str());
+    service.spec.ip_family_policy = Some("SingleStack".into());
     service.spec.type_ = "ClusterIP".into();
     service.spec.session_affinity = "None".into();
     service.spec.ports.push(ServicePort {

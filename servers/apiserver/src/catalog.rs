@@ -188,6 +188,11 @@ impl Catalog {
         &self.all
     }
 
+    /// Whether any version of a group is served.
+    pub(crate) fn serves_group(&self, group: &str) -> bool {
+        self.all.iter().any(|s| s.group == group)
+    }
+
     /// The resources of one group and version.
     pub(crate) fn in_version(
         &self,

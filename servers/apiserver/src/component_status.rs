@@ -16,8 +16,6 @@ use crate::http::{self, Call};
 use crate::resource::accepted;
 use crate::server::Server;
 
-const DEPRECATED: &str = "v1 ComponentStatus is deprecated in v1.19+";
-
 pub(crate) fn serve(
     server: &Server,
     served: &Served,
@@ -37,9 +35,11 @@ pub(crate) fn serve(
             }));
         }
     };
-    let mut response = http::respond(StatusCode::OK, form.media.content_type(), body);
-    http::warn(&mut response, &[DEPRECATED.to_owned()]);
-    Ok(response)
+    Ok(http::respond(
+        StatusCode::OK,
+        form.media.content_type(),
+        body,
+    ))
 }
 
 fn store_status(server: &Server) -> ComponentStatus {

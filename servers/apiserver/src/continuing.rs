@@ -2,7 +2,8 @@
 //! of one server is understood by the other. Refusals use the words of Go's decoders.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, URL_SAFE_NO_PAD};
 use corten_client::Status;
 use serde_json::{Value, json};
 
@@ -43,7 +44,9 @@ pub(crate) fn decode(token: &str, namespace: &str) -> Result<Token, Status> {
 }
 
 fn parse(token: &str, namespace: &str) -> Result<Token, String> {
-    let bytes = URL_SAFE_NO_PAD
+    // As Go: bits that are left over at the end are nobody's concern.
+    let lenient = NO_PAD.with_decode_allow_trailing_bits(true);
+    let bytes = GeneralPurpose::new(&URL_SAFE, lenient)
         .decode(token)
         .map_err(|_| format!("illegal base64 data at input byte {}", bad_byte(token)))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| syntax(&bytes, &e))?;

@@ -13,7 +13,6 @@ use crate::catalog::Served;
 use crate::custom::{self, Custom};
 use crate::negotiate::Media;
 use crate::options::{DeleteOptions, FieldValidation, Propagation};
-use crate::patching::PatchKind;
 
 /// The object in a request's body and the warnings it gave rise to.
 pub(crate) fn object(
@@ -42,8 +41,7 @@ fn read(
     let dropped = prune(&mut object, custom);
     problems.extend(dropped.iter().map(|path| format!("unknown field {path:?}")));
     if validation == FieldValidation::Strict && !problems.is_empty() {
-        let why = format!("strict decoding error: {}", problems.join(", "));
-        return Err(unhandled(expected, &why));
+        return Err(unhandled(expected, &strict_text(&problems)));
     }
     if validation == FieldValidation::Ignore {
         problems.clear();
@@ -100,7 +98,7 @@ fn read_of(
     if custom {
         check_custom_kind(expected, &named.api_version, &named.kind, &text)?;
     } else {
-        check_kind(expected, &named.api_version, &named.kind)?;
+        check_kind(expected, &named.api_version, &named.kind, Some(&text))?;
     }
     let mut report = Report::default();
     let made = if custom {
@@ -142,10 +140,9 @@ fn judge(
     validation: FieldValidation,
 ) -> Result<(Object, Vec<String>), Status> {
     match validation {
-        FieldValidation::Strict if !problems.is_empty() => Err(unhandled(
-            expected,
-            &format!("strict decoding error: {}", problems.join(", ")),
-        )),
+        FieldValidation::Strict if !problems.is_empty() => {
+            Err(unhandled(expected, &strict_text(&problems)))
+        }
         FieldValidation::Warn => Ok((object, problems)),
         _ => Ok((object, Vec::new())),
     }
@@ -164,6 +161,7 @@ fn protobuf_object(expected: Gvk<'_>, custom: bool, body: &Bytes) -> Result<Obje
         expected,
         &envelope.type_meta.api_version,
         &envelope.type_meta.kind,
+        None,
     )?;
     let mut object =
         Object::new_for(expected).ok_or_else(|| Status::internal("a served kind has no type"))?;
@@ -174,7 +172,12 @@ fn protobuf_object(expected: Gvk<'_>, custom: bool, body: &Bytes) -> Result<Obje
     Ok(object)
 }
 
-fn check_kind(expected: Gvk<'_>, api_version: &str, kind: &str) -> Result<(), Status> {
+fn check_kind(
+    expected: Gvk<'_>,
+    api_version: &str,
+    kind: &str,
+    text: Option<&Bytes>,
+) -> Result<(), Status> {
     let wanted = expected.api_version();
     if !kind.is_empty() && kind != expected.kind {
         let given = if api_version.is_empty() {
@@ -186,7 +189,8 @@ fn check_kind(expected: Gvk<'_>, api_version: &str, kind: &str) -> Result<(), St
             "{kind} in version {:?} cannot be handled as a {}: {}",
             given.rsplit('/').next().unwrap_or(given),
             expected.kind,
-            mismatch(expected, given, kind)
+            text.and_then(|text| kind_problem(expected, given, kind, text))
+                .unwrap_or_else(|| mismatch(expected, given, kind))
         )));
     }
     if !api_version.is_empty() && api_version != wanted {
@@ -294,89 +298,72 @@ fn unrecognized(expected: Gvk<'_>, why: &str) -> Status {
     ))
 }
 
-/// The object that a patched value is, and its warnings. What does not fit is the patch's fault: 422.
-pub(crate) fn from_value(
+/// The object of a served kind that a value is, and what the kind does not know of it.
+///
+/// # Errors
+/// What is of the wrong type, in Go's words.
+pub(crate) fn value_object(
     served: &Served,
     value: &Value,
-    validation: FieldValidation,
-) -> Result<(Object, Vec<String>), Status> {
+) -> Result<(Object, Vec<String>), String> {
     let gvk = served.group_version_kind_ref();
     let mut value = value.clone();
     value.set(&["apiVersion"], Value::from(gvk.api_version().as_str()));
     value.set(&["kind"], Value::from(gvk.kind));
     if served.is_custom() {
-        let text = json::encode_value(&value);
-        let mut object =
-            Object::from_value(&value).map_err(|e| bad_patch(&text, &e.to_string()))?;
-        let dropped = served
-            .custom
-            .as_ref()
-            .map(|c| prune(&mut object, c))
-            .unwrap_or_default();
-        let problems: Vec<String> = dropped
-            .iter()
-            .map(|path| format!("unknown field {path:?}"))
-            .collect();
-        return match validation {
-            FieldValidation::Strict if !problems.is_empty() => Err(bad_patch(
-                &text,
-                &format!("strict decoding error: {}", problems.join(", ")),
-            )),
-            FieldValidation::Warn => Ok((object, problems)),
-            _ => Ok((object, Vec::new())),
-        };
+        let mut object = Object::from_value(&value).map_err(|e| e.to_string())?;
+        let custom = served.custom.as_ref();
+        let dropped = custom.map(|c| prune(&mut object, c)).unwrap_or_default();
+        let unknown = dropped.iter().map(|path| format!("unknown field {path:?}"));
+        return Ok((object, unknown.collect()));
     }
     let text = json::encode_value(&value);
     let mut report = Report::default();
-    let mut object =
-        Object::new_for(gvk).ok_or_else(|| Status::internal("a served kind has no type"))?;
+    let mut object = Object::new_for(gvk).ok_or("a served kind has no type")?;
     if let Some(message) = object.message_mut() {
-        json::decode_message(&text, message, Some(&mut report))
-            .map_err(|e| bad_patch(&text, &e.to_string()))?;
+        json::decode_message(&text, message, Some(&mut report)).map_err(|e| e.to_string())?;
     }
-    match validation {
-        FieldValidation::Strict if !report.problems.is_empty() => Err(bad_patch(
-            &text,
-            &format!("strict decoding error: {}", report.problems.join(", ")),
-        )),
-        FieldValidation::Warn => Ok((object, report.problems)),
-        _ => Ok((object, Vec::new())),
-    }
+    Ok((object, report.problems))
 }
 
-fn bad_patch(patched: &[u8], why: &str) -> Status {
-    let message = format!(
-        "Invalid value: {:?}: {why}",
-        String::from_utf8_lossy(patched)
-    );
-    let text = format!("patch: {message}");
-    let cause = Cause {
-        reason: "FieldValueInvalid".into(),
-        message,
-        field: "patch".into(),
+/// Why a text that says it is of this kind cannot be taken for the expected one; upstream reads it as what it says first.
+pub(crate) fn kind_problem(
+    expected: Gvk<'_>,
+    api_version: &str,
+    kind: &str,
+    text: &Bytes,
+) -> Option<String> {
+    let same = kind.is_empty() || kind == expected.kind;
+    if same && (api_version.is_empty() || api_version == expected.api_version()) {
+        return None;
+    }
+    let given = Gvk::parse(api_version, kind);
+    let Some(mut object) = Object::new_for(given) else {
+        return Some(unregistered(api_version, kind));
     };
-    let mut status = Status::invalid(
-        Target {
-            group: "",
-            resource: "",
-            name: "",
-        },
-        vec![cause],
-        &text,
-    );
-    status.message = format!(" \"\" is invalid: {text}");
-    status
+    let message = object.message_mut()?;
+    match json::decode_message(text, message, None) {
+        Err(e) => Some(e.to_string()),
+        Ok(()) => Some(mismatch(expected, api_version, kind)),
+    }
 }
 
-/// A patch's document.
-pub(crate) fn patch(kind: PatchKind, body: &Bytes) -> Result<Value, Status> {
-    audit::sent_text(body);
-    match kind {
-        PatchKind::Apply => yaml::decode_value(body)
-            .map_err(|e| Status::bad_request(format!("error decoding YAML: {e}"))),
-        _ => json::decode_value(body)
-            .map_err(|e| Status::bad_request(format!("error decoding patch: {e}"))),
+/// Repeated keys as Go's YAML decoder lists them.
+pub(crate) fn yaml_problems(lines: &[String]) -> String {
+    format!("yaml: unmarshal errors:\n  {}", lines.join("\n  "))
+}
+
+/// All problems in one text: repeated keys of YAML are one of them.
+fn strict_text(problems: &[String]) -> String {
+    let is_line = |p: &&String| p.starts_with("line ") && p.ends_with("already set in map");
+    let (lines, rest): (Vec<_>, Vec<_>) = problems.iter().partition(is_line);
+    let lines: Vec<String> = lines.into_iter().cloned().collect();
+    let mut all: Vec<String> = Vec::new();
+    if !lines.is_empty() {
+        all.push(yaml_problems(&lines));
     }
+    all.extend(rest.into_iter().cloned());
+    format!("strict decoding error: {}", all.join(", "))
 }
 
 /// A body of DeleteOptions.
@@ -405,6 +392,12 @@ pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions
                     Status::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
                 })?,
             };
+            let (version, kind) = (value.str_at(&["apiVersion"]), value.str_at(&["kind"]));
+            let known = matches!(kind, "" | "DeleteOptions")
+                || corten_api::kind_info(Gvk::parse(version, kind)).is_some();
+            if !known {
+                return Err(Status::bad_request(unregistered(version, kind)));
+            }
             corten_core::from_value(&value).map_err(|e| unhandled(gvk, &e.to_string()))?
         }
     };

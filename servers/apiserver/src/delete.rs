@@ -98,7 +98,9 @@ async fn delete_once(
     };
     match verdict {
         Verdict::Leave => Ok(deleted(object, false)),
-        Verdict::Remove if options.dry_run => Ok(deleted(object, true)),
+        Verdict::Remove if options.dry_run => {
+            Ok(deleted(shown_gone(server, aim, object, options), true))
+        }
         Verdict::Mark(marked) if options.dry_run => Ok(deleted(Arc::new(marked), false)),
         Verdict::Remove => {
             let removed = remove(server, aim, &object, precondition).await?;
@@ -173,12 +175,22 @@ fn check_preconditions(
     options: &DeleteOptions,
 ) -> Result<(), Status> {
     let stored = entry.header().uid();
-    // Upstream names the kind here, not the resource.
+    // Upstream names the kind here, not the resource, and the kind that is stored.
+    let events = aim.served.group == "events.k8s.io";
     let by_kind = Target {
-        group: &aim.served.group,
+        group: if events { "" } else { &aim.served.group },
         resource: &aim.served.kind,
         name: aim.name,
     };
+    let namespace = aim.served.group.is_empty() && aim.served.plural == "namespaces";
+    if let Some(uid) = options.uid.as_ref().filter(|_| namespace)
+        && uid != stored
+    {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}"
+        );
+        return Err(Status::conflict(aim.target(), &why));
+    }
     if let Some(uid) = &options.uid
         && uid != stored
     {

@@ -202,7 +202,7 @@ fn resource_list(
     }
     if resources.is_empty() {
         return match group {
-            "" => Err(Status::no_such_path()),
+            name if name.is_empty() || catalog.serves_group(name) => Err(Status::no_such_path()),
             _ => Ok(page_not_found()),
         };
     }

@@ -46,6 +46,7 @@ mod node_ports;
 mod openapi;
 mod options;
 mod outbound;
+mod patched;
 mod patching;
 mod paths;
 mod pods;

@@ -31,6 +31,10 @@ pub(crate) fn fill(server: &Server, object: &mut Object, aim: &Aim<'_>) -> Resul
     if meta.name.is_empty() && !meta.generate_name.is_empty() {
         meta.name = server.generated_name(&meta.generate_name).into();
     }
+    // The one kind that may be without a name.
+    if meta.name.is_empty() && aim.served.plural == "limitranges" {
+        meta.name = server.uid().into();
+    }
     if !aim.name.is_empty() && meta.name != aim.name {
         if !meta.name.is_empty() {
             return Err(name_mismatch(&meta.name, aim.name));
@@ -92,7 +96,7 @@ pub(crate) fn check_versions(
     }
     let version = meta.resource_version.as_str();
     if matches!(version, "" | "0") {
-        if aim.subresource.is_empty() && !served.unconditional_update() {
+        if matches!(aim.subresource, "" | "status") && !served.unconditional_update() {
             let error = FieldError::invalid(
                 "metadata.resourceVersion",
                 Value::Int(0),

@@ -18,10 +18,11 @@ use crate::body::Answer;
 use crate::catalog::Served;
 use crate::http::{self, Call};
 use crate::options::WriteOptions;
+use crate::patched::{Document, Patched};
 use crate::resource::{accepted, aim, answer_written};
 use crate::server::Server;
 use crate::write::{Aim, Change, Written};
-use crate::{decode, tracking, write};
+use crate::{tracking, write};
 
 /// The kinds of patches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ pub(crate) async fn serve(
 struct Patching<'a> {
     served: &'a Served,
     kind: PatchKind,
-    patch: Value,
+    document: Document,
     options: &'a WriteOptions,
     subresource: &'a str,
     /// Whether it reads or writes metadata.managedFields, or may.
@@ -121,15 +122,17 @@ impl Patching<'_> {
             .unwrap_or(old)
             .to_value()
             .map_err(Status::internal)?;
+        let patch = &self.document.value;
         let new = match (self.kind, self.served.msg) {
             (PatchKind::Apply, _) => return self.apply(Some(&live)),
-            (PatchKind::Json, _) => corten_patch::json(live, &self.patch),
+            (PatchKind::Json, _) => corten_patch::json(live, patch),
             (PatchKind::Strategic, Some(msg)) => {
-                corten_patch::strategic(live, &self.patch, msg, &self.served.group_version_kind())
+                corten_patch::strategic(live, patch, msg, &self.served.group_version_kind())
             }
-            _ => corten_patch::merge(live, &self.patch),
+            _ => corten_patch::merge(live, patch),
         };
-        self.rebuild(&new.map_err(refuse)?, kept)
+        let live = shown.as_ref().unwrap_or(old);
+        self.rebuild(&new.map_err(refuse)?, Some(live), kept)
     }
 
     /// Whether the patch neither reads nor writes managedFields.
@@ -141,22 +144,35 @@ impl Patching<'_> {
     fn apply(&self, live: Option<&Value>) -> Result<Object, Status> {
         let applied = corten_patch::apply(&Apply {
             live,
-            patch: &self.patch,
+            patch: &self.document.value,
             schema: self.served.patch_schema(),
             manager: &self.options.manager,
             subresource: self.subresource,
             force: self.options.force,
             now: &self.now,
         });
-        self.rebuild(&applied.map_err(refuse)?, None)
+        let applied = applied.map_err(refuse)?;
+        let found = self.document.settle_apply(self.options.validation)?;
+        let object = self.rebuild(&applied, None, None)?;
+        self.problems.lock().extend(found);
+        Ok(object)
     }
 
     fn rebuild(
         &self,
         value: &Value,
+        live: Option<&Object>,
         kept: Option<List<ManagedFieldsEntry>>,
     ) -> Result<Object, Status> {
-        let (mut object, found) = decode::from_value(self.served, value, self.options.validation)?;
+        let patched = Patched {
+            served: self.served,
+            kind: self.kind,
+            document: &self.document,
+            live,
+            managers: kept.as_ref(),
+            validation: self.options.validation,
+        };
+        let (mut object, found) = patched.object(value)?;
         *self.problems.lock() = found;
         match kept {
             Some(kept) => object.meta_mut().managed_fields = kept,
@@ -176,12 +192,12 @@ pub(crate) async fn patch(
     body: &Bytes,
     options: &WriteOptions,
 ) -> Result<Written, Status> {
-    let decoded = decode::patch(kind, body)?;
+    let document = Document::read(kind, body)?;
     let patching = Patching {
         served: aim.served,
         kind,
-        names_managers: names_managers(kind, &decoded, body),
-        patch: decoded,
+        names_managers: names_managers(kind, &document.value, body),
+        document,
         options,
         subresource: aim.subresource,
         now: server.now(),

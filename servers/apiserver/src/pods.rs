@@ -11,8 +11,10 @@ use corten_access::UserInfo;
 use corten_access::admission::Operation;
 use corten_api::core::v1::{Binding, Node, Pod, PodCondition};
 use corten_api::{Gvk, Object};
-use corten_client::{Status, Target};
+use corten_client::{Cause, Status, Target};
 use corten_core::Value;
+use corten_kinds::FieldError;
+use corten_kinds::error::NEGATIVE;
 use corten_store::{Precondition, Transaction};
 
 use crate::admit::{self, Admission};
@@ -244,6 +246,9 @@ pub(crate) async fn stream(
     if call.info.subresource == "proxy" {
         return proxy::serve(server, served, &call, request).await;
     }
+    if call.info.subresource == "log" {
+        check_log_options(&call)?;
+    }
     let info = &call.info;
     let entry = read::get(server, served, &info.namespace, &info.name, "").await?;
     let object = typed::object(&entry)?;
@@ -262,6 +267,7 @@ pub(crate) async fn stream(
             pod.metadata.name
         )));
     }
+    let path = kubelet_path(pod, &call)?;
     // Upstream words a missing node as a missing pod.
     let place = kubelet(server, &pod.spec.node_name).map_err(|status| match status.code {
         404 => Status::not_found(Target {
@@ -271,13 +277,52 @@ pub(crate) async fn stream(
         }),
         _ => status,
     })?;
-    let path = kubelet_path(pod, &call)?;
     let answer = connect::forward(&server.connector, &place, &path, request).await?;
     let refused = answer.status().as_u16() > 206;
     match call.info.subresource == "log" && refused {
         true => Err(refusal(&call.info.name, answer).await),
         false => Ok(answer),
     }
+}
+
+/// 422 unless the query asks for something that can be had of a log.
+fn check_log_options(call: &Call) -> Result<(), Status> {
+    let number = |key: &str| call.query.get(key).and_then(|v| v.parse::<i64>().ok());
+    let mut errors = Vec::new();
+    if let Some(lines) = number("tailLines").filter(|n| *n < 0) {
+        errors.push(FieldError::invalid("tailLines", lines, NEGATIVE));
+    }
+    if let Some(bytes) = number("limitBytes").filter(|n| *n < 1) {
+        let text = "must be greater than 0";
+        errors.push(FieldError::invalid("limitBytes", bytes, text));
+    }
+    let seconds = number("sinceSeconds");
+    if seconds.is_some() && call.query.get("sinceTime").is_some() {
+        let text = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(FieldError::forbidden("", text));
+    } else if let Some(seconds) = seconds.filter(|n| *n < 1) {
+        let text = "must be greater than 0";
+        errors.push(FieldError::invalid("sinceSeconds", seconds, text));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let causes = errors.iter().map(|e| Cause {
+        reason: e.reason().to_owned(),
+        message: e.body(),
+        field: e.field.clone(),
+    });
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let text = match &texts[..] {
+        [one] => one.clone(),
+        _ => format!("[{}]", texts.join(", ")),
+    };
+    let target = Target {
+        group: "",
+        resource: "PodLogOptions",
+        name: &call.info.name,
+    };
+    Err(Status::invalid(target, causes.collect(), &text))
 }
 
 /// A kubelet's plain-text refusal of logs as a Status.

@@ -44,14 +44,19 @@ pub(crate) async fn serve(
         .find(&info.group, &info.version, &info.resource)
         .cloned()
     else {
-        let version = catalog.in_version(&info.group, &info.version).next();
-        return if version.is_some() {
+        // A group that is not served at all is nobody's path.
+        return if info.group.is_empty() || catalog.serves_group(&info.group) {
             Err(Status::no_such_path())
         } else {
             Ok(http::page_not_found())
         };
     };
-    call.warnings.extend(served.deprecation());
+    let known = info.subresource.is_empty()
+        || served
+            .subresources
+            .iter()
+            .any(|s| s.name == info.subresource);
+    call.warnings.extend(served.deprecation().filter(|_| known));
     let collection = matches!(info.verb.as_str(), "list" | "watch");
     let nowhere =
         served.namespaced && info.namespace.is_empty() && !collection && served.is_stored();

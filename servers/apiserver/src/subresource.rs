@@ -21,6 +21,7 @@ use crate::encode::{self, Form};
 use crate::http::{self, Call};
 use crate::negotiate::{self, Transforms};
 use crate::options::{Admitting, FieldValidation, WriteOptions};
+use crate::patched::Document;
 use crate::patching::PatchKind;
 use crate::resource::{accepted, aim, answer_written, body_media};
 use crate::server::Server;
@@ -251,7 +252,7 @@ async fn scale_wish(
             .unwrap_or_default();
         let kind = PatchKind::of(content_type, served)?;
         let body = http::read_body(request).await?;
-        return Ok(ScaleWish::Patched(kind, decode::patch(kind, &body)?));
+        return Ok(ScaleWish::Patched(kind, Document::read(kind, &body)?.value));
     }
     let media = body_media(request.headers())?;
     let body = http::read_body(request).await?;

@@ -36,6 +36,18 @@ const HEADERS: [&str; 7] = [
 /// More differences than this in one body say no more.
 const DIFFERENCES_MAX: usize = 12;
 const TEXT_MAX: usize = 300;
+const TEXT_BEFORE: usize = 60;
+
+/// What is compared of an answer, as text.
+pub fn essence(answer: &Answer) -> String {
+    let mut out = answer.status.to_string();
+    for name in HEADERS {
+        for line in answer.all(name) {
+            out.push_str(&format!("\n{name}: {}", normal::text(line)));
+        }
+    }
+    format!("{out}\n{}", normal::body(&answer.body))
+}
 
 /// All differences, status code first.
 pub fn differences(ours: &Answer, theirs: &Answer) -> Vec<Difference> {
@@ -46,15 +58,46 @@ pub fn differences(ours: &Answer, theirs: &Answer) -> Vec<Difference> {
         return found;
     }
     for name in HEADERS {
-        let (a, b) = (ours.all(name).join(" // "), theirs.all(name).join(" // "));
-        let (a, b) = (normal::text(&a), normal::text(&b));
+        let lines = |answer: &Answer| -> Vec<String> {
+            answer.all(name).iter().map(|l| normal::text(l)).collect()
+        };
+        let (a, b) = (lines(ours), lines(theirs));
         if a != b {
-            found.push(difference(&format!("header.{name}"), a, b));
+            let place = match sorted(&a) == sorted(&b) {
+                true => format!("header.{name}.order"),
+                false => format!("header.{name}"),
+            };
+            found.push(difference(&place, a.join(" // "), b.join(" // ")));
         }
     }
     let (a, b) = (normal::body(&ours.body), normal::body(&theirs.body));
     let mut bodies = Vec::new();
+    let causes = |v: &Value| {
+        v["details"]["causes"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    };
+    let (first, second) = (causes(&a), causes(&b));
+    let texts = |all: &[Value]| sorted(&all.iter().map(Value::to_string).collect::<Vec<_>>());
+    if first != second && texts(&first) == texts(&second) {
+        let shown = |all: &[Value]| Value::Array(all.to_vec()).to_string();
+        bodies.push(difference(
+            "body.details.causes.order",
+            shown(&first),
+            shown(&second),
+        ));
+        found.extend(bodies);
+        return found;
+    }
     values("body", &a, &b, &mut bodies);
+    // The message only repeats the causes.
+    if bodies
+        .iter()
+        .any(|d| d.at.starts_with("body.details.causes"))
+    {
+        bodies.retain(|d| d.at != "body.message");
+    }
     let more = bodies.len().saturating_sub(DIFFERENCES_MAX);
     bodies.truncate(DIFFERENCES_MAX);
     found.extend(bodies);
@@ -68,19 +111,37 @@ pub fn differences(ours: &Answer, theirs: &Answer) -> Vec<Difference> {
     found
 }
 
+fn sorted(lines: &[String]) -> Vec<&String> {
+    let mut all: Vec<&String> = lines.iter().collect();
+    all.sort();
+    all
+}
+
 fn difference(at: &str, ours: String, theirs: String) -> Difference {
+    let same = ours.chars().zip(theirs.chars()).take_while(|(a, b)| a == b);
+    let same = same.count();
     Difference {
         at: at.to_owned(),
-        ours: cut(ours),
-        theirs: cut(theirs),
+        ours: cut(&ours, same),
+        theirs: cut(&theirs, same),
     }
 }
 
-fn cut(text: String) -> String {
-    match text.char_indices().nth(TEXT_MAX) {
-        Some((at, _)) => format!("{}...", &text[..at]),
-        None => text,
-    }
+/// What is shown of a text that is like the other one for so many characters: it begins shortly before they part.
+fn cut(text: &str, same: usize) -> String {
+    let skipped = if same > TEXT_MAX / 2 {
+        same - TEXT_BEFORE
+    } else {
+        0
+    };
+    let shown: String = text.chars().skip(skipped).take(TEXT_MAX).collect();
+    let head = if skipped > 0 { "..." } else { "" };
+    let tail = if text.chars().count() > skipped + TEXT_MAX {
+        "..."
+    } else {
+        ""
+    };
+    format!("{head}{shown}{tail}")
 }
 
 /// The message of a Status, else the beginning.

@@ -26,6 +26,8 @@ pub struct Step {
     pub request: Request,
     /// Variable and path into the answer.
     pub save: Vec<(String, String)>,
+    /// Path into the answer (or `code`) and text: it is asked again until they are so.
+    pub until: Vec<(String, String)>,
 }
 
 /// A request as it is sent.
@@ -172,6 +174,7 @@ fn listed(given: &Value) -> Result<Step> {
             body,
         },
         save: texts(&given["save"]),
+        until: texts(&given["until"]),
     })
 }
 
@@ -223,6 +226,7 @@ impl<'a> Expansion<'a> {
             name: name.into(),
             request,
             save: Vec::new(),
+            until: Vec::new(),
         });
     }
 

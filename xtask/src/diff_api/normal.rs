@@ -23,6 +23,16 @@ static REPLACED: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
             r"-generated-[bcdfghjklmnpqrstvwxz2456789]{5}\b",
             "-generated-<random>",
         ),
+        (
+            r"\bkube-api-access-[bcdfghjklmnpqrstvwxz2456789]{5}\b",
+            "kube-api-access-<random>",
+        ),
+        (
+            r#"(\\?"resourceVersion\\?"):\\?"[0-9]+\\?""#,
+            "$1:<revision>",
+        ),
+        // Go's differ mixes in spaces that do not break, so that nobody takes its text for a format.
+        ("\u{a0}", " "),
     ];
     let compiled = rules.map(|(pattern, by)| Regex::new(pattern).ok().map(|r| (r, by)));
     compiled.into_iter().flatten().collect()

@@ -78,6 +78,29 @@ impl Servers {
         Ok(servers)
     }
 
+    /// Starts Corten alone; the other one is not there.
+    pub fn start_corten(corten: &Path, extra: &[String]) -> Result<Servers> {
+        let directory = TempDir::new().context("a directory for the server")?;
+        let ports = free_ports()?;
+        let server = |port| -> Result<Server> {
+            Ok(Server {
+                port,
+                token: None,
+                tls: tls(None)?,
+            })
+        };
+        let mut servers = Servers {
+            ours: server(ports[0])?,
+            theirs: server(ports[1])?,
+            children: Vec::new(),
+            _directory: TempDir::new().context("a directory for the server")?,
+        };
+        servers.start_ours(directory.path(), corten, extra)?;
+        servers._directory = directory;
+        wait_ready(&servers.ours)?;
+        Ok(servers)
+    }
+
     fn start_ours(&mut self, at: &Path, corten: &Path, extra: &[String]) -> Result<()> {
         let data = at.join("corten");
         let kubeconfig = at.join("corten.kubeconfig");
@@ -167,6 +190,7 @@ impl Servers {
             "https://kubernetes.default.svc.cluster.local",
         ]);
         server.args(["--enable-admission-plugins", "NodeRestriction"]);
+        server.arg("--allow-privileged=true");
         server.args(["--service-cluster-ip-range", "10.96.0.0/16"]);
         server.arg("--service-account-key-file").arg(&key);
         server.arg("--service-account-signing-key-file").arg(&key);

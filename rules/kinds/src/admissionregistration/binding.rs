@@ -120,6 +120,9 @@ impl Rules for ValidatingAdmissionPolicyBindings {
     fn unconditional_update(&self) -> bool {
         false
     }
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
 }
 
 impl Rules for MutatingAdmissionPolicyBindings {
@@ -176,6 +179,9 @@ impl Rules for MutatingAdmissionPolicyBindings {
         ]
     }
     fn unconditional_update(&self) -> bool {
+        false
+    }
+    fn checks_finalizers(&self) -> bool {
         false
     }
 }

@@ -79,6 +79,9 @@ impl Rules for ValidatingAdmissionPolicies {
     fn unconditional_update(&self) -> bool {
         false
     }
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
 }
 
 impl Rules for MutatingAdmissionPolicies {
@@ -123,6 +126,9 @@ impl Rules for MutatingAdmissionPolicies {
         ]
     }
     fn unconditional_update(&self) -> bool {
+        false
+    }
+    fn checks_finalizers(&self) -> bool {
         false
     }
 }

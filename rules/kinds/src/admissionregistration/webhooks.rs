@@ -87,6 +87,9 @@ impl Rules for ValidatingWebhookConfigurations {
     fn unconditional_update(&self) -> bool {
         false
     }
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
 }
 
 impl Rules for MutatingWebhookConfigurations {
@@ -136,6 +139,9 @@ impl Rules for MutatingWebhookConfigurations {
         ]
     }
     fn unconditional_update(&self) -> bool {
+        false
+    }
+    fn checks_finalizers(&self) -> bool {
         false
     }
 }

@@ -77,6 +77,9 @@ impl Rules for CustomResourceDefinitions {
     fn unconditional_update(&self) -> bool {
         false
     }
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
 }
 
 fn add_stored_version(obj: &mut CustomResourceDefinition) {

@@ -100,6 +100,9 @@ impl Rules for ApiServices {
     fn unconditional_update(&self) -> bool {
         false
     }
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
 }
 
 fn validate(new: &APIService) -> Errors {

@@ -43,7 +43,7 @@ fn to_v1(new: v2::HorizontalPodAutoscaler) -> v1::HorizontalPodAutoscaler {
     for key in [METRICS, CURRENT_METRICS, BEHAVIOR, CONDITIONS] {
         annotations.remove(key);
     }
-    let mut note = |key: &str, value: Value| annotations.insert(key, json_text::print(&value));
+    let mut note = |key: &str, value: Value| annotations.insert(key, in_order(&value));
     let others = new.spec.metrics.iter().filter(|m| cpu_target(m).is_none());
     let others: Vec<Value> = others.map(spec_to_v1).collect();
     if !others.is_empty() {
@@ -136,7 +136,12 @@ fn to_v2(old: v1::HorizontalPodAutoscaler) -> v2::HorizontalPodAutoscaler {
     new.status.last_scale_time = status.last_scale_time;
     new.status.current_replicas = status.current_replicas;
     new.status.desired_replicas = status.desired_replicas;
-    new.status.current_metrics = items(current.as_ref()).map(status_to_v2).collect();
+    if let Some(utilization) = status.current_cpu_utilization_percentage {
+        new.status.current_metrics.push(cpu_status(utilization));
+    }
+    if current.is_some() {
+        new.status.current_metrics = items(current.as_ref()).map(status_to_v2).collect();
+    }
     new.status.conditions = items(conditions.as_ref())
         .filter_map(|c| from_value::<v2::HorizontalPodAutoscalerCondition>(c).ok())
         .collect();
@@ -285,7 +290,87 @@ fn spec_to_v1(metric: &v2::MetricSpec) -> Value {
 }
 
 fn status_to_v1(metric: &v2::MetricStatus) -> Value {
-    moved_to_v1(&value_of(metric), status_names)
+    let mut moved = moved_to_v1(&value_of(metric), status_names);
+    // What v1 cannot leave out.
+    let kind = moved.str_at(&["type"]).to_owned();
+    let value = match kind.as_str() {
+        "Object" | "External" => "currentValue",
+        _ => "currentAverageValue",
+    };
+    let at = [member_of(&kind), value];
+    if moved.at(&at).is_none() {
+        moved.set(&at, "0");
+    }
+    moved
+}
+
+fn cpu_status(utilization: i32) -> v2::MetricStatus {
+    let mut status = v2::MetricStatus {
+        type_: "Resource".into(),
+        ..v2::MetricStatus::default()
+    };
+    let resource = status.resource.get_or_insert_default();
+    resource.name = "cpu".into();
+    resource.current.average_utilization = Some(utilization);
+    status
+}
+
+/// Members of v1's metrics and conditions in Go's order, one list for all of them.
+const ORDER: [&str; 30] = [
+    "type",
+    "object",
+    "pods",
+    "resource",
+    "containerResource",
+    "external",
+    "kind",
+    "target",
+    "name",
+    "apiVersion",
+    "metricName",
+    "status",
+    "lastTransitionTime",
+    "reason",
+    "message",
+    "targetAverageUtilization",
+    "currentAverageUtilization",
+    "metricSelector",
+    "targetValue",
+    "currentValue",
+    "targetAverageValue",
+    "currentAverageValue",
+    "selector",
+    "averageValue",
+    "container",
+    "matchLabels",
+    "matchExpressions",
+    "key",
+    "operator",
+    "values",
+];
+
+/// JSON as Go writes it from structs.
+fn in_order(value: &Value) -> String {
+    match value {
+        Value::List(list) => {
+            let all: Vec<String> = list.iter().map(in_order).collect();
+            format!("[{}]", all.join(","))
+        }
+        Value::Map(map) => {
+            let mut members: Vec<(&Str, &Value)> = map.iter().collect();
+            let place = |key: &str| ORDER.iter().position(|k| *k == key);
+            members.sort_by_key(|(key, _)| place(key).unwrap_or(ORDER.len()));
+            let all = members.into_iter().map(|(key, value)| {
+                format!(
+                    "{}:{}",
+                    json_text::print(&Value::from(key)),
+                    in_order(value)
+                )
+            });
+            format!("{{{}}}", all.collect::<Vec<_>>().join(","))
+        }
+        other => json_text::print(other),
+    }
 }
 
 fn spec_to_v2(metric: &Value) -> v2::MetricSpec {

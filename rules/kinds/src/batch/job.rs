@@ -23,6 +23,7 @@ impl Rules for Jobs {
     with_status!();
 
     fn default(&self, obj: &mut Job) {
+        inherit_labels(obj);
         let spec = &mut obj.spec;
         default_job_template(spec);
         if spec.completions.is_none() && spec.parallelism.is_none() {
@@ -48,10 +49,15 @@ impl Rules for Jobs {
         spec.manual_selector.get_or_insert(false);
     }
     fn prepare_create(&self, _cx: &Context, new: &mut Job) {
+        let labels = &new.metadata.labels;
+        // Upstream's defaults give it the very labels of the template, which the selector then adds to.
+        let inherited = labels.is_empty() || *labels == new.spec.template.metadata.labels;
         if new.spec.manual_selector != Some(true) {
             generate_selector(new);
         }
-        inherit_labels(new);
+        if inherited {
+            new.metadata.labels = new.spec.template.metadata.labels.clone();
+        }
     }
     fn prepare_update(&self, _cx: &Context, _part: &str, new: &mut Job, _old: &Job) {
         inherit_labels(new);

@@ -24,16 +24,23 @@ pub(super) fn update(new: &Job, old: &Job) -> Errors {
     let mut errors = Vec::new();
     let path = Path::Root.f("status");
     numbers(&mut errors, &path, &new.status);
-    conditions(&mut errors, &path.f("conditions"), new, old);
+    let conditions = path.f("conditions");
+    exclusive_conditions(&mut errors, &conditions, new, old);
     times(&mut errors, &path, new, old);
+    missing_conditions(&mut errors, &conditions, new, old);
     when_finished(&mut errors, &path, new, old);
     index_lists(&mut errors, &path, new, old);
+    still_running(&mut errors, &path, new, old);
+    success_conditions(&mut errors, &conditions, new);
+    lost_conditions(&mut errors, &conditions, new, old);
+    counters(&mut errors, &path, new, old);
+    fixed_times(&mut errors, &path, new, old);
+    lost_success(&mut errors, &conditions, new, old);
+    errors
+}
+
+fn counters(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
     let (s, before) = (&new.status, &old.status);
-    let counted = s.ready != before.ready || s.active != before.active;
-    if let Some(ready) = s.ready.filter(|r| counted && *r > s.active) {
-        let text = "cannot set more ready pods than active";
-        errors.push(FieldError::invalid(path.f("ready"), ready, text));
-    }
     if s.failed < before.failed {
         let text = "cannot decrease the failed counter";
         errors.push(FieldError::invalid(path.f("failed"), s.failed, text));
@@ -48,7 +55,6 @@ pub(super) fn update(new: &Job, old: &Job) -> Errors {
         let text = "cannot decrease the succeeded counter";
         errors.push(FieldError::invalid(path.f("succeeded"), s.succeeded, text));
     }
-    errors
 }
 
 fn numbers(errors: &mut Errors, path: &Path, status: &JobStatus) {
@@ -82,54 +88,93 @@ fn numbers(errors: &mut Errors, path: &Path, status: &JobStatus) {
     }
 }
 
-fn conditions(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
-    let changed = |c: &str| is(new, c) != is(old, c);
-    let mut wrong = |holds: bool, text: &str| {
-        if holds {
-            errors.push(FieldError::invalid(path, Value::Null, text));
-        }
-    };
-    let (complete, failed) = (is(new, "Complete"), is(new, "Failed"));
-    let (target, met) = (is(new, "FailureTarget"), is(new, "SuccessCriteriaMet"));
-    let failed_indexes = new.status.failed_indexes != old.status.failed_indexes;
+fn wrong(errors: &mut Errors, path: &Path, holds: bool, text: &str) {
+    if holds {
+        errors.push(FieldError::invalid(path, Value::Null, text));
+    }
+}
+
+fn changed(new: &Job, old: &Job, condition: &str) -> bool {
+    is(new, condition) != is(old, condition)
+}
+
+fn exclusive_conditions(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
+    let changed = |c: &str| changed(new, old, c);
+    let complete = is(new, "Complete");
     wrong(
-        (changed("Complete") || changed("Failed")) && complete && failed,
+        errors,
+        path,
+        (changed("Complete") || changed("Failed")) && complete && is(new, "Failed"),
         "cannot set Complete=True and Failed=true conditions",
     );
     wrong(
-        (changed("Complete") || changed("FailureTarget")) && complete && target,
+        errors,
+        path,
+        (changed("Complete") || changed("FailureTarget")) && complete && is(new, "FailureTarget"),
         "cannot set Complete=True and FailureTarget=true conditions",
     );
+}
+
+fn missing_conditions(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
+    let changed = |c: &str| changed(new, old, c);
+    let failed_indexes = new.status.failed_indexes != old.status.failed_indexes;
     wrong(
-        (changed("Failed") || failed_indexes) && failed && !target,
+        errors,
+        path,
+        (changed("Failed") || failed_indexes) && is(new, "Failed") && !is(new, "FailureTarget"),
         "cannot set Failed=True condition without the FailureTarget=true condition",
     );
     wrong(
-        (changed("Complete") || changed("SuccessCriteriaMet")) && complete && !met,
+        errors,
+        path,
+        (changed("Complete") || changed("SuccessCriteriaMet"))
+            && is(new, "Complete")
+            && !is(new, "SuccessCriteriaMet"),
         "cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
     );
+}
+
+fn success_conditions(errors: &mut Errors, path: &Path, new: &Job) {
+    let met = is(new, "SuccessCriteriaMet");
     wrong(
-        met && failed,
+        errors,
+        path,
+        met && is(new, "Failed"),
         "cannot set SuccessCriteriaMet=True and Failed=true conditions",
     );
     wrong(
-        met && target,
+        errors,
+        path,
+        met && is(new, "FailureTarget"),
         "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions",
     );
     wrong(
-        new.spec.success_policy.is_some() && !met && complete,
+        errors,
+        path,
+        new.spec.success_policy.is_some() && !met && is(new, "Complete"),
         "cannot set Complete=True for Job with SuccessPolicy unless SuccessCriteriaMet=True",
     );
+}
+
+fn lost_conditions(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
     for kind in ["Failed", "Complete", "FailureTarget"] {
         let text = format!("cannot disable the terminal {kind}=True condition");
-        wrong(is(old, kind) && !is(new, kind), &text);
+        wrong(errors, path, is(old, kind) && !is(new, kind), &text);
     }
+}
+
+fn lost_success(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
+    let (met, was_met) = (is(new, "SuccessCriteriaMet"), is(old, "SuccessCriteriaMet"));
     wrong(
-        is(old, "SuccessCriteriaMet") && !met,
+        errors,
+        path,
+        was_met && !met,
         "cannot disable the SuccessCriteriaMet=True condition",
     );
     wrong(
-        is(old, "Complete") && !is(old, "SuccessCriteriaMet") && met,
+        errors,
+        path,
+        is(old, "Complete") && !was_met && met,
         "cannot set SuccessCriteriaMet=True for Job already has Complete=true conditions",
     );
 }
@@ -157,7 +202,14 @@ fn times(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
         let text = "must be equal to or after `startTime`";
         errors.push(FieldError::invalid(path_end, time_value(end), text));
     }
+}
+
+fn fixed_times(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
+    let (start, end) = (new.status.start_time, new.status.completion_time);
+    let (start_before, end_before) = (old.status.start_time, old.status.completion_time);
+    let (moved, ended) = (start != start_before, end != end_before);
     if end.is_some() && end_before.is_some() && ended {
+        let path_end = path.f("completionTime");
         errors.push(FieldError::invalid(path_end, time_value(end), IMMUTABLE));
     }
     let resumed =
@@ -202,9 +254,14 @@ fn when_finished(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
             errors.push(FieldError::invalid(path, value_of(&**pods), text));
         }
     }
+}
+
+fn still_running(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
+    let (s, before) = (&new.status, &old.status);
+    let just = finished(new) && !finished(old);
     let terminating = s
         .terminating
-        .filter(|t| (just || s.terminating != before.terminating) && *t > 0);
+        .filter(|t| (just || s.terminating != before.terminating) && finished(new) && *t > 0);
     if let Some(terminating) = terminating {
         let text = "terminating>0 is invalid for finished job";
         errors.push(FieldError::invalid(
@@ -212,6 +269,11 @@ fn when_finished(errors: &mut Errors, path: &Path, new: &Job, old: &Job) {
             terminating,
             text,
         ));
+    }
+    let counted = s.ready != before.ready || s.active != before.active;
+    if let Some(ready) = s.ready.filter(|r| counted && *r > s.active) {
+        let text = "cannot set more ready pods than active";
+        errors.push(FieldError::invalid(path.f("ready"), ready, text));
     }
 }
 

@@ -23,9 +23,13 @@ const MANY_AT_ONCE: i32 = 10_000;
 
 /// A new Job.
 pub(super) fn create(job: &Job) -> Errors {
+    whole(job, None)
+}
+
+fn whole(job: &Job, old_selector: Option<&LabelSelector>) -> Errors {
     let mut errors = Vec::new();
     generated_selector(&mut errors, job);
-    spec(&mut errors, &Path::Root.f("spec"), &job.spec, None);
+    spec(&mut errors, &Path::Root.f("spec"), &job.spec, old_selector);
     let completions = job
         .spec
         .completions
@@ -443,7 +447,8 @@ fn restart_policy(errors: &mut Errors, path: &Path, spec: &JobSpec) {
 
 /// A changed Job.
 pub(super) fn update(new: &Job, old: &Job) -> Errors {
-    let mut errors = Vec::new();
+    // Upstream checks the whole again, and what is wrong with the specification counts twice.
+    let mut errors = whole(new, old.spec.selector.as_deref());
     let path = Path::Root.f("spec");
     spec(&mut errors, &path, &new.spec, old.spec.selector.as_deref());
     completions(&mut errors, &path.f("completions"), &new.spec, &old.spec);

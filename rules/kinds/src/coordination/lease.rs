@@ -52,6 +52,9 @@ impl Rules for Leases {
     fn unconditional_update(&self) -> bool {
         false
     }
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
 }
 
 fn validate(spec: &LeaseSpec) -> Vec<FieldError> {

@@ -6,7 +6,7 @@ use super::volume::{CLASS_ANNOTATION, access_modes, or_unset};
 use crate::checks::{Errors, dns_subdomain, immutable, known, required};
 use crate::metadata::{SelectorValues, validate_annotations, validate_labels, validate_selector};
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, FieldError, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells, difference};
 use corten_api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate,
     TypedLocalObjectReference, TypedObjectReference,
@@ -209,6 +209,14 @@ fn drop_unknown_source(
     new: &mut PersistentVolumeClaimSpec,
     old: Option<&PersistentVolumeClaimSpec>,
 ) {
+    let abroad = new
+        .data_source_ref
+        .as_ref()
+        .is_some_and(|s| s.namespace.as_ref().is_some_and(|n| !n.is_empty()));
+    if abroad && old.is_none_or(|o| o.data_source_ref.is_none()) {
+        // Sources in other namespaces are a feature that is off.
+        new.data_source_ref = None;
+    }
     if new.data_source_ref.is_some() || old.is_some_and(|o| o.data_source.is_some()) {
         return;
     }
@@ -261,10 +269,10 @@ impl Rules for PersistentVolumeClaims {
         new: &PersistentVolumeClaim,
         old: &PersistentVolumeClaim,
     ) -> Vec<FieldError> {
-        if part.is_empty() {
-            validate_update(new, old)
-        } else {
-            vec![]
+        match part {
+            "" => validate_update(new, old),
+            "status" => validate_status(new),
+            _ => vec![],
         }
     }
     fn warnings(
@@ -351,8 +359,10 @@ fn validate_update(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim) -> 
         rest.volume_attributes_class_name = before.volume_attributes_class_name.clone();
     }
     if !semantic_eq(&rest, &before) {
-        let text = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound \
-                    claims\n";
+        let text = format!(
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{}",
+            difference::of_structs(&before, &rest)
+        );
         errors.push(FieldError::forbidden(&path, text));
     }
     let size = |spec: &PersistentVolumeClaimSpec| {
@@ -384,6 +394,56 @@ fn validate_update(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim) -> 
         new.spec.volume_mode.clone(),
     );
     errors
+}
+
+const RESIZES: [&str; 5] = [
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
+
+fn validate_status(new: &PersistentVolumeClaim) -> Errors {
+    let mut errors = Vec::new();
+    let (path, status) = (Path::Root.f("status"), &new.status);
+    let at = path.f("capacity");
+    for (name, amount) in &status.capacity {
+        status_amount(&mut errors, &at.k(name), amount);
+    }
+    let at = path.f("allocatedResourceStatuses");
+    for (name, state) in &status.allocated_resource_statuses {
+        status_name(&mut errors, &at, name);
+        if !RESIZES.contains(&state.as_str()) {
+            errors.push(FieldError::not_supported(&at, name, &RESIZES));
+        }
+    }
+    let at = path.f("allocatedResources");
+    for (name, amount) in &status.allocated_resources {
+        let found = errors.len();
+        status_name(&mut errors, &at, name);
+        if errors.len() == found {
+            status_amount(&mut errors, &at.k(name), amount);
+        }
+    }
+    errors
+}
+
+fn status_amount(errors: &mut Errors, path: &Path, amount: &Quantity) {
+    if amount.sign() < 0 {
+        let text = "must be a valid resource quantity";
+        errors.push(FieldError::invalid(path, amount.value(), text));
+    }
+}
+
+/// `storage`, or a name with a domain that is not Kubernetes' own.
+fn status_name(errors: &mut Errors, path: &Path, name: &str) {
+    let wrong = corten_meta::labels::invalid_key(name);
+    if !wrong.is_empty() {
+        crate::checks::invalid_each(errors, path, name, wrong);
+    } else if name != "storage" && (!name.contains('/') || name.contains("kubernetes.io/")) {
+        errors.push(FieldError::not_supported(path, name, &["storage"]));
+    }
 }
 
 /// What users are warned of in a claim's spec.

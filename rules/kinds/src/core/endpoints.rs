@@ -39,6 +39,21 @@ impl Rules for EndpointsOfServices {
         let same = corten_core::semantic_eq(&bare(new), &bare(old));
         if same { vec![] } else { validate(new) }
     }
+    fn warnings(&self, _cx: &Context, new: &Endpoints, _old: Option<&Endpoints>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (i, subset) in new.subsets.iter().enumerate() {
+            for (name, list) in [
+                ("addresses", &subset.addresses),
+                ("notReadyAddresses", &subset.not_ready_addresses),
+            ] {
+                for (n, address) in list.iter().enumerate() {
+                    let field = format!("subsets[{i}].{name}[{n}].ip");
+                    warnings.extend(checks::ip_warning(&field, &address.ip));
+                }
+            }
+        }
+        warnings
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::ENDPOINTS
     }

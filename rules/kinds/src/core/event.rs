@@ -3,7 +3,7 @@
 use super::columns;
 use crate::checks::{self, Errors};
 use crate::rules::Rules;
-use crate::{Column, Context, FieldError, cells};
+use crate::{Column, Context, FieldError, cells, names};
 use corten_api::core::v1::Event;
 use corten_core::{Path, Str, Time, Value};
 
@@ -24,6 +24,12 @@ impl Rules for Events {
         _old: &Event,
     ) -> Vec<FieldError> {
         validate(new, "reportingComponent")
+    }
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
+    fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        names::path_segment(name, prefix)
     }
     fn columns(&self) -> &'static [Column] {
         &columns::EVENT

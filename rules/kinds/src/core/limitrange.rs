@@ -137,6 +137,11 @@ fn names(errors: &mut Errors, path: &Path, item: &LimitRangeItem) {
         }
         for name in list.keys() {
             quantities::resource_name(errors, &at.k(name), name);
+            let container = item.type_ == "Container" && !name.contains('/');
+            if container && !quantities::is_container_standard(name) {
+                let text = "must be a standard resource for containers";
+                errors.push(FieldError::invalid(at.k(name), name, text));
+            }
         }
     }
 }

@@ -69,7 +69,8 @@ impl Rules for Nodes {
         warnings
     }
     fn validate_create(&self, _cx: &Context, new: &Node) -> Vec<FieldError> {
-        let mut errors = taints(new);
+        let mut errors = avoided_pods(new);
+        errors.extend(taints(new));
         for (i, range) in new.spec.pod_cidrs.iter().enumerate() {
             let path = Path::Root.f("spec");
             checks::cidr(&mut errors, &path.f("podCIDRs").i(i), range, &[]);
@@ -90,7 +91,8 @@ impl Rules for Nodes {
         new: &Node,
         old: &Node,
     ) -> Vec<FieldError> {
-        let mut errors = taints(new);
+        let mut errors = avoided_pods(new);
+        errors.extend(taints(new));
         let text =
             |what: &str| format!("node updates may not change {what} except from \"\" to valid");
         if !old.spec.pod_cidrs.is_empty() && new.spec.pod_cidrs[..] != old.spec.pod_cidrs[..] {
@@ -188,6 +190,22 @@ fn roles(node: &Node) -> String {
 }
 
 /// Taints, under the path that upstream gives them.
+/// An annotation of long ago that must still be JSON.
+fn avoided_pods(node: &Node) -> Errors {
+    const KEY: &str = "scheduler.alpha.kubernetes.io/preferAvoidPods";
+    let text = node.metadata.annotation(KEY).as_bytes();
+    if text.is_empty() || corten_core::json_text::parse(text).is_ok() {
+        return vec![];
+    }
+    let why =
+        super::secret::not_json(text).unwrap_or_else(|| "unexpected end of JSON input".to_owned());
+    vec![FieldError::invalid(
+        "metadata.annotations.AvoidPods",
+        KEY,
+        why,
+    )]
+}
+
 fn taints(node: &Node) -> Errors {
     let mut errors = Vec::new();
     let path = Path::Root.f("metadata");

@@ -8,7 +8,7 @@ use crate::metadata::value_of_texts;
 use crate::rules::{Rules, with_status};
 use crate::{Column, Context, DeleteAnswer, FieldError, cells, internal};
 use corten_api::core::v1::ResourceQuota;
-use corten_core::{Path, Time, Value};
+use corten_core::{Map, Path, Quantity, Time, Value};
 use std::cmp::Ordering;
 
 /// The strategy of ResourceQuotas.
@@ -61,7 +61,11 @@ impl Rules for ResourceQuotas {
         old: &ResourceQuota,
     ) -> Vec<FieldError> {
         if part == "status" {
-            return vec![];
+            let mut errors = Vec::new();
+            let path = Path::Root.f("status");
+            amounts(&mut errors, &path.f("hard"), &new.status.hard);
+            amounts(&mut errors, &path.f("used"), &new.status.used);
+            return errors;
         }
         let mut errors = validate(new);
         let within = |a: &ResourceQuota, b: &ResourceQuota| {
@@ -108,10 +112,16 @@ impl Rules for ResourceQuotas {
 fn validate(quota: &ResourceQuota) -> Errors {
     let mut errors = Vec::new();
     let path = Path::Root.f("spec");
-    for (name, amount) in &quota.spec.hard {
-        let at = path.f("hard");
-        let at = at.k(name);
-        quantities::resource_name(&mut errors, &at, name);
+    amounts(&mut errors, &path.f("hard"), &quota.spec.hard);
+    scopes(&mut errors, &path.f("scopes"), quota);
+    scope_selector(&mut errors, &path.f("scopeSelector"), quota);
+    errors
+}
+
+fn amounts(errors: &mut Errors, path: &Path, all: &Map<Quantity>) {
+    for (name, amount) in all {
+        let at = path.k(name);
+        quantities::resource_name(errors, &at, name);
         if !name.contains('/') && (!quantities::is_standard(name) || name == "storage") {
             errors.push(FieldError::invalid(
                 &at,
@@ -119,11 +129,8 @@ fn validate(quota: &ResourceQuota) -> Errors {
                 "must be a standard resource for quota",
             ));
         }
-        quantities::amount(&mut errors, &at, name, amount);
+        quantities::amount(errors, &at, name, amount);
     }
-    scopes(&mut errors, &path.f("scopes"), quota);
-    scope_selector(&mut errors, &path.f("scopeSelector"), quota);
-    errors
 }
 
 /// Resources that quotas know by themselves.

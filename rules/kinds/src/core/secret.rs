@@ -55,6 +55,19 @@ impl Rules for Secrets {
         errors.extend(validate(new));
         errors
     }
+    fn warnings(&self, _cx: &Context, new: &Secret, _old: Option<&Secret>) -> Vec<String> {
+        let lacks = |key: &str| {
+            let text = new.data.get(key);
+            text.is_none_or(|t| !String::from_utf8_lossy(t).contains("-----BEGIN "))
+        };
+        let missing = [("tls.crt", "certificate"), ("tls.key", "key")];
+        let missing = missing.iter().find(|(key, _)| lacks(key));
+        missing
+            .filter(|_| new.type_ == "kubernetes.io/tls")
+            .map(|(_, what)| format!("tls: failed to find any PEM data in {what} input"))
+            .into_iter()
+            .collect()
+    }
     fn columns(&self) -> &'static [Column] {
         &columns::SECRET
     }
@@ -119,6 +132,21 @@ fn validate(secret: &Secret) -> Errors {
     errors
 }
 
+/// Go's words for a text that does not begin as JSON does.
+pub(super) fn not_json(text: &[u8]) -> Option<String> {
+    let first = text.iter().find(|b| !b.is_ascii_whitespace())?;
+    let begins = matches!(
+        first,
+        b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n'
+    );
+    (!begins).then(|| {
+        format!(
+            "invalid character '{}' looking for beginning of value",
+            char::from(*first)
+        )
+    })
+}
+
 fn json_object(errors: &mut Errors, secret: &Secret, key: &str) {
     let path = Path::Root.f("data");
     let Some(text) = secret.data.get(key) else {
@@ -132,7 +160,7 @@ fn json_object(errors: &mut Errors, secret: &Secret, key: &str) {
             other.type_name()
         ),
         Err(_) if text.is_empty() => "unexpected end of JSON input".to_owned(),
-        Err(error) => error.to_string(),
+        Err(error) => not_json(text).unwrap_or_else(|| error.to_string()),
     };
     errors.push(FieldError::invalid(
         path.k(key),

@@ -5,8 +5,9 @@ use super::pod::default_resources;
 use super::pod::validate::{scheduling, volumes};
 use super::{columns, volume_spec};
 use crate::checks::{self, Errors};
+use crate::error::verbatim;
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, FieldError, cells, internal};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells, difference, internal};
 use corten_api::core::v1::{
     CSIPersistentVolumeSource, PersistentVolume, PersistentVolumeSource, PersistentVolumeSpec,
 };
@@ -104,7 +105,10 @@ impl Rules for PersistentVolumes {
             &old.spec.persistent_volume_source,
         );
         if !semantic_eq(source, before) {
-            let text = "spec.persistentvolumesource is immutable after creation\n";
+            let text = format!(
+                "spec.persistentvolumesource is immutable after creation\n{}",
+                difference::of_structs(before, source)
+            );
             errors.push(FieldError::forbidden("spec.persistentvolumesource", text));
         }
         if let Some(before) = &old.spec.node_affinity
@@ -118,7 +122,7 @@ impl Rules for PersistentVolumes {
                 .spec
                 .node_affinity
                 .as_ref()
-                .map_or(Value::Null, |a| internal::printed(&**a));
+                .map_or(verbatim("null"), |a| internal::printed(&**a));
             let text = "field is immutable, except for updating from beta label to GA";
             errors.push(FieldError::invalid("nodeAffinity", shown, text));
         }
@@ -175,12 +179,6 @@ impl Rules for PersistentVolumes {
             cells::age(&volume.metadata.creation_timestamp, now),
             or_unset(spec.volume_mode.as_ref()),
         ]
-    }
-    fn field_labels(&self) -> &'static [&'static str] {
-        &["name"]
-    }
-    fn field_values(&self, volume: &PersistentVolume) -> Vec<Str> {
-        vec![volume.metadata.name.clone()]
     }
     fn delete_answer(&self) -> DeleteAnswer {
         DeleteAnswer::Object

@@ -289,21 +289,39 @@ pub(crate) fn inline(errors: &mut Errors, path: &Path, spec: &PersistentVolumeSp
             errors.push(FieldError::forbidden(path.f(name), text));
         }
     };
-    let policy = &spec.persistent_volume_reclaim_policy;
-    set(!policy.is_empty(), "persistentVolumeReclaimPolicy", errors);
-    set(
-        !spec.storage_class_name.is_empty(),
-        "storageClassName",
-        errors,
-    );
+    let csi = &spec.persistent_volume_source.csi;
     set(spec.claim_ref.is_some(), "claimRef", errors);
-    match &spec.persistent_volume_source.csi {
+    set(!spec.capacity.is_empty(), "capacity", errors);
+    if csi.is_none() {
+        let text = "has to be specified in the context of inline volumes";
+        errors.push(FieldError::required(path.f("csi"), text));
+    }
+    let at = path.f("accessModes");
+    if spec.access_modes.is_empty() {
+        errors.push(FieldError::required(&at, ""));
+    }
+    super::claim::access_mode_list(errors, &at, &spec.access_modes);
+    let policy = &spec.persistent_volume_reclaim_policy;
+    if !policy.is_empty() && policy != "Retain" {
+        let text = "may only be Retain in the context of inline volumes";
+        let at = path.f("persistentVolumeReclaimPolicy");
+        errors.push(FieldError::forbidden(at, text));
+    }
+    set(spec.node_affinity.is_some(), "nodeAffinity", errors);
+    match csi {
         Some(csi) => {
             let at = path.f("csi");
             driver_name(errors, &at.f("driver"), &csi.driver);
             checks::required(errors, &at.f("volumeHandle"), &csi.volume_handle);
         }
         None => errors.push(FieldError::required(path, "must specify a volume type")),
+    }
+    let class = !spec.storage_class_name.is_empty();
+    set(class, "storageClassName", errors);
+    if spec.volume_mode.as_ref().is_some_and(|m| m != "Filesystem") {
+        let text =
+            "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        errors.push(FieldError::forbidden(path.f("volumeMode"), text));
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is wrong with an EndpointSlice. Invariant: endpoints that did not change are let through.
 
-use crate::checks::{Errors, dns_label, dns_subdomain, endpoint_ip, ip, parse_ip, qualified_name};
+use crate::checks::{
+    Errors, canonical_ip, dns_label, dns_subdomain, endpoint_ip, parse_ip, qualified_name,
+};
 use crate::error::FieldError;
 use crate::names;
 use corten_api::discovery::v1::{Endpoint, EndpointHints, EndpointPort, EndpointSlice};
@@ -105,7 +107,7 @@ fn addresses(errors: &mut Errors, path: &Path, endpoint: &Endpoint, kind: &str) 
         match kind {
             "IPv4" | "IPv6" => {
                 let before = errors.len();
-                ip(errors, &at, address, &[]);
+                canonical_ip(errors, &at, address);
                 if errors.len() > before {
                     continue;
                 }

@@ -122,6 +122,8 @@ fn unchanged(errors: &mut Errors, new: &CoreEvent, old: &CoreEvent) {
         new.count == old.count,
         Value::from(i64::from(new.count)),
     );
+    // Upstream looks at it twice.
+    check("reason", new.reason == old.reason, Value::from(&new.reason));
     check("type", new.type_ == old.type_, Value::from(&new.type_));
     let (now, before) = (new.event_time, old.event_time);
     check("eventTime", now == before, Value::from(now.to_string()));

@@ -35,15 +35,9 @@ impl Rules for IpAddresses {
         errors
     }
     fn invalid_name(&self, name: &str, _prefix: bool) -> Vec<String> {
-        match name.parse::<std::net::IpAddr>() {
-            Err(_) => {
-                vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
-            }
-            Ok(ip) if ip.to_string() != name => {
-                vec![format!("must be in canonical form (\"{ip}\")")]
-            }
-            Ok(_) => vec![],
-        }
+        let mut errors = Vec::new();
+        checks::canonical_ip(&mut errors, &Path::Root, name);
+        errors.into_iter().map(|e| e.detail).collect()
     }
     fn columns(&self) -> &'static [Column] {
         &columns::IP_ADDRESS

@@ -69,7 +69,8 @@ fn validate(cidrs: &[Str]) -> Errors {
     }
     if cidrs.len() > 2 {
         let text = "may only hold up to 2 values";
-        errors.push(FieldError::invalid(path, value_of_texts(cidrs), text));
+        let shown = Value::Map([("CIDRs", value_of_texts(cidrs))].into_iter().collect());
+        errors.push(FieldError::invalid(path, shown, text));
         return errors;
     }
     for (i, range) in cidrs.iter().enumerate() {

@@ -3,9 +3,11 @@
 use super::columns;
 use crate::checks::{Errors, dns_label, immutable};
 use crate::core::pod::default_resources;
+use crate::core::pod::validate::quantities::container_resources;
 use crate::metadata::validate_labels;
 use crate::rules::Rules;
 use crate::{Column, Context, FieldError, cells, internal};
+use corten_api::core::v1::ResourceRequirements;
 use corten_api::node::v1::RuntimeClass;
 use corten_core::{Path, Time, Value};
 
@@ -51,6 +53,9 @@ impl Rules for RuntimeClasses {
     fn unconditional_update(&self) -> bool {
         false
     }
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
 }
 
 fn validate(new: &RuntimeClass) -> Errors {
@@ -60,6 +65,14 @@ fn validate(new: &RuntimeClass) -> Errors {
         errors.push(FieldError::required(path, ""));
     } else {
         dns_label(&mut errors, &path, &new.handler);
+    }
+    if let Some(overhead) = &new.overhead {
+        let resources = ResourceRequirements {
+            limits: overhead.pod_fixed.clone(),
+            ..ResourceRequirements::default()
+        };
+        let path = Path::Root.f("overhead");
+        container_resources(&mut errors, &path, &resources, &[]);
     }
     if let Some(scheduling) = &new.scheduling {
         let path = Path::Root.f("scheduling");

@@ -3,10 +3,10 @@
 use super::columns;
 use crate::apps::checks;
 use crate::checks::{Errors, known};
-use crate::metadata::validate_selector;
+use crate::metadata::{validate_conditions, validate_selector};
 use crate::rules::{Generation, Rules, with_status};
 use crate::selectors;
-use crate::{Column, Context, FieldError, cells, internal};
+use crate::{Column, Context, FieldError, cells, internal, names};
 use corten_api::meta::v1::LabelSelector;
 use corten_api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use corten_core::{IntOrString, Path, Time, Value};
@@ -41,7 +41,12 @@ impl Rules for PodDisruptionBudgets {
                 ("expectedPods", Some(status.expected_pods.into())),
             ];
             let mut errors = Vec::new();
-            checks::not_negative_all(&mut errors, &Path::Root.f("status"), &numbers);
+            let path = Path::Root.f("status");
+            errors.extend(validate_conditions(
+                &status.conditions,
+                &path.f("conditions"),
+            ));
+            checks::not_negative_all(&mut errors, &path, &numbers);
             return errors;
         }
         validate(&new.spec, old.spec.selector.as_deref())
@@ -61,6 +66,12 @@ impl Rules for PodDisruptionBudgets {
     }
     fn unconditional_update(&self) -> bool {
         false
+    }
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
+    fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        names::path_segment(name, prefix)
     }
 }
 

@@ -100,7 +100,7 @@ impl Rules for ClusterRoleBindings {
         errors
     }
     fn columns(&self) -> &'static [Column] {
-        &columns::ROLE_BINDING
+        &columns::CLUSTER_ROLE_BINDING
     }
     fn cells(&self, obj: &ClusterRoleBinding, now: &Time) -> Vec<Value> {
         cells_of(&obj.metadata, &obj.role_ref, &obj.subjects, now)

@@ -20,3 +20,21 @@ pub(super) static ROLE_BINDING: [Column; 6] = [
         "ServiceAccounts in the roleBinding",
     ),
 ];
+
+/// Of `clusterrolebindings`.
+pub(super) static CLUSTER_ROLE_BINDING: [Column; 6] = [
+    NAME,
+    column(
+        "Role",
+        "string",
+        "RoleRef can only reference a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error.",
+    ),
+    AGE,
+    wide("Users", "string", "Users in the clusterRoleBinding"),
+    wide("Groups", "string", "Groups in the clusterRoleBinding"),
+    wide(
+        "ServiceAccounts",
+        "string",
+        "ServiceAccounts in the clusterRoleBinding",
+    ),
+];

@@ -1,12 +1,14 @@
 //! Roles and ClusterRoles: names, table.
 
 use crate::checks::Errors;
+use crate::error::verbatim;
 use crate::metadata::{SelectorValues, validate_selector, value_of_texts};
 use crate::rules::Rules;
 use crate::selectors;
 use crate::{Column, Context, FieldError, names, plain_table};
 use corten_api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use corten_core::{Path, Time, Value};
+use corten_meta::Selector;
 
 /// The strategy of Roles.
 pub struct Roles;
@@ -135,6 +137,10 @@ fn validate_cluster_role(new: &ClusterRole, old: Option<&ClusterRole>) -> Errors
     }
     for (i, selector) in aggregation.cluster_role_selectors.iter().enumerate() {
         errors.extend(validate_selector(selector, strict, &path.i(i)));
+        if Selector::from_label_selector(Some(selector)).is_err() {
+            let text = "invalid label selector.";
+            errors.push(FieldError::invalid(path.i(i), verbatim("null"), text));
+        }
     }
     errors
 }

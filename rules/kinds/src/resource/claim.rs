@@ -4,7 +4,10 @@ use super::{columns, validation};
 use crate::metadata::reset_for_status;
 use crate::rules::{Rules, with_status};
 use crate::{Column, Context, DeleteAnswer, FieldError, cells};
-use corten_api::resource::v1::{ResourceClaim, ResourceClaimSpec, ResourceClaimTemplate};
+use corten_api::resource::v1::{
+    AllocatedDeviceStatus, DeviceRequestAllocationResult, ResourceClaim, ResourceClaimSpec,
+    ResourceClaimStatus, ResourceClaimTemplate,
+};
 use corten_core::{Str, Time, Value};
 
 /// The strategy of ResourceClaims.
@@ -58,10 +61,13 @@ impl Rules for ResourceClaims {
     ) {
         if part == "status" {
             reset_for_status(&mut new.metadata, &old.metadata);
+            drop_deallocated(&mut new.status, &old.status);
         }
     }
-    fn validate_create(&self, _cx: &Context, new: &ResourceClaim) -> Vec<FieldError> {
-        validation::claim(new)
+    fn validate_create(&self, cx: &Context, new: &ResourceClaim) -> Vec<FieldError> {
+        let mut errors = validation::admin_access(cx, &new.metadata.namespace, &new.spec.devices);
+        errors.extend(validation::claim(new));
+        errors
     }
     fn validate_update(
         &self,
@@ -90,6 +96,30 @@ impl Rules for ResourceClaims {
     }
 }
 
+/// What devices say of themselves goes when they are no longer allocated.
+fn drop_deallocated(new: &mut ResourceClaimStatus, old: &ResourceClaimStatus) {
+    let results = |status: &ResourceClaimStatus| {
+        let allocation = status.allocation.as_ref();
+        allocation
+            .map(|a| a.devices.results.clone())
+            .unwrap_or_default()
+    };
+    let (now, before) = (results(new), results(old));
+    let names = |all: &[DeviceRequestAllocationResult], d: &AllocatedDeviceStatus| {
+        all.iter().any(|r| {
+            (&r.driver, &r.pool, &r.device, &r.share_id)
+                == (&d.driver, &d.pool, &d.device, &d.share_id)
+        })
+    };
+    let kept = |d: &&AllocatedDeviceStatus| !names(&before, d) || names(&now, d);
+    if !new.devices.iter().all(|d| kept(&d)) {
+        new.devices = new.devices.iter().filter(kept).cloned().collect();
+        if new.devices.is_empty() {
+            new.devices = Default::default();
+        }
+    }
+}
+
 fn state(obj: &ResourceClaim) -> String {
     let deleted = obj.metadata.deleting();
     let allocated = obj.status.allocation.is_some();
@@ -111,8 +141,11 @@ impl Rules for ResourceClaimTemplates {
     fn default(&self, obj: &mut ResourceClaimTemplate) {
         default_claim(&mut obj.spec.spec);
     }
-    fn validate_create(&self, _cx: &Context, new: &ResourceClaimTemplate) -> Vec<FieldError> {
-        validation::template(new)
+    fn validate_create(&self, cx: &Context, new: &ResourceClaimTemplate) -> Vec<FieldError> {
+        let devices = &new.spec.spec.devices;
+        let mut errors = validation::admin_access(cx, &new.metadata.namespace, devices);
+        errors.extend(validation::template(new));
+        errors
     }
     fn validate_update(
         &self,

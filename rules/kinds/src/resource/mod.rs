@@ -4,7 +4,9 @@ mod claim;
 mod class;
 mod columns;
 mod convert;
+mod device_selector;
 mod slice;
+mod slice_validation;
 mod validation;
 
 pub use claim::{ResourceClaimTemplates, ResourceClaims};

@@ -1,8 +1,8 @@
 //! ResourceSlices: defaults, generation, table. The time a taint was added is the time of the request that brings it.
 
-use super::columns;
+use super::{columns, slice_validation};
 use crate::rules::{Generation, Rules};
-use crate::{Column, Context, DeleteAnswer, cells};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells};
 use corten_api::resource::v1::ResourceSlice;
 use corten_core::{Quantity, QuantityFormat, Str, Time, Value};
 
@@ -44,6 +44,18 @@ impl Rules for ResourceSlices {
         _old: &ResourceSlice,
     ) {
         date_taints(new, cx.now);
+    }
+    fn validate_create(&self, _cx: &Context, new: &ResourceSlice) -> Vec<FieldError> {
+        slice_validation::spec(&new.spec, None)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        _part: &str,
+        new: &ResourceSlice,
+        old: &ResourceSlice,
+    ) -> Vec<FieldError> {
+        slice_validation::spec(&new.spec, Some(&old.spec))
     }
     fn columns(&self) -> &'static [Column] {
         &columns::RESOURCE_SLICE

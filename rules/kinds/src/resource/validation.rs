@@ -1,21 +1,22 @@
-//! What is wrong with claims, their templates and device classes. Leaves out the compilation of CEL selectors: that an
-//! expression is there is checked, not that it means something.
+//! What is wrong with claims, their templates and device classes.
 
+use super::device_selector;
 use crate::checks::{self, Errors};
 use crate::core::pod::validate::scheduling;
 use crate::core::volume_spec;
-use crate::metadata::validate_labels;
-use crate::{FieldError, internal};
+use crate::metadata::{validate_annotations, validate_labels};
+use crate::{Context, FieldError, internal};
+use corten_api::core::v1::Namespace;
 use corten_api::resource::v1::{
     AllocatedDeviceStatus, AllocationResult, DeviceClaim, DeviceClassSpec, DeviceConfiguration,
-    DeviceRequest, DeviceSelector, DeviceToleration, ResourceClaim, ResourceClaimStatus,
-    ResourceClaimTemplate,
+    DeviceRequest, DeviceToleration, ResourceClaim, ResourceClaimStatus, ResourceClaimTemplate,
 };
 use corten_core::{Path, RawJson, Str, semantic_eq};
 use corten_meta::labels;
 
 const ONE_OF: &str = "exactly one of `exactly` or `firstAvailable` is required";
 const NOT_A_REQUEST: &str = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
+const ADMIN_LABEL: &str = "resource.kubernetes.io/admin-access";
 const PARAMETERS_MAX: usize = 10 * 1024;
 
 /// The devices that a claim asks for.
@@ -50,7 +51,7 @@ pub(super) fn devices(errors: &mut Errors, path: &Path, claim: &DeviceClaim) {
     }
 }
 
-fn unique<'a>(errors: &mut Errors, path: &Path, keys: impl Iterator<Item = &'a Str>) {
+pub(super) fn unique<'a>(errors: &mut Errors, path: &Path, keys: impl Iterator<Item = &'a Str>) {
     let mut seen: Vec<&Str> = Vec::new();
     for (i, key) in keys.enumerate() {
         if seen.contains(&key) {
@@ -79,7 +80,7 @@ fn request(errors: &mut Errors, path: &Path, request: &DeviceRequest) {
                 let at = list.i(i);
                 checks::dns_label(errors, &at.f("name"), &sub.name);
                 class(errors, &at.f("deviceClassName"), &sub.device_class_name);
-                selectors(errors, &at.f("selectors"), &sub.selectors);
+                device_selector::all(errors, &at.f("selectors"), &sub.selectors);
                 mode(errors, &at, &sub.allocation_mode, sub.count);
                 tolerations(errors, &at.f("tolerations"), &sub.tolerations);
             }
@@ -92,7 +93,7 @@ fn request(errors: &mut Errors, path: &Path, request: &DeviceRequest) {
         (Some(exactly), true) => {
             let at = path.f("exactly");
             class(errors, &at.f("deviceClassName"), &exactly.device_class_name);
-            selectors(errors, &at.f("selectors"), &exactly.selectors);
+            device_selector::all(errors, &at.f("selectors"), &exactly.selectors);
             mode(errors, &at, &exactly.allocation_mode, exactly.count);
             tolerations(errors, &at.f("tolerations"), &exactly.tolerations);
         }
@@ -120,23 +121,6 @@ fn mode(errors: &mut Errors, path: &Path, mode: &str, count: i64) {
             other,
             &["All", "ExactCount"],
         ),
-    }
-}
-
-fn selectors(errors: &mut Errors, path: &Path, all: &[DeviceSelector]) {
-    if all.len() > 32 {
-        errors.push(FieldError::too_many(path, all.len(), 32));
-        return;
-    }
-    for (i, selector) in all.iter().enumerate() {
-        let at = path.i(i).f("cel").to_string();
-        match &selector.cel {
-            None => errors.push(FieldError::required(at, "")),
-            Some(cel) if cel.expression.len() > 10 * 1024 => {
-                errors.push(FieldError::too_long(format!("{at}.expression"), 10 * 1024));
-            }
-            Some(_) => {}
-        }
     }
 }
 
@@ -235,7 +219,7 @@ fn raw(errors: &mut Errors, path: &Path, raw: &RawJson, bytes_max: usize) {
 pub(super) fn device_class(spec: &DeviceClassSpec) -> Errors {
     let mut errors = Vec::new();
     let path = Path::Root.f("spec");
-    selectors(&mut errors, &path.f("selectors"), &spec.selectors);
+    device_selector::all(&mut errors, &path.f("selectors"), &spec.selectors);
     let list = path.f("config");
     for (i, config) in spec.config.iter().enumerate() {
         configuration(&mut errors, &list.i(i), &config.device_configuration);
@@ -283,7 +267,21 @@ pub(super) fn claim_update(new: &ResourceClaim, old: &ResourceClaim) -> Errors {
 pub(super) fn template(template: &ResourceClaimTemplate) -> Errors {
     let path = Path::Root.f("spec");
     let meta = path.f("metadata");
-    let mut errors = validate_labels(&template.spec.metadata.labels, &meta.f("labels"));
+    let given = &template.spec.metadata;
+    let mut errors = validate_annotations(&given.annotations, &meta.f("annotations"));
+    errors.extend(validate_labels(&given.labels, &meta.f("labels")));
+    for (name, set) in [
+        ("name", !given.name.is_empty()),
+        ("generateName", !given.generate_name.is_empty()),
+        ("namespace", !given.namespace.is_empty()),
+        ("uid", !given.uid.is_empty()),
+        ("ownerReferences", !given.owner_references.is_empty()),
+        ("finalizers", !given.finalizers.is_empty()),
+    ] {
+        if set {
+            errors.push(FieldError::forbidden(meta.f(name), "cannot be set"));
+        }
+    }
     let spec = path.f("spec");
     devices(&mut errors, &spec.f("devices"), &template.spec.spec.devices);
     errors
@@ -414,7 +412,7 @@ fn interface_address(errors: &mut Errors, path: &Path, text: &str) {
     }
 }
 
-fn pool(errors: &mut Errors, path: &Path, name: &str) {
+pub(super) fn pool(errors: &mut Errors, path: &Path, name: &str) {
     if name.is_empty() {
         errors.push(FieldError::required(path, ""));
         return;
@@ -452,4 +450,29 @@ fn allocation(errors: &mut Errors, path: &Path, result: &AllocationResult, claim
     if let Some(selector) = &result.node_selector {
         scheduling::node_selector(errors, &path.f("nodeSelector"), selector);
     }
+}
+
+/// Administrators' access to devices is for namespaces that are marked for it.
+pub(super) fn admin_access(cx: &Context, namespace: &str, claim: &DeviceClaim) -> Errors {
+    let asks = |r: &DeviceRequest| {
+        let exactly = r.exactly.as_ref();
+        exactly.is_some_and(|e| e.admin_access == Some(true))
+    };
+    let Some(at) = claim.requests.iter().position(asks) else {
+        return vec![];
+    };
+    let marked = cx.snapshot.get::<Namespace>("", namespace);
+    if marked.is_some_and(|n| {
+        n.metadata
+            .labels
+            .get(ADMIN_LABEL)
+            .is_some_and(|v| v == "true")
+    }) {
+        return vec![];
+    }
+    let path = Path::Root.f("spec.devices.requests");
+    let text = format!(
+        "admin access to devices requires the `{ADMIN_LABEL}: true` label on the containing namespace"
+    );
+    vec![FieldError::forbidden(path.i(at).f("adminAccess"), text)]
 }

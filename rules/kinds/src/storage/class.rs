@@ -3,11 +3,15 @@
 use super::columns;
 use crate::apps::checks;
 use crate::checks::{Errors, immutable, known, qualified_name};
+use crate::core::pod::warnings::deprecated_node_label;
 use crate::error::IMMUTABLE;
+use crate::metadata::validate_label_key;
 use crate::rules::Rules;
 use crate::{Column, Context, DeleteAnswer, FieldError, cells};
+use corten_api::core::v1::TopologySelectorTerm;
 use corten_api::storage::v1::StorageClass;
 use corten_core::{Path, Time, Value};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The strategy of StorageClasses.
 pub struct StorageClasses;
@@ -62,6 +66,24 @@ impl Rules for StorageClasses {
             immutable(&mut errors, &Path::Root.f(name), new == old, bad);
         }
         errors
+    }
+    fn warnings(
+        &self,
+        _cx: &Context,
+        new: &StorageClass,
+        _old: Option<&StorageClass>,
+    ) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (i, term) in new.allowed_topologies.iter().enumerate() {
+            for (j, expression) in term.match_label_expressions.iter().enumerate() {
+                if let Some(text) = deprecated_node_label(&expression.key) {
+                    warnings.push(format!(
+                        "allowedTopologies[{i}].matchLabelExpressions[{j}].key: {text}"
+                    ));
+                }
+            }
+        }
+        warnings
     }
     fn columns(&self) -> &'static [Column] {
         &columns::STORAGE_CLASS
@@ -122,5 +144,39 @@ fn validate(new: &StorageClass) -> Errors {
             &modes,
         );
     }
+    topologies(
+        &mut errors,
+        &Path::Root.f("allowedTopologies"),
+        &new.allowed_topologies,
+    );
     errors
+}
+
+fn topologies(errors: &mut Errors, path: &Path, terms: &[TopologySelectorTerm]) {
+    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    for (i, term) in terms.iter().enumerate() {
+        let at = path.i(i);
+        let at = at.f("matchLabelExpressions");
+        let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (n, expression) in term.match_label_expressions.iter().enumerate() {
+            let at = at.i(n);
+            if expression.values.is_empty() {
+                errors.push(FieldError::required(at.f("values"), ""));
+            }
+            let mut set = BTreeSet::new();
+            for (v, value) in expression.values.iter().enumerate() {
+                if !set.insert(value.as_str()) {
+                    errors.push(FieldError::duplicate(at.f("values").i(v), value));
+                }
+            }
+            errors.extend(validate_label_key(&expression.key, &at.f("key")));
+            if values.insert(&expression.key, set).is_some() {
+                errors.push(FieldError::duplicate(at.f("key"), &expression.key));
+            }
+        }
+        if seen.contains(&values) {
+            errors.push(FieldError::duplicate(&at, ""));
+        }
+        seen.push(values);
+    }
 }

@@ -35,8 +35,10 @@ impl Rules for CsiDrivers {
         let changed = !semantic_eq(&new.spec, &old.spec);
         new.metadata.generation = old.metadata.generation + i64::from(changed);
     }
-    fn warnings(&self, _cx: &Context, new: &CSIDriver, _old: Option<&CSIDriver>) -> Vec<String> {
-        if new.spec.token_requests.is_empty() || new.spec.service_account_token_in_secrets.is_some()
+    fn warnings(&self, _cx: &Context, new: &CSIDriver, old: Option<&CSIDriver>) -> Vec<String> {
+        if old.is_some()
+            || new.spec.token_requests.is_empty()
+            || new.spec.service_account_token_in_secrets.is_some()
         {
             return vec![];
         }

@@ -99,8 +99,8 @@ pub(super) fn node(node: &CSINode) -> Errors {
         let at = list.i(i);
         volume_spec::driver_name(&mut errors, &at.f("name"), &driver.name);
         checks::required(&mut errors, &at.f("nodeID"), &driver.node_id);
-        if driver.node_id.len() > 192 {
-            let text = "must be 192 characters or less";
+        if driver.node_id.len() > 256 {
+            let text = "must be 256 characters or less";
             errors.push(FieldError::invalid(at.f("nodeID"), &driver.node_id, text));
         }
         if let Some(count) = driver.allocatable.as_ref().and_then(|a| a.count) {

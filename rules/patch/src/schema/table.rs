@@ -20,6 +20,17 @@ pub(super) fn of_msg<'a>(msg: &'static Msg, atomic: bool) -> Atom<'a> {
     }
 }
 
+/// The one field whose marker makes an atomic struct granular: a volume's reference to its claim.
+const GRANULAR: &str = "claimRef";
+
+fn granular<'a>(msg: &'static Msg) -> Atom<'a> {
+    let mut atom = of_msg(msg, false);
+    if let Some(map) = &mut atom.map {
+        map.atomic = false;
+    }
+    atom
+}
+
 pub(super) fn of_field<'a>(field: &'static Field) -> Atom<'a> {
     match field.shape {
         Shape::List => list(field),
@@ -47,7 +58,11 @@ fn one<'a>(field: &'static Field, atomic: bool) -> Atom<'a> {
     let scalar = match field.kind {
         Kind::Msg => {
             let msg = field.msg().expect("a field of kind Msg has a table");
-            return of_msg(msg, atomic);
+            return if field.key == GRANULAR {
+                granular(msg)
+            } else {
+                of_msg(msg, atomic)
+            };
         }
         Kind::Raw => return anything(Type::Untyped, true),
         Kind::StrList => {

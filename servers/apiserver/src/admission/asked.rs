@@ -15,7 +15,6 @@ use super::configured::Configured;
 use crate::authorization::Rights;
 use crate::catalog::Served;
 use crate::decode;
-use crate::options::FieldValidation;
 use crate::server::Server;
 use crate::typed::View;
 
@@ -147,8 +146,7 @@ impl Asked<'_> {
             return Object::from_value(value).map_err(Status::internal);
         }
         let served = self.served_as(resource)?;
-        let (mut object, _) = decode::from_value(&served, value, FieldValidation::Ignore)
-            .map_err(|status| Status::internal(status.message))?;
+        let (mut object, _) = decode::value_object(&served, value).map_err(Status::internal)?;
         served.default(&mut object);
         served.to_storage(object)
     }

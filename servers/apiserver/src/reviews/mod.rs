@@ -29,7 +29,7 @@ use crate::negotiate::{self, Transforms};
 use crate::options::{FieldValidation, WriteOptions};
 use crate::resource::body_media;
 use crate::server::Server;
-use crate::{admit, authentication, decode};
+use crate::{admit, authentication, decode, tracking};
 
 pub(crate) async fn serve(
     server: &Arc<Server>,
@@ -45,6 +45,7 @@ pub(crate) async fn serve(
     let aim = crate::resource::aim(served, &call);
     let sent = WriteOptions::parse(&call.query, call.agent())?;
     let kind = served.group_version_kind_ref();
+    tracking::update(served, None, &mut object, &sent, "", server.now());
     admit::admit_created(server, &call.user, &aim, kind, &mut object, &sent).await?;
     let answer = review(server, &call.user, &call.info.namespace, object).await?;
     let form = Form::new(served, accepted, server.now());
@@ -194,7 +195,7 @@ impl<'a> Asked<'a> {
                     "exactly one of nonResourceAttributes or resourceAttributes must be specified";
                 errors.push(FieldError::invalid(
                     "spec.resourceAttributes",
-                    Value::Null,
+                    corten_kinds::error::verbatim("null"),
                     why,
                 ));
             }
@@ -360,6 +361,7 @@ fn rules(
     if review.spec.namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
+    review.metadata = ObjectMeta::default();
     let namespace = std::mem::take(&mut review.spec.namespace);
     let found = server
         .access

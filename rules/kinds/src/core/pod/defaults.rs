@@ -76,6 +76,7 @@ pub fn default_pod(pod: &mut Pod) {
 /// A pod template.
 pub fn default_pod_template(template: &mut PodTemplateSpec) {
     default_pod_spec(&mut template.spec);
+    super::prepare::drop_gated(&mut template.spec);
 }
 
 fn requests_from_limits(resources: &mut ResourceRequirements) {
@@ -104,7 +105,6 @@ pub fn default_pod_spec(spec: &mut PodSpec) {
     fill(&mut spec.scheduler_name, "default-scheduler");
     spec.security_context
         .get_or_insert_with(|| Box::new(PodSecurityContext::default()));
-    drop_gated(spec);
     // A negative grace period, which older clients could store, means one second.
     let grace = spec.termination_grace_period_seconds.get_or_insert(30);
     if *grace < 0 {
@@ -331,28 +331,6 @@ fn default_networked(volume: &mut Volume) {
     if let Some(scale_io) = &mut source.scale_io {
         fill(&mut scale_io.storage_mode, "ThinProvisioned");
         fill(&mut scale_io.fs_type, "xfs");
-    }
-}
-
-/// Fields whose feature is off in this version are dropped without a word, as upstream does.
-fn drop_gated(spec: &mut PodSpec) {
-    spec.scheduling_group = None;
-    for volume in spec.volumes.iter_mut() {
-        let sources = volume
-            .volume_source
-            .projected
-            .as_mut()
-            .map(|p| &mut p.sources);
-        for source in sources.into_iter().flatten() {
-            source.pod_certificate = None;
-        }
-    }
-    let own = spec
-        .init_containers
-        .iter_mut()
-        .chain(spec.containers.iter_mut());
-    for lifecycle in own.filter_map(|c| c.lifecycle.as_mut()) {
-        lifecycle.stop_signal = None;
     }
 }
 

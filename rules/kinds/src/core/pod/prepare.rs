@@ -3,11 +3,12 @@
 use super::resources::qos_class;
 use super::validate::system::APPARMOR;
 use crate::metadata::reset_for_status;
-use corten_api::core::v1::{Container, Pod, PodAffinityTerm, PodCondition, PodStatus};
+use corten_api::core::v1::{Container, Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus};
 use corten_api::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use corten_core::{List, Map, Str};
 
 pub(super) fn create(pod: &mut Pod) {
+    drop_gated(&mut pod.spec);
     pod.status = PodStatus {
         phase: "Pending".into(),
         qos_class: qos_class(&pod.spec).into(),
@@ -24,6 +25,34 @@ pub(super) fn create(pod: &mut Pod) {
     }
     merge_label_keys(pod);
     adopt_profiles(pod);
+}
+
+/// Fields whose feature is off in this version are dropped without a word, as upstream does.
+pub(crate) fn drop_gated(spec: &mut PodSpec) {
+    spec.scheduling_group = None;
+    for volume in spec.volumes.iter_mut() {
+        let sources = volume
+            .volume_source
+            .projected
+            .as_mut()
+            .map(|p| &mut p.sources);
+        for source in sources.into_iter().flatten() {
+            source.pod_certificate = None;
+            source.cluster_trust_bundle = None;
+        }
+    }
+    let own = spec
+        .init_containers
+        .iter_mut()
+        .chain(spec.containers.iter_mut());
+    for container in own {
+        if let Some(lifecycle) = &mut container.lifecycle {
+            let signalled = lifecycle.stop_signal.take().is_some();
+            if signalled && lifecycle.pre_stop.is_none() && lifecycle.post_start.is_none() {
+                container.lifecycle = None;
+            }
+        }
+    }
 }
 
 /// AppArmor profiles in annotations of old become fields.
@@ -123,7 +152,7 @@ pub(super) fn update(part: &str, new: &mut Pod, old: &Pod) {
             keep_rest(new, old);
         }
         "resize" => resize(new, old),
-        _ => {}
+        _ => drop_gated(&mut new.spec),
     }
 }
 

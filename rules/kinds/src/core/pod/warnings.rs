@@ -291,12 +291,9 @@ fn volumes(out: &mut Vec<String>, spec: &PodSpec, path: &Path) {
                 &at.f("spec"),
             ));
         }
-        let empty = volume
-            .volume_source
-            .projected
-            .as_ref()
-            .is_some_and(|p| p.sources.is_empty());
-        if empty {
+        let projected = volume.volume_source.projected.iter();
+        let sources = projected.flat_map(|p| p.sources.iter());
+        for _ in sources.filter(|s| MsgRef::new(*s).is_zero()) {
             let name = crate::error::quote(&volume.name);
             out.push(format!("volume {name} (Projected) has no sources provided"));
         }

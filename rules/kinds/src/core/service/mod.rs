@@ -5,7 +5,7 @@ mod validate;
 
 use super::columns;
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, DeleteAnswer, FieldError, cells, names};
+use crate::{Column, Context, DeleteAnswer, FieldError, cells, checks, names};
 use corten_api::core::v1::{
     ClientIPConfig, LoadBalancerStatus, Service, ServiceSpec, SessionAffinityConfig,
 };
@@ -197,8 +197,26 @@ fn service_warnings(service: &Service) -> Vec<String> {
         "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use \
          service.kubernetes.io/topology-mode instead",
     );
-    let headless = spec.cluster_ip == "None";
-    let external = is_external(spec);
+    let addressed = !matches!(spec.cluster_ip.as_str(), "" | "None");
+    for (i, ip) in spec.cluster_ips.iter().enumerate().filter(|_| addressed) {
+        all.extend(checks::ip_warning(&format!("spec.clusterIPs[{i}]"), ip));
+    }
+    for (i, ip) in spec.external_ips.iter().enumerate() {
+        all.extend(checks::ip_warning(&format!("spec.externalIPs[{i}]"), ip));
+    }
+    if !spec.load_balancer_ip.is_empty() {
+        all.extend(checks::ip_warning(
+            "spec.loadBalancerIP",
+            &spec.load_balancer_ip,
+        ));
+    }
+    let mut warn = |wrong: bool, text: &str| {
+        if wrong {
+            all.push(text.to_owned());
+        }
+    };
+    let headless = spec.type_ == "ClusterIP" && spec.cluster_ip == "None";
+    let external = spec.type_ == "ExternalName";
     let ips = !spec.external_ips.is_empty();
     warn(
         headless && !spec.load_balancer_ip.is_empty(),
@@ -257,6 +275,9 @@ fn drop_what_the_type_has_not(new: &mut ServiceSpec, old: &ServiceSpec) {
         }
         if old.ip_family_policy == new.ip_family_policy {
             new.ip_family_policy = None;
+        }
+        if old.internal_traffic_policy == new.internal_traffic_policy {
+            new.internal_traffic_policy = None;
         }
     }
     let node_ports = |s: &ServiceSpec| -> BTreeSet<i32> {

@@ -11,6 +11,7 @@ mod security;
 pub(crate) mod system;
 mod update;
 pub(crate) mod volumes;
+mod windows;
 
 pub(super) use update::{ephemeral_update, pod_update, resize, status_update};
 
@@ -183,6 +184,7 @@ fn spec(errors: &mut Errors, path: &Path, scope: &Scope) {
     one_of(errors, &path.f("dnsPolicy"), &s.dns_policy, &policies);
     errors.extend(validate_labels(&s.node_selector, &path.f("nodeSelector")));
     security::pod(errors, &path.f("securityContext"), scope);
+    windows::host_processes(errors, path, scope.spec);
     if let Some(affinity) = &s.affinity {
         scheduling::affinity(errors, &path.f("affinity"), affinity);
     }

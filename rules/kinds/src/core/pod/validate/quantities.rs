@@ -3,7 +3,7 @@
 use super::super::resources::{aggregate, is_pod_level};
 use crate::checks::Errors;
 use crate::error::{FieldError, NEGATIVE};
-use corten_api::core::v1::{PodSpec, ResourceRequirements};
+use corten_api::core::v1::{PodSpec, ResourceClaim, ResourceRequirements};
 use corten_core::{Map, Path, Quantity};
 use corten_meta::labels;
 use std::cmp::Ordering;
@@ -76,10 +76,15 @@ pub fn resource_name(errors: &mut Errors, path: &Path, name: &str) {
     );
 }
 
+/// Whether a container can ask for it without a prefix.
+pub fn is_container_standard(name: &str) -> bool {
+    matches!(name, "cpu" | "memory" | "ephemeral-storage") || is_huge(name)
+}
+
 fn container_resource_name(errors: &mut Errors, path: &Path, name: &str) {
     resource_name(errors, path, name);
     if !name.contains('/') {
-        if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !is_huge(name) {
+        if !is_container_standard(name) {
             errors.push(FieldError::invalid(
                 path,
                 name,
@@ -101,7 +106,7 @@ fn pod_resource_name(errors: &mut Errors, path: &Path, name: &str) {
         errors.push(FieldError::not_supported(
             path,
             name,
-            &["cpu", "hugepages-*", "memory"],
+            &["cpu", "hugepages-", "memory"],
         ));
     }
 }
@@ -128,9 +133,12 @@ pub fn container_resources(
     claims: &[&str],
 ) {
     requirements(errors, path, resources, container_resource_name);
-    let list = path.f("claims");
+    claimed(errors, &path.f("claims"), &resources.claims, claims);
+}
+
+fn claimed(errors: &mut Errors, list: &Path, all: &[ResourceClaim], claims: &[&str]) {
     let mut seen: Vec<(&str, &str)> = Vec::new();
-    for (i, claim) in resources.claims.iter().enumerate() {
+    for (i, claim) in all.iter().enumerate() {
         let at = list.i(i);
         if claim.name.is_empty() {
             errors.push(FieldError::required(&at, ""));
@@ -178,29 +186,10 @@ fn requirements(
             let at = at.k(name);
             check_name(errors, &at, name);
             amount(errors, &at, name, value);
-        }
-    }
-    for (name, request) in &resources.requests {
-        match resources.limits.get(name) {
-            Some(limit) => match request.amount().compare(&limit.amount()) {
-                Ordering::Equal => {}
-                _ if !can_overcommit(name) => {
-                    let text = format!("must be equal to {name} limit of {limit}");
-                    errors.push(FieldError::invalid(&requests, request.to_string(), text));
-                }
-                Ordering::Greater => {
-                    let text = format!("must be less than or equal to {name} limit of {limit}");
-                    errors.push(FieldError::invalid(&requests, request.to_string(), text));
-                }
-                Ordering::Less => {}
-            },
-            None if !can_overcommit(name) => {
-                errors.push(FieldError::required(
-                    &limits,
-                    "Limit must be set for non overcommitable resources",
-                ));
+            whole_pages(errors, &at, name, value);
+            if std::ptr::eq(list, &resources.requests) {
+                within_limit(errors, (&limits, &requests), resources, name, value);
             }
-            None => {}
         }
     }
     let any = |test: fn(&str) -> bool| {
@@ -215,6 +204,48 @@ fn requirements(
             path,
             "HugePages require cpu or memory",
         ));
+    }
+}
+
+/// Huge pages come whole.
+fn whole_pages(errors: &mut Errors, path: &Path, name: &str, amount: &Quantity) {
+    let size = name
+        .strip_prefix("hugepages-")
+        .and_then(|s| Quantity::parse(s).ok());
+    let size = size.map_or(0, |s| s.value());
+    if size > 0 && amount.value() % size != 0 {
+        let text = format!("{amount} is not positive integer multiple of {name}");
+        errors.push(FieldError::invalid(path, amount.to_string(), text));
+    }
+}
+
+fn within_limit(
+    errors: &mut Errors,
+    (limits, requests): (&Path, &Path),
+    resources: &ResourceRequirements,
+    name: &str,
+    request: &Quantity,
+) {
+    match resources.limits.get(name) {
+        Some(limit) => match request.amount().compare(&limit.amount()) {
+            Ordering::Equal => {}
+            _ if !can_overcommit(name) => {
+                let text = format!("must be equal to {name} limit of {limit}");
+                errors.push(FieldError::invalid(requests, request.to_string(), text));
+            }
+            Ordering::Greater => {
+                let text = format!("must be less than or equal to {name} limit of {limit}");
+                errors.push(FieldError::invalid(requests, request.to_string(), text));
+            }
+            Ordering::Less => {}
+        },
+        None if !can_overcommit(name) => {
+            errors.push(FieldError::required(
+                limits,
+                "Limit must be set for non overcommitable resources",
+            ));
+        }
+        None => {}
     }
 }
 
@@ -236,7 +267,10 @@ pub fn pod_resources(errors: &mut Errors, path: &Path, spec: &PodSpec) {
             "claims may not be set for Resources at pod-level",
         ));
     }
+    let names = spec.resource_claims.iter().map(|c| c.name.as_str());
+    let names: Vec<&str> = names.collect();
     requirements(errors, path, resources, pod_resource_name);
+    claimed(errors, &path.f("claims"), &resources.claims, &names);
     let total = aggregate(spec, |c| &c.resources.requests);
     for (name, request) in &total {
         if let Some(whole) = resources.requests.get(name)
@@ -252,8 +286,14 @@ pub fn pod_resources(errors: &mut Errors, path: &Path, spec: &PodSpec) {
             ));
         }
     }
-    for container in spec.containers.iter().chain(spec.init_containers.iter()) {
-        limits_fit(errors, path, &container.resources.limits, &resources.limits);
+    let list = path.f("containers");
+    for (i, container) in spec.containers.iter().enumerate() {
+        limits_fit(
+            errors,
+            &list.i(i),
+            &container.resources.limits,
+            &resources.limits,
+        );
     }
 }
 
@@ -264,7 +304,7 @@ fn limits_fit(errors: &mut Errors, path: &Path, own: &Map<Quantity>, whole: &Map
         {
             let text = format!("must be less than or equal to pod limits of {most}");
             errors.push(FieldError::invalid(
-                path.f("limits").k(name),
+                path.k(name).f("limits"),
                 limit.to_string(),
                 text,
             ));

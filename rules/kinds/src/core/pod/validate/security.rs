@@ -1,6 +1,6 @@
 //! Security contexts of pods and containers.
 
-use super::Scope;
+use super::{Scope, windows};
 use crate::checks::{self, Errors};
 use crate::error::{FieldError, quote, verbatim};
 use crate::metadata::value_of;
@@ -56,6 +56,11 @@ pub(super) fn container(
             errors.push(FieldError::invalid(path, value_of(c), text));
         }
     }
+    windows::options(
+        errors,
+        &path.f("windowsOptions"),
+        c.windows_options.as_deref(),
+    );
     app_armor(
         errors,
         &path.f("appArmorProfile"),
@@ -113,9 +118,14 @@ pub(super) fn pod(errors: &mut Errors, path: &Path, scope: &Scope) {
             errors,
             &path.f("seLinuxChangePolicy"),
             policy,
-            &["MountOption", "Recursive"],
+            &["Recursive"],
         );
     }
+    windows::options(
+        errors,
+        &path.f("windowsOptions"),
+        c.windows_options.as_deref(),
+    );
 }
 
 fn is_sysctl(name: &str) -> bool {

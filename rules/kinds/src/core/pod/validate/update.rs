@@ -4,8 +4,10 @@ use super::super::resources::{is_sidecar, qos_class};
 use super::{containers, metadata_and_spec, scheduling};
 use crate::checks::{self, Errors};
 use crate::error::FieldError;
-use crate::names;
-use corten_api::core::v1::{Container, ContainerStatus, Pod, PodSpec, Toleration};
+use crate::{difference, names};
+use corten_api::core::v1::{
+    Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus, Toleration,
+};
 use corten_core::{Map, MsgRef, Path, Quantity, Str, Value, semantic_eq};
 
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
@@ -167,7 +169,7 @@ fn only_updatable(errors: &mut Errors, path: &Path, new: &PodSpec, old: &PodSpec
         narrowed(errors, path, &mut rest, old);
     }
     if !semantic_eq(&rest, old) {
-        let changed = changed_fields(&rest, old);
+        let changed = difference::of_structs(old, &rest);
         let text = format!("pod updates may not change fields other than {UPDATABLE}\n{changed}");
         errors.push(FieldError::forbidden(path, text));
     }
@@ -213,32 +215,12 @@ fn labels_value(map: &Map<Str>) -> Value {
     )
 }
 
-/// Which fields of the specification differ, one per line.
-fn changed_fields(new: &PodSpec, old: &PodSpec) -> String {
-    let (Ok(new), Ok(old)) = (corten_core::to_value(new), corten_core::to_value(old)) else {
-        return String::new();
-    };
-    let (Some(new), Some(old)) = (new.as_map(), old.as_map()) else {
-        return String::new();
-    };
-    let mut keys: Vec<&Str> = new.keys().chain(old.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    let shown = |value: Option<&Value>| {
-        value.map_or_else(|| "null".to_owned(), corten_core::json_text::print)
-    };
-    let lines = keys.into_iter().filter(|k| new.get(k) != old.get(k));
-    let lines: Vec<String> = lines
-        .map(|k| format!("- {k}: {}\n+ {k}: {}", shown(old.get(k)), shown(new.get(k))))
-        .collect();
-    lines.join("\n")
-}
-
 /// An update of the status.
 pub(crate) fn status_update(new: &Pod, old: &Pod) -> Errors {
     let mut errors = Vec::new();
     fixed_annotations(&mut errors, new, old);
     let path = Path::Root.f("status");
+    conditions(&mut errors, &path.f("conditions"), &new.status.conditions);
     let nominated = &new.status.nominated_node_name;
     if *nominated != old.status.nominated_node_name && !nominated.is_empty() {
         let at = path.f("nominatedNodeName");
@@ -283,11 +265,53 @@ pub(crate) fn status_update(new: &Pod, old: &Pod) -> Errors {
         &old.spec,
         &old.spec.init_containers,
     );
+    let at = path.f("resourceClaimStatuses");
+    for (i, claim) in n.resource_claim_statuses.iter().enumerate() {
+        if !new
+            .spec
+            .resource_claims
+            .iter()
+            .any(|c| c.name == claim.name)
+        {
+            let text = "must match the name of an entry in `spec.resourceClaims`";
+            errors.push(FieldError::invalid(at.i(i).f("name"), &claim.name, text));
+        }
+    }
     for (i, ip) in new.status.pod_ips.iter().enumerate() {
         let before: Vec<Str> = old.status.pod_ips.iter().map(|p| p.ip.clone()).collect();
         checks::ip(&mut errors, &path.f("podIPs").i(i), &ip.ip, &before);
     }
+    host_ips(&mut errors, &path.f("hostIPs"), n, o);
     errors
+}
+
+fn conditions(errors: &mut Errors, path: &Path, all: &[PodCondition]) {
+    for (i, condition) in all.iter().enumerate() {
+        if condition.observed_generation < 0 {
+            let text = "must be a non-negative integer";
+            let at = path.i(i);
+            let at = at.f("observedGeneration");
+            errors.push(FieldError::invalid(at, condition.observed_generation, text));
+        }
+        let own = ["PodScheduled", "Ready", "Initialized"];
+        if !own.contains(&condition.type_.as_str()) {
+            checks::qualified_name(errors, &path.i(i).f("Type"), &condition.type_);
+        }
+    }
+}
+
+fn host_ips(errors: &mut Errors, path: &Path, new: &PodStatus, old: &PodStatus) {
+    let Some(first) = new.host_ips.first() else {
+        return;
+    };
+    if first.ip != new.host_ip {
+        let text = "must be equal to `hostIP`";
+        errors.push(FieldError::invalid(path.i(0).f("ip"), &first.ip, text));
+    }
+    let before: Vec<Str> = old.host_ips.iter().map(|h| h.ip.clone()).collect();
+    for (i, host) in new.host_ips.iter().enumerate() {
+        checks::ip(errors, &path.i(i), &host.ip, &before);
+    }
 }
 
 /// Whether a container that ended with `code` is started again.
@@ -369,7 +393,9 @@ pub(crate) fn ephemeral_update(new: &Pod, old: &Pod) -> Errors {
                 errors.push(FieldError::forbidden(&path, text));
             }
             Some(after) if !semantic_eq(after, before) => {
-                let text = format!("existing ephemeral containers {quoted} may not be changed\n");
+                let changed = difference::of_structs(before, after);
+                let text =
+                    format!("existing ephemeral containers {quoted} may not be changed\n{changed}");
                 errors.push(FieldError::forbidden(&path, text));
             }
             Some(_) => {}

@@ -106,10 +106,12 @@ fn source(errors: &mut Errors, path: &Path, volume: &Volume, scope: &Scope) {
         errors.push(FieldError::required(path, "must specify a volume type"));
         return;
     };
-    let at = path.f(if *first == "downwarAPI" {
-        "downwardAPI"
-    } else {
-        first
+    // Where upstream's paths have other names than the fields, or than its own messages.
+    let at = path.f(match *first {
+        "downwarAPI" => "downwardAPI",
+        "cephFS" => "cephfs",
+        "gcePersistentDisk" => "persistentDisk",
+        first => first,
     });
     local_source(errors, &at, source);
     let key = if *first == "cephFS" { "cephfs" } else { first };

@@ -24,7 +24,7 @@ use crate::pods::{created, rewrite};
 use crate::resource::body_media;
 use crate::server::Server;
 use crate::write::Aim;
-use crate::{admit, decode, delete, read, typed};
+use crate::{admit, decode, delete, read, tracking, typed};
 
 /// Evictions that a budget may wait to see confirmed.
 const DISRUPTED_MAX: usize = 2000;
@@ -230,11 +230,18 @@ async fn charge(server: &Server, pod: &Pod, name: &str, dry_run: bool) -> Result
         .stored_kind(PodDisruptionBudget::GROUP, PodDisruptionBudget::KIND)
         .ok_or_else(|| Status::internal("disruption budgets are not served"))?;
     let now = server.now();
+    let manager = WriteOptions {
+        manager: "kube-apiserver".into(),
+        ..WriteOptions::default()
+    };
     let change = |object: &mut Object| -> Result<(), Status> {
+        let old = object.clone();
         let budget = object
             .downcast_mut::<PodDisruptionBudget>()
             .ok_or_else(|| Status::internal("the stored disruption budget is none"))?;
-        take(budget, &pod.metadata.name, now)
+        take(budget, &pod.metadata.name, now)?;
+        tracking::update(&served, Some(&old), object, &manager, "status", now);
+        Ok(())
     };
     let namespace = pod.metadata.namespace.as_str();
     let aim = Aim {

@@ -32,14 +32,15 @@ impl Document {
                     "error decoding YAML: error converting YAML to JSON: {e}"
                 ))
             };
-            let value = yaml::decode_value(body).map_err(wrong)?;
-            let (_, problems) = yaml::decode_value_strict(body).map_err(wrong)?;
+            let (mut value, problems) = yaml::decode_value_strict(body).map_err(wrong)?;
+            if !problems.is_empty() {
+                value = yaml::decode_value(body).map_err(wrong)?;
+            }
             return Ok(Document { value, problems });
         }
         let wrong = |e: JsonError| Status::bad_request(format!("error decoding patch: {e}"));
-        let value = json::decode_value(body).map_err(wrong)?;
         let mut report = Report::default();
-        json::decode_value_strict(body, &mut report).map_err(wrong)?;
+        let value = json::decode_value_strict(body, &mut report).map_err(wrong)?;
         let mut problems = report.problems;
         if kind == PatchKind::Json {
             problems.extend(unknown_members(&value));

@@ -63,7 +63,7 @@ pub fn differences(ours: &Answer, theirs: &Answer) -> Vec<Difference> {
         };
         let (a, b) = (lines(ours), lines(theirs));
         if a != b {
-            let place = match sorted(&a) == sorted(&b) {
+            let place = match sorted(a.clone()) == sorted(b.clone()) {
                 true => format!("header.{name}.order"),
                 false => format!("header.{name}"),
             };
@@ -79,7 +79,7 @@ pub fn differences(ours: &Answer, theirs: &Answer) -> Vec<Difference> {
             .unwrap_or_default()
     };
     let (first, second) = (causes(&a), causes(&b));
-    let texts = |all: &[Value]| sorted(&all.iter().map(Value::to_string).collect::<Vec<_>>());
+    let texts = |all: &[Value]| sorted(all.iter().map(Value::to_string).collect());
     if first != second && texts(&first) == texts(&second) {
         let shown = |all: &[Value]| Value::Array(all.to_vec()).to_string();
         bodies.push(difference(
@@ -111,10 +111,9 @@ pub fn differences(ours: &Answer, theirs: &Answer) -> Vec<Difference> {
     found
 }
 
-fn sorted(lines: &[String]) -> Vec<&String> {
-    let mut all: Vec<&String> = lines.iter().collect();
-    all.sort();
-    all
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
 }
 
 fn difference(at: &str, ours: String, theirs: String) -> Difference {

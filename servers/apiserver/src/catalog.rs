@@ -74,7 +74,6 @@ pub(crate) struct CustomFacts {
     pub subresources: Vec<ServedSubresource>,
     pub storage: Resource,
     pub storage_version: String,
-    pub uid: String,
     pub schema: Option<serde_json::Value>,
     pub custom: Custom,
 }
@@ -188,9 +187,9 @@ impl Catalog {
         &self.all
     }
 
-    /// Whether any version of a group is served.
+    /// Whether any version of a built-in group is served.
     pub(crate) fn serves_group(&self, group: &str) -> bool {
-        self.all.iter().any(|s| s.group == group)
+        self.all.iter().any(|s| s.group == group && !s.is_custom())
     }
 
     /// The resources of one group and version.
@@ -266,7 +265,8 @@ fn built_in(r: &'static corten_api::Resource, config: &RuntimeConfig) -> Option<
 impl Served {
     /// A version of a custom resource.
     pub(crate) fn custom(facts: CustomFacts) -> Served {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, facts.uid.as_bytes());
+        let stored = format!("{}/{}/{}", facts.group, facts.storage_version, facts.kind);
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, stored.as_bytes());
         use base64::Engine as _;
         Served {
             strategy: corten_kinds::strategy(&facts.group, &facts.kind),

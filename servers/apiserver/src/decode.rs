@@ -39,6 +39,8 @@ fn read(
     // What the schema does not know is pruned, which counts as a problem like an unknown field.
     let (mut object, mut problems) = read_of(expected, true, media, body, FieldValidation::Warn)?;
     let dropped = prune(&mut object, custom);
+    let mut dropped = dropped;
+    dropped.sort();
     problems.extend(dropped.iter().map(|path| format!("unknown field {path:?}")));
     if validation == FieldValidation::Strict && !problems.is_empty() {
         return Err(unhandled(expected, &strict_text(&problems)));
@@ -230,7 +232,7 @@ fn check_custom_kind(
     let value = json::decode_value(text).unwrap_or_default();
     let target = Target {
         group: expected.group,
-        resource: expected.kind,
+        resource: kind,
         name: value.str_at(&["metadata", "name"]),
     };
     let message = format!("Invalid value: {kind:?}: must be {}", expected.kind);

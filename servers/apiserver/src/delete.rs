@@ -182,7 +182,9 @@ fn check_preconditions(
         resource: &aim.served.kind,
         name: aim.name,
     };
-    let namespace = aim.served.group.is_empty() && aim.served.plural == "namespaces";
+    // These two have a deletion of their own.
+    let own = ["namespaces", "customresourcedefinitions"];
+    let namespace = own.contains(&aim.served.plural.as_str()) && !aim.served.is_custom();
     if let Some(uid) = options.uid.as_ref().filter(|_| namespace)
         && uid != stored
     {

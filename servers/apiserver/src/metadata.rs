@@ -96,7 +96,9 @@ pub(crate) fn check_versions(
     }
     let version = meta.resource_version.as_str();
     if matches!(version, "" | "0") {
-        if matches!(aim.subresource, "" | "status") && !served.unconditional_update() {
+        if matches!(aim.subresource, "" | "status")
+            && (served.is_custom() || !served.unconditional_update())
+        {
             let error = FieldError::invalid(
                 "metadata.resourceVersion",
                 Value::Int(0),

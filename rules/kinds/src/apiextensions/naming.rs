@@ -52,34 +52,27 @@ fn settled(
     let kind = |name: &Str| used.iter().any(|n| n.kind == *name || n.list_kind == *name);
     let taken = |name: &Str| format!("\"{name}\" is already in use");
     let mut names = old.clone();
-    let mut conflict = None;
-    let mut settle = |slot: &mut Str, new: &Str, used: bool, reason: &'static str| {
+    let settle = |slot: &mut Str, new: &Str, used: bool, reason: &'static str| {
         if *slot == *new || !used {
             *slot = new.clone();
-        } else {
-            conflict = Some((reason, taken(new)));
+            return None;
         }
+        Some((reason, taken(new)))
     };
     let w = wanted;
-    settle(
+    let mut conflict = settle(
         &mut names.plural,
         &w.plural,
         resource(&w.plural),
         "PluralConflict",
     );
-    settle(
+    let singular = settle(
         &mut names.singular,
         &w.singular,
         resource(&w.singular),
         "SingularConflict",
     );
-    settle(&mut names.kind, &w.kind, kind(&w.kind), "KindConflict");
-    settle(
-        &mut names.list_kind,
-        &w.list_kind,
-        kind(&w.list_kind),
-        "ListKindConflict",
-    );
+    conflict = singular.or(conflict);
     let clashes: Vec<String> = wanted
         .short_names
         .iter()
@@ -88,12 +81,20 @@ fn settled(
         .collect();
     match clashes.as_slice() {
         [] => names.short_names = wanted.short_names.clone(),
-        [one] => conflict = conflict.or(Some(("ShortNamesConflict", one.clone()))),
+        [one] => conflict = Some(("ShortNamesConflict", one.clone())),
         many => {
             let text = format!("[{}]", many.join(", "));
-            conflict = conflict.or(Some(("ShortNamesConflict", text)));
+            conflict = Some(("ShortNamesConflict", text));
         }
     }
+    let of_kind = settle(&mut names.kind, &w.kind, kind(&w.kind), "KindConflict");
+    let of_list = settle(
+        &mut names.list_kind,
+        &w.list_kind,
+        kind(&w.list_kind),
+        "ListKindConflict",
+    );
+    conflict = of_list.or(of_kind).or(conflict);
     names.categories = wanted.categories.clone();
     (names, conflict)
 }

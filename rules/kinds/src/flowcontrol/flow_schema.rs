@@ -1,8 +1,8 @@
 //! FlowSchemas: defaults, generation, table.
 
-use super::{columns, keep_metadata};
+use super::{columns, keep_metadata, validation};
 use crate::rules::{Generation, Rules, with_status};
-use crate::{Column, Context, cells};
+use crate::{Column, Context, FieldError, cells};
 use corten_api::flowcontrol::v1::FlowSchema;
 use corten_core::{Time, Value};
 
@@ -22,6 +22,21 @@ impl Rules for FlowSchemas {
     fn prepare_update(&self, _cx: &Context, part: &str, new: &mut FlowSchema, old: &FlowSchema) {
         if part == "status" {
             keep_metadata(&mut new.metadata, &old.metadata);
+        }
+    }
+    fn validate_create(&self, _cx: &Context, new: &FlowSchema) -> Vec<FieldError> {
+        validation::schema(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &FlowSchema,
+        _old: &FlowSchema,
+    ) -> Vec<FieldError> {
+        match part {
+            "" => validation::schema(new),
+            _ => vec![],
         }
     }
     fn columns(&self) -> &'static [Column] {

@@ -3,6 +3,7 @@
 mod columns;
 mod flow_schema;
 mod priority_level;
+mod validation;
 
 pub use flow_schema::FlowSchemas;
 pub use priority_level::PriorityLevelConfigurations;

@@ -1,8 +1,8 @@
 //! PriorityLevelConfigurations: defaults, generation, table.
 
-use super::{columns, keep_metadata};
+use super::{columns, keep_metadata, validation};
 use crate::rules::{Generation, Rules, with_status};
-use crate::{Column, Context, cells};
+use crate::{Column, Context, FieldError, cells};
 use corten_api::flowcontrol::v1::PriorityLevelConfiguration;
 use corten_core::{Time, Value};
 
@@ -45,6 +45,21 @@ impl Rules for PriorityLevelConfigurations {
     ) {
         if part == "status" {
             keep_metadata(&mut new.metadata, &old.metadata);
+        }
+    }
+    fn validate_create(&self, _cx: &Context, new: &PriorityLevelConfiguration) -> Vec<FieldError> {
+        validation::level(new)
+    }
+    fn validate_update(
+        &self,
+        _cx: &Context,
+        part: &str,
+        new: &PriorityLevelConfiguration,
+        _old: &PriorityLevelConfiguration,
+    ) -> Vec<FieldError> {
+        match part {
+            "" => validation::level(new),
+            _ => vec![],
         }
     }
     fn columns(&self) -> &'static [Column] {

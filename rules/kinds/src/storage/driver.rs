@@ -36,7 +36,7 @@ impl Rules for CsiDrivers {
         new.metadata.generation = old.metadata.generation + i64::from(changed);
     }
     fn warnings(&self, _cx: &Context, new: &CSIDriver, old: Option<&CSIDriver>) -> Vec<String> {
-        if old.is_some()
+        if old.is_some_and(|o| o.spec.token_requests == new.spec.token_requests)
             || new.spec.token_requests.is_empty()
             || new.spec.service_account_token_in_secrets.is_some()
         {

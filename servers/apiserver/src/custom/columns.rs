@@ -20,7 +20,7 @@ pub(crate) fn of(definitions: &[CustomResourceColumnDefinition]) -> Vec<CustomCo
         name: "Name".into(),
         kind: "string".into(),
         format: "name".into(),
-        description: "The object's name, unique within its namespace (or the cluster)".into(),
+        description: corten_kinds::cells::NAME.description.into(),
         priority: 0,
         path: ".metadata.name".into(),
     }];
@@ -43,7 +43,7 @@ pub(crate) fn of(definitions: &[CustomResourceColumnDefinition]) -> Vec<CustomCo
             name: "Age".into(),
             kind: "date".into(),
             format: String::new(),
-            description: "When the object was created".into(),
+            description: corten_kinds::cells::CREATED.into(),
             priority: 0,
             path: ".metadata.creationTimestamp".into(),
         });

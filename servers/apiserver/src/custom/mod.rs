@@ -145,7 +145,6 @@ fn served(
         subresources,
         storage: Resource::new(&format!("{}/{}", spec.group, names.plural)),
         storage_version: storage.name.to_string(),
-        uid: definition.metadata.uid.to_string(),
         schema: text.and_then(|t| serde_json::from_slice(&t).ok()),
         custom: Custom {
             definition: state_of(definition),

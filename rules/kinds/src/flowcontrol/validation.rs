@@ -7,7 +7,7 @@ use crate::metadata::value_of_texts;
 use crate::{internal, names};
 use corten_api::flowcontrol::v1::{
     FlowSchema, LimitedPriorityLevelConfiguration, NonResourcePolicyRule, PolicyRulesWithSubjects,
-    PriorityLevelConfiguration, ResourcePolicyRule, Subject,
+    PriorityLevelConfiguration, QueuingConfiguration, ResourcePolicyRule, Subject,
 };
 use corten_core::{Path, Str};
 
@@ -290,35 +290,7 @@ fn limited(errors: &mut Errors, path: &Path, limited: &LimitedPriorityLevelConfi
             at,
             "must not be empty if limited.limitResponse.type is Limited",
         )),
-        ("Queue", Some(queuing)) => {
-            for (field, value) in [
-                ("queueLengthLimit", queuing.queue_length_limit),
-                ("queues", queuing.queues),
-            ] {
-                if value <= 0 {
-                    errors.push(FieldError::invalid(at.f(field), value, "must be positive"));
-                }
-            }
-            if queuing.queues > QUEUES_MAX {
-                let text = format!("must not be greater than {QUEUES_MAX}");
-                errors.push(FieldError::invalid(at.f("queues"), queuing.queues, text));
-            }
-            if queuing.hand_size <= 0 {
-                let text = "must be positive";
-                errors.push(FieldError::invalid(
-                    at.f("handSize"),
-                    queuing.hand_size,
-                    text,
-                ));
-            } else if queuing.hand_size > queuing.queues {
-                let text = format!("should not be greater than queues ({})", queuing.queues);
-                errors.push(FieldError::invalid(
-                    at.f("handSize"),
-                    queuing.hand_size,
-                    text,
-                ));
-            }
-        }
+        ("Queue", Some(queuing)) => queues(errors, &at, queuing),
         (other, _) => {
             let known = ["Queue", "Reject"];
             errors.push(FieldError::not_supported(response.f("type"), other, &known));
@@ -337,6 +309,36 @@ fn limited(errors: &mut Errors, path: &Path, limited: &LimitedPriorityLevelConfi
         errors.push(FieldError::invalid(
             path.f("borrowingLimitPercent"),
             percent,
+            text,
+        ));
+    }
+}
+
+fn queues(errors: &mut Errors, at: &Path, queuing: &QueuingConfiguration) {
+    for (field, value) in [
+        ("queueLengthLimit", queuing.queue_length_limit),
+        ("queues", queuing.queues),
+    ] {
+        if value <= 0 {
+            errors.push(FieldError::invalid(at.f(field), value, "must be positive"));
+        }
+    }
+    if queuing.queues > QUEUES_MAX {
+        let text = format!("must not be greater than {QUEUES_MAX}");
+        errors.push(FieldError::invalid(at.f("queues"), queuing.queues, text));
+    }
+    if queuing.hand_size <= 0 {
+        let text = "must be positive";
+        errors.push(FieldError::invalid(
+            at.f("handSize"),
+            queuing.hand_size,
+            text,
+        ));
+    } else if queuing.hand_size > queuing.queues {
+        let text = format!("should not be greater than queues ({})", queuing.queues);
+        errors.push(FieldError::invalid(
+            at.f("handSize"),
+            queuing.hand_size,
             text,
         ));
     }

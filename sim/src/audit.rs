@@ -129,7 +129,7 @@ impl Audit {
             let (before, after) = (self.objects.get(&key).cloned(), found.get(&key));
             let same = match (&before, after) {
                 (Some(a), Some(b)) => {
-                    a.mod_revision() == b.mod_revision() && a.stored() == b.stored()
+                    a.mod_revision() == b.mod_revision() && stored(a) == stored(b)
                 }
                 _ => false,
             };
@@ -291,4 +291,8 @@ impl Audit {
 
 fn is_finished(pod: &Pod) -> bool {
     pod.status.phase == "Succeeded" || pod.status.phase == "Failed"
+}
+
+fn stored(entry: &Entry) -> bytes::Bytes {
+    entry.stored().expect("values are readable")
 }

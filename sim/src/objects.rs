@@ -68,9 +68,9 @@ pub fn describe(_: &Key, stored: &Bytes) -> Result<Header, String> {
 /// The object of an entry, decoded when it is not in memory.
 pub fn object_of(entry: &Entry) -> Arc<Object> {
     let made = entry.object_or(|entry| {
-        let mut object = decode(entry.stored())?;
+        let mut object = decode(&entry.stored().map_err(|error| error.to_string())?)?;
         object.meta_mut().resource_version = entry.mod_revision().to_string().into();
-        let size = entry.stored().len() * 3;
+        let size = entry.stored_len() * 3;
         Ok::<(AnyObject, usize), String>((Arc::new(object), size))
     });
     made.expect("what was stored can be read")

@@ -466,10 +466,12 @@ fn update(
         return Ok(Verdict::Remove(Arc::new(object)));
     }
     let written = objects::put(request.store_key(), object.clone());
-    Ok(match written.stored == *entry.stored() {
-        true => Verdict::Same(old.clone()),
-        false => Verdict::Write(object),
-    })
+    Ok(
+        match written.stored == entry.stored().expect("values are readable") {
+            true => Verdict::Same(old.clone()),
+            false => Verdict::Write(object),
+        },
+    )
 }
 
 fn content_finalizers(object: &Object) -> bool {

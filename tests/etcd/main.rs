@@ -1,6 +1,7 @@
 //! The etcd face beside upstream's etcd: the same requests to both, equal answers; upstream's kube-apiserver on the
 //! face; histories of concurrent clients of `corten store serve` through kill -9. Needs `cargo xtask tools etcd kube-apiserver kubectl`.
 
+mod bad_input;
 mod checker;
 mod cluster;
 mod compaction;
@@ -97,6 +98,18 @@ fn backend() -> Vec<Test> {
             shared::a_compaction_while_away_is_survived,
         ),
         ("a_lost_etcd_is_survived", shared::a_lost_etcd_is_survived),
+        (
+            "wrong_requests_are_refused",
+            bad_input::wrong_requests_are_refused,
+        ),
+        (
+            "a_client_that_stops_reading_stops_nobody",
+            bad_input::a_client_that_stops_reading_stops_nobody,
+        ),
+        (
+            "a_hundred_thousand_watches_come_and_go",
+            bad_input::a_hundred_thousand_watches_come_and_go,
+        ),
         (
             "three_servers_start_on_one_empty_etcd",
             compaction::three_servers_start_on_one_empty_etcd,

@@ -252,6 +252,13 @@ impl ApiClient {
             .with_context(|| format!("{method} {path}"))
     }
 
+    /// Asks without reading the answer, as clients do that go or hang.
+    pub fn send_only(&mut self, method: &str, path: &str) -> Result<()> {
+        let json = "application/json";
+        let bytes = self.access.encode(method, path, json, json, b"");
+        self.send(&bytes)
+    }
+
     /// One request as [`ApiAccess::encode`] makes it; of the answer only the size and the beginning are kept.
     pub fn exchange(&mut self, request: &[u8]) -> Result<Passed> {
         const KEPT: usize = 1024;

@@ -4,6 +4,7 @@
 //! (`CORTEN_TESTS_KUBECONFIG=FILE`), which shows whether an expectation is upstream's.
 
 mod api;
+mod bucket;
 mod cluster;
 mod eventually;
 mod expectation;
@@ -21,12 +22,13 @@ mod trace;
 mod web;
 
 pub use api::{Answer, ApiAccess, ApiClient, Passed};
+pub use bucket::Bucket;
 pub use cluster::{Cluster, Options};
 pub use eventually::{WAIT_MAX, eventually};
 pub use expectation::{expect_equal, expect_parts};
 pub use footprint::Footprint;
 pub use kubectl::{Failure, Kubectl, Running};
-pub use lone::{LoneServer, corten as run_corten};
+pub use lone::{LoneServer, corten as run_corten, corten_with as run_corten_with};
 pub use netns::NetworkNamespace;
 pub use oracle::Oracle;
 pub use process::{Sample, find_by_data};

@@ -21,10 +21,20 @@ pub struct LoneServer {
 impl LoneServer {
     /// Starts it on a data directory and a free port, and waits until it serves.
     pub fn start(data: &Path, flags: &[&str]) -> Result<LoneServer> {
+        LoneServer::start_with(data, flags, &[])
+    }
+
+    /// The same with more environment variables.
+    pub fn start_with(
+        data: &Path,
+        flags: &[&str],
+        variables: &[(&str, String)],
+    ) -> Result<LoneServer> {
         let mut child = Command::new(programs::corten()?)
             .args(["apiserver", "--api-port", "0", "--data-dir"])
             .arg(data)
             .args(flags)
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -85,8 +95,14 @@ impl Drop for LoneServer {
 
 /// Runs a corten command to its end; what it printed, or what it said went wrong.
 pub fn corten(arguments: &[&str]) -> Result<String> {
+    corten_with(arguments, &[])
+}
+
+/// The same with more environment variables.
+pub fn corten_with(arguments: &[&str], variables: &[(&str, String)]) -> Result<String> {
     let output = Command::new(programs::corten()?)
         .args(arguments)
+        .envs(variables.iter().cloned())
         .stdin(Stdio::null())
         .output()
         .context("running corten")?;

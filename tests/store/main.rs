@@ -1,6 +1,10 @@
 //! `corten store` on the real binary: backup while the cluster runs, restore, verify, looking inside, and encryption
 //! at rest with key rotation, each on an API server of its own.
 
+mod bad_input;
+mod bounded;
+mod buckets;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,9 +21,25 @@ fn main() -> ExitCode {
         ("backups_are_scheduled_and_the_oldest_go", scheduled_backups),
         ("the_store_is_looked_into", looking_into),
         ("secrets_are_encrypted_and_keys_rotate", encryption),
+        ("keys_rotate_without_a_restart", rotation),
         ("refusals_say_what_to_do", refusals),
         ("relaxed_leases_survive_the_process", relaxed_leases),
         ("fifty_kills_lose_nothing", kills),
+        ("wrong_requests_are_refused", bad_input::wrong_requests),
+        (
+            "clients_that_go_or_do_not_read_cost_little",
+            bad_input::clients_that_go_or_do_not_read,
+        ),
+        (
+            "wrong_directories_are_refused",
+            bad_input::wrong_directories,
+        ),
+        ("much_more_than_memory_is_served", bounded::more_than_memory),
+        (
+            "backups_go_to_a_bucket_and_come_back",
+            buckets::there_and_back,
+        ),
+        ("backups_are_scheduled_into_a_bucket", buckets::scheduled),
     ])
 }
 
@@ -252,10 +272,12 @@ fn configuration(first: &str, second: &str) -> String {
     )
 }
 
+const ONE: &str =
+    "  - aesgcm: {keys: [{name: one, secret: MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=}]}\n";
+const TWO: &str =
+    "  - secretbox: {keys: [{name: two, secret: YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY=}]}\n";
+
 fn encryption() -> Result<()> {
-    const ONE: &str =
-        "  - aesgcm: {keys: [{name: one, secret: MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=}]}\n";
-    const TWO: &str = "  - secretbox: {keys: [{name: two, secret: YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY=}]}\n";
     let directory = tempfile::tempdir()?;
     let (data, file) = (
         directory.path().join("data"),
@@ -319,6 +341,51 @@ fn encryption() -> Result<()> {
     )?;
 
     wrong_configuration(&data, &file)
+}
+
+/// The file changes under the running server: what is written from then on has the new key, what was written before is
+/// written again even by a write that says the same, and a file that makes no sense changes nothing.
+fn rotation() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (data, file) = (
+        directory.path().join("data"),
+        directory.path().join("config.yaml"),
+    );
+    std::fs::write(&file, configuration(ONE, ""))?;
+    let flags = [
+        "--encryption-provider-config",
+        &text(&file),
+        "--encryption-provider-config-automatic-reload",
+    ];
+    let server = LoneServer::start(&data, &flags)?;
+    let body =
+        r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"stringData":{"v":"hush"}}"#;
+    let mut last = request(server.access(), "POST", SECRETS, body)?;
+    let again = |last: &Value| {
+        let path = format!("{SECRETS}/s");
+        request(server.access(), "PUT", &path, &last.to_string())
+    };
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    let same = again(&last)?;
+    expect(
+        "it says the same and is not written",
+        version(&same) == version(&last),
+    )?;
+    std::fs::write(&file, "nonsense")?;
+    std::fs::write(&file, configuration(TWO, ONE))?;
+    eventually("the new key is used", || {
+        let now = again(&last)?;
+        let is_written = version(&now) != version(&last);
+        last = now;
+        expect("it is written again", is_written)
+    })?;
+    server.stop()?;
+    let key = "/registry/secrets/default/s";
+    let kept = run_corten(&["store", "get", "--raw", key, "--data-dir", &text(&data)])?;
+    expect(
+        "the new key wrote it",
+        kept.starts_with("k8s:enc:secretbox:v1:two:"),
+    )
 }
 
 fn wrong_configuration(data: &Path, file: &Path) -> Result<()> {

@@ -17,7 +17,7 @@ const CHUNK: u64 = 10_000;
 pub enum Soak {
     /// Simulate the store with seeds that were not tried before
     Sim(Sim),
-    /// Kill the real API server under load, in compactions and in backups
+    /// Kill the real API server under load, in compactions, backups, restores and migrations
     Crash(Crash),
 }
 
@@ -44,6 +44,12 @@ pub struct Crash {
     /// Decides when and what
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Keep state and progress here; a run that was interrupted goes on counting
+    #[arg(long)]
+    directory: Option<std::path::PathBuf>,
+    /// More flags for `corten apiserver`
+    #[arg(last = true)]
+    flags: Vec<String>,
 }
 
 /// Runs one.
@@ -108,5 +114,9 @@ fn kill(workspace: &Workspace, crash: &Crash) -> Result<()> {
     if let Some(minutes) = crash.minutes {
         soak.args(["--minutes", &minutes.to_string()]);
     }
+    if let Some(directory) = &crash.directory {
+        soak.arg("--directory").arg(directory);
+    }
+    soak.arg("--").args(&crash.flags);
     run_loud(&mut soak)
 }

@@ -21,7 +21,7 @@
 //! # Ok::<(), corten_encryption::EncryptionError>(())
 //! ```
 //!
-//! Left out: reloading while running, version 1 of the key management service's protocol.
+//! Left out: following the file, which is the server's, and version 1 of the key management service's protocol.
 
 mod cipher;
 mod config;

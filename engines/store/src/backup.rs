@@ -361,7 +361,7 @@ fn revived(record: Record<'_>, stored: Bytes, budget: &Arc<Budget>) -> Entry {
         lease: record.lease,
         is_stale: false,
         header: Header::default(),
-        stored,
+        stored: stored.into(),
     };
     Entry::new(parts, budget)
 }

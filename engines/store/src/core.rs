@@ -10,8 +10,8 @@ use crate::snapshot::State;
 use crate::store::Shared;
 use crate::window::{Channel, Retention};
 use crate::{
-    CommitError, Committed, Durability, Event, Health, Key, Note, Precondition, Resource, Revision,
-    Seal, Transaction, seal,
+    CommitError, Committed, Durability, Entry, Event, Health, Key, Note, Precondition, Resource,
+    Revision, Seal, Transaction, seal,
 };
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use std::time::Duration;
 const EXPIRE_MAX: usize = 256;
 /// How many entries one batch has when the whole state is written.
 const WHOLE_ENTRIES: usize = 1000;
+/// The bytes after which such a batch takes no further entry.
+const WHOLE_BYTES: usize = 4 << 20;
 /// Events that one step drops from the history.
 const SWEEP_MAX: usize = 4096;
 const PROBE_FIRST: Duration = Duration::from_secs(1);
@@ -130,6 +132,8 @@ pub struct Core {
     relaxed: Option<Relaxed>,
     /// Relaxed transactions that are not synced, and when they must be (monotonic milliseconds).
     unsynced: Option<(u64, u64)>,
+    /// What batches that failed were to replace: not read back from the log until it was repaired.
+    doubtful: Vec<Arc<Entry>>,
 }
 
 impl Core {
@@ -168,6 +172,7 @@ impl Core {
             identity,
             relaxed,
             unsynced: None,
+            doubtful: Vec::new(),
         }
     }
 
@@ -314,6 +319,8 @@ impl Core {
                 durability,
             };
             if let Err(error) = self.engine.append(&batch) {
+                self.doubtful
+                    .extend(draft.events.iter().filter_map(|e| e.previous().cloned()));
                 self.suspend(error, batch, answers);
                 return;
             }
@@ -368,6 +375,7 @@ impl Core {
 
     fn publish(&mut self, mut draft: Draft) -> Vec<Arc<Channel>> {
         draft.fill_slots();
+        draft.release();
         let mut by_resource: Vec<(Resource, Vec<Arc<Event>>)> = Vec::new();
         for event in draft.events {
             self.reschedule(&event);
@@ -445,6 +453,7 @@ impl Core {
                 Err(
                     error @ (CommitError::Invalid { .. }
                     | CommitError::TooLarge { .. }
+                    | CommitError::Read(_)
                     | CommitError::Seal { .. }),
                 ) => Err(error),
                 // A conflict may have been with what was not made durable.
@@ -499,6 +508,13 @@ impl Core {
             Ok(()) => {
                 tracing::info!("the log can be written again");
                 self.mode = Mode::Writable;
+                for entry in self.doubtful.drain(..) {
+                    // One that the failed batch made itself is in no view.
+                    let current = state.get(entry.key());
+                    if current.is_some_and(|current| Arc::ptr_eq(current, &entry)) {
+                        entry.release();
+                    }
+                }
                 self.shared.set_health(Health::Writable);
             }
             Err(error) => {
@@ -634,15 +650,18 @@ pub(crate) fn whole<'a>(
         if is_last {
             return None;
         }
-        let some = entries.by_ref().take(WHOLE_ENTRIES);
-        let put = |entry: &ByKey| {
-            let kept = seal::kept(seal, &entry.0)?;
-            Ok(Write::Put(entry.0.clone(), Revision::NONE, kept))
-        };
-        let writes: Vec<Write> = match some.map(put).collect() {
-            Ok(writes) => writes,
-            Err(error) => return Some(Err(error)),
-        };
+        let (mut writes, mut bytes) = (Vec::new(), 0);
+        while writes.len() < WHOLE_ENTRIES && bytes < WHOLE_BYTES {
+            let Some(ByKey(entry)) = entries.next() else {
+                break;
+            };
+            let kept = match seal::kept(seal, entry) {
+                Ok(kept) => kept,
+                Err(error) => return Some(Err(error)),
+            };
+            bytes += kept.len();
+            writes.push(Write::Put(entry.clone(), Revision::NONE, kept));
+        }
         is_last = writes.is_empty();
         Some(Ok(match is_last {
             true => batch(writes, notes.clone(), Some(identity)),

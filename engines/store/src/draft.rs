@@ -1,5 +1,6 @@
 //! A batch being drafted on a copy of the state. Nothing here is visible until it is durable.
 
+use crate::cold::Stored;
 use crate::core::{Now, millis};
 use crate::engine::{Logged, Write};
 use crate::entry::{Entry, EntryParts};
@@ -63,6 +64,7 @@ impl Draft {
             self.check(index, op.key(), op.precondition())?;
         }
         let mut kept = self.seal(&ops)?.into_iter();
+        self.pin(&ops)?;
         if durability == Durability::Synced {
             self.durability = Durability::Synced;
         }
@@ -148,6 +150,35 @@ impl Draft {
         puts.map(seal).collect()
     }
 
+    /// What is replaced leaves the log; views and events of before need it. Before anything is changed, since it
+    /// may fail.
+    fn pin(&self, ops: &[Op]) -> Result<(), CommitError> {
+        if self.shared.pager.is_none() {
+            return Ok(());
+        }
+        for op in ops {
+            if !matches!(op, Op::Check(..))
+                && let Some(entry) = self.state.get(op.key())
+            {
+                entry.pin()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the values that the log has now leave memory.
+    pub(crate) fn release(&self) {
+        if self.shared.pager.is_none() {
+            return;
+        }
+        for entry in self.events.iter().filter_map(|event| event.entry()) {
+            let current = self.state.get(entry.key());
+            if current.is_some_and(|current| Arc::ptr_eq(current, entry)) {
+                entry.release();
+            }
+        }
+    }
+
     fn put(
         &mut self,
         put: Put,
@@ -191,7 +222,7 @@ impl Draft {
                 .map_or(0, |before| before.expires_at_millis()),
             Expiry::After(ttl) => (self.now.wall.saturating_add(millis(ttl))).max(1),
         };
-        let stored = put.stored;
+        let stored = Stored::drafted(self.shared.pager.as_ref(), put.stored);
         let parts = EntryParts {
             key,
             create_revision,

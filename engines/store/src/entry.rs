@@ -1,7 +1,8 @@
 //! Entries and events: what readers and watchers get. Both are immutable and shared; only their slots fill.
 
 use crate::cache::{AnyObject, Budget, Encoding, Slots};
-use crate::{Header, Key, Revision};
+use crate::cold::Stored;
+use crate::{Header, Key, ReadError, Revision};
 use bytes::Bytes;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -21,7 +22,7 @@ pub struct Entry {
     lease: u64,
     is_stale: bool,
     header: Header,
-    stored: Bytes,
+    stored: Stored,
     slots: Slots,
 }
 
@@ -34,7 +35,7 @@ pub(crate) struct EntryParts {
     pub(crate) lease: u64,
     pub(crate) is_stale: bool,
     pub(crate) header: Header,
-    pub(crate) stored: Bytes,
+    pub(crate) stored: Stored,
 }
 
 impl Entry {
@@ -118,9 +119,44 @@ impl Entry {
         &self.header
     }
 
-    /// The stored bytes, without a resourceVersion.
-    pub fn stored(&self) -> &Bytes {
-        &self.stored
+    /// The stored bytes, without a resourceVersion. Where memory is bounded ([`crate::Options::bounded`]) they may
+    /// have to be read back from the disk, which may fail.
+    pub fn stored(&self) -> Result<Bytes, ReadError> {
+        match &self.stored {
+            Stored::Kept(bytes) => Ok(bytes.clone()),
+            Stored::Paged(paged) => paged.read(self),
+        }
+    }
+
+    /// How many bytes are stored.
+    pub fn stored_len(&self) -> usize {
+        match &self.stored {
+            Stored::Kept(bytes) => bytes.len(),
+            Stored::Paged(paged) => paged.len(),
+        }
+    }
+
+    /// The stored bytes for somebody who reads everything once: what is not in memory stays out of it.
+    pub(crate) fn peek(&self) -> Result<Bytes, ReadError> {
+        match &self.stored {
+            Stored::Kept(bytes) => Ok(bytes.clone()),
+            Stored::Paged(paged) => paged.peek(self),
+        }
+    }
+
+    /// The log is about to replace it.
+    pub(crate) fn pin(&self) -> Result<(), ReadError> {
+        match &self.stored {
+            Stored::Kept(_) => Ok(()),
+            Stored::Paged(paged) => paged.pin(self),
+        }
+    }
+
+    /// The log has it.
+    pub(crate) fn release(&self) {
+        if let Stored::Paged(paged) = &self.stored {
+            paged.release();
+        }
     }
 
     /// The typed object, if it is in memory.
@@ -167,7 +203,7 @@ impl Entry {
 
     /// The memory it takes without its slots, in bytes.
     pub(crate) fn size(&self) -> usize {
-        size_of::<Entry>() + 32 + self.key.tail().len() + self.header.size() + self.stored.len()
+        size_of::<Entry>() + 32 + self.key.tail().len() + self.header.size() + self.stored_len()
     }
 }
 
@@ -179,7 +215,7 @@ impl fmt::Debug for Entry {
             self.key,
             self.mod_revision,
             self.version,
-            self.stored.len()
+            self.stored_len()
         )
     }
 }

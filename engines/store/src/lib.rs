@@ -44,13 +44,17 @@
 //!   `watch::progress_waits_for_all_events_of_a_revision`).
 //! - Expired objects are deleted without a scan, as ordinary events (`expiry::objects_expire_in_order`).
 //! - Cached objects and encodings stay within their budget (`cache::the_budget_drops_what_was_not_read`).
+//! - Where memory is bounded, values beyond the bound are on the disk alone: no answer is another for it, of now or of
+//!   old revisions (`cold::bounded_memory_changes_no_answer`, `cold::bounded_memory_changes_no_answer_on_fjall`), the
+//!   bound is kept (`cold::values_stay_within_their_budget`), and what cannot be read back is an error, never another
+//!   value (`cold::a_record_that_changed_on_the_disk_is_not_served`).
 //! - A log that fails makes the store read-only until a probe succeeds; what nobody was told of is undone
 //!   (`failure::a_failed_log_suspends_and_recovers`, `failure::a_full_disk_suspends_and_recovers`). After a
 //!   failed sync the log is written anew (`fjall::a_rebuilt_store_is_the_same`).
 //! - A damaged record is reported with its key and the store opens read-only
 //!   (`failure::a_damaged_record_is_named`, `fjall::a_damaged_record_is_named`).
 //! - After a restart only what the disk has is believed, not what the kernel remembers of a sync that failed
-//!   (the store's simulation, `sim/tests/store.rs`).
+//!   (the store's simulation, `sim::the_store_keeps_its_word`).
 //! - A torn end of the journal loses nothing before it (`fjall::a_torn_journal_keeps_what_came_before`).
 //! - Raw keys are any bytes; a planned transaction sees exactly the state that it changes
 //!   (`raw::a_planned_transaction_sees_the_state_it_changes`); notes are durable without a revision
@@ -59,7 +63,11 @@
 //! - One directory, one store (`fjall::a_second_open_names_the_holder`); a newer format is refused
 //!   (`fjall::a_newer_format_is_refused`); the format is lifted by what needs it, and only then
 //!   (`format::a_store_is_lifted_by_what_needs_it`).
-//! - Keys, values and transactions that are too large are refused (`commit::what_is_too_large_is_refused`).
+//! - Keys, values and transactions that are too large are refused (`commit::what_is_too_large_is_refused`), and
+//!   revisions of the future (`history::revisions_that_have_not_happened_are_refused`).
+//! - Watches cost nothing once they are dropped (`watch::a_hundred_thousand_watches_come_and_go`).
+//! - Compaction goes in slices between batches, so that no writer waits for a whole one
+//!   (`history::compaction_goes_in_slices`).
 //! - What is sealed is sealed in every log, rebuilt ones and backups included
 //!   (`seal::nothing_plain_reaches_the_disk`); what another key sealed is stale (`seal::what_is_stale_is_told`).
 //! - Relaxed writes survive the process, not the power: at most the window's are lost, never a revision reused
@@ -81,6 +89,7 @@
 pub mod backup;
 mod cache;
 mod clock;
+mod cold;
 mod core;
 mod draft;
 pub mod engine;
@@ -101,6 +110,7 @@ mod window;
 
 pub use cache::{AnyObject, Encoding};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use cold::ReadError;
 pub use core::{Again, BatchLimits, Core, Relaxed, Step};
 pub use entry::{Entry, Event, EventKind, Transition};
 pub use header::{Header, HeaderBuilder};

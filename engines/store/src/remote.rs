@@ -191,7 +191,7 @@ impl Store {
             is_stale: remote.is_stale,
             lease: remote.lease,
             header,
-            stored: remote.stored,
+            stored: remote.stored.into(),
         };
         Arc::new(Entry::new(parts, self.budget()))
     }
@@ -261,7 +261,7 @@ impl Follower {
             is_stale: remote.is_stale,
             lease: remote.lease,
             header,
-            stored: remote.stored,
+            stored: remote.stored.into(),
         };
         Arc::new(Entry::new(parts, &self.core.shared.budget))
     }
@@ -368,7 +368,7 @@ pub fn build(
             is_stale: false,
             lease: 0,
             header: Header::default(),
-            stored: remote.stored,
+            stored: remote.stored.into(),
         };
         let entry = Arc::new(Entry::new(parts, &budget));
         Write::Put(entry, Revision::NONE, stored)

@@ -42,7 +42,11 @@ impl Seal for Plain {
 
 /// The bytes to keep for an entry.
 pub(crate) fn kept(seal: &Arc<dyn Seal>, entry: &Entry) -> Result<Bytes, EngineError> {
-    let sealed = seal.seal(entry.key(), entry.stored());
+    let plain = entry.peek().map_err(|error| EngineError::Damaged {
+        attempt: "writing the state again".to_owned(),
+        reason: error.to_string(),
+    })?;
+    let sealed = seal.seal(entry.key(), &plain);
     sealed.map_err(|reason| EngineError::Seal {
         key: entry.key().path(),
         reason,

@@ -3,6 +3,7 @@
 use crate::backup::{self, About, BackupError};
 use crate::cache::Budget;
 use crate::clock::{Clock, SystemClock};
+use crate::cold::{Pager, Stored};
 use crate::core::{Again, BatchLimits, Core, Relaxed};
 use crate::engine::record::{self, Record};
 use crate::engine::{Batch, Damage, Engine, EngineError, FORMAT, FORMAT_FIRST, Identity, Logged};
@@ -71,6 +72,9 @@ pub struct Options {
     pub seal: Arc<dyn Seal>,
     /// Whether transactions that allow it are answered before they are synced; they are not if none.
     pub relaxed: Option<Relaxed>,
+    /// The bytes that objects' values may take in memory; those beyond it are read back from the disk when they are
+    /// asked for. All are in memory if none.
+    pub value_bytes: Option<usize>,
 }
 
 impl Options {
@@ -96,6 +100,23 @@ impl Options {
             cluster_id: None,
             seal: Arc::new(Plain),
             relaxed: None,
+            value_bytes: None,
+        }
+    }
+
+    /// With values, history, and what is made from objects bounded to about `bytes` of memory together; the rest of
+    /// the values is on the disk alone. Keys and headers stay in memory, some hundred bytes for each object.
+    pub fn bounded(self, bytes: usize) -> Options {
+        let half = bytes / 2;
+        let retention = Retention {
+            bytes: self.retention.bytes.min(half / 2),
+            ..self.retention
+        };
+        Options {
+            value_bytes: Some(half),
+            cache_bytes: self.cache_bytes.min(half / 2),
+            retention,
+            ..self
         }
     }
 }
@@ -119,6 +140,11 @@ pub enum OpenError {
     /// The writer's thread could not be started.
     #[error("starting the store's writer: {0}")]
     Thread(std::io::Error),
+    /// The engine cannot read single values back, as bounded memory needs it.
+    #[error(
+        "this engine cannot keep values on the disk alone: open the store without a bound on its memory"
+    )]
+    Unbounded,
     /// There is no randomness for the cluster id.
     #[error("making a cluster id: {0}")]
     Random(String),
@@ -157,6 +183,10 @@ pub struct Stats {
     pub window_bytes: u64,
     /// The open watches.
     pub watchers: usize,
+    /// The bytes of values in memory that could be read back, where memory is bounded.
+    pub value_bytes: usize,
+    /// How often a value was read back from the disk.
+    pub value_reads: u64,
 }
 
 #[derive(Default)]
@@ -191,6 +221,10 @@ pub(crate) struct Shared {
     pub(crate) seal: Arc<dyn Seal>,
     /// Where commits go, when the log is elsewhere.
     remote: OnceLock<Arc<dyn Remote>>,
+    /// What was written up to this revision may have been sealed otherwise than now.
+    stale_through: AtomicU64,
+    /// Where values are that are not in memory, if memory is bounded.
+    pub(crate) pager: Option<Arc<Pager>>,
 }
 
 impl Shared {
@@ -300,12 +334,16 @@ impl Store {
             cluster_id,
             seal,
             relaxed,
+            value_bytes,
         } = options;
         let budget = Budget::new(cache_bytes);
+        let pager = value_bytes.map(|limit| pager(engine.as_mut(), limit, &seal));
+        let pager = pager.transpose()?;
         let reader = Reader {
             describe: &*describe,
             seal: &*seal,
             budget: &budget,
+            pager: pager.as_ref(),
         };
         let found = load(engine.as_mut(), &reader, cluster_id, relaxed)?;
         let health = if found.damage.is_empty() {
@@ -335,15 +373,16 @@ impl Store {
             limits: bounds,
             seal,
             remote: OnceLock::new(),
+            stale_through: AtomicU64::new(0),
+            pager,
         });
-        let identity = found.identity;
         let core = Core::new(
             shared.clone(),
             engine,
             clock,
             retention,
             limits,
-            identity,
+            found.identity,
             relaxed,
         );
         let writer = Arc::new(Writer {
@@ -538,6 +577,25 @@ impl Store {
         backup::write(about, &mut state.batches(identity, &self.shared.seal), out)
     }
 
+    /// Whether an object's bytes at rest are to be written again, even if they say the same: another key than the one
+    /// in use now encrypted them, or may have.
+    pub fn is_stale(&self, entry: &Entry) -> bool {
+        let marked = self.shared.stale_through.load(Ordering::Acquire);
+        entry.is_stale() || entry.mod_revision().0 <= marked
+    }
+
+    /// The seal changed: all that was written so far is stale.
+    pub fn mark_stale(&self) {
+        let now = self.revision().0;
+        self.shared.stale_through.fetch_max(now, Ordering::Release);
+    }
+
+    /// Whether objects may be on the disk alone ([`Options::bounded`]), so that whoever reads many should not hold
+    /// all of them at once.
+    pub fn is_bounded(&self) -> bool {
+        self.shared.pager.is_some()
+    }
+
     /// Figures for metrics.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
@@ -549,6 +607,8 @@ impl Store {
             cache_bytes: shared.budget.used(),
             window_bytes: shared.counters.window_bytes.load(Ordering::Relaxed),
             watchers: shared.watchers.load(Ordering::Relaxed),
+            value_bytes: shared.pager.as_ref().map_or(0, |pager| pager.used()),
+            value_reads: shared.pager.as_ref().map_or(0, |pager| pager.reads()),
         }
     }
 
@@ -556,6 +616,15 @@ impl Store {
     pub fn close(&self) {
         self.writer.close();
     }
+}
+
+fn pager(
+    engine: &mut dyn Engine,
+    limit: usize,
+    seal: &Arc<dyn Seal>,
+) -> Result<Arc<Pager>, OpenError> {
+    let values = engine.values().ok_or(OpenError::Unbounded)?;
+    Ok(Pager::new(limit, values, seal.clone()))
 }
 
 fn drive(mut core: Core) {
@@ -582,6 +651,7 @@ struct Reader<'a> {
     describe: &'a dyn Describe,
     seal: &'a dyn Seal,
     budget: &'a Arc<Budget>,
+    pager: Option<&'a Arc<Pager>>,
 }
 
 fn load(
@@ -720,7 +790,7 @@ impl Reader<'_> {
             lease: record.lease,
             is_stale,
             header,
-            stored,
+            stored: Stored::found(self.pager, stored),
         };
         Ok(Entry::new(parts, self.budget))
     }

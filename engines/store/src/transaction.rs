@@ -2,7 +2,7 @@
 
 use crate::cache::AnyObject;
 use crate::engine::EngineError;
-use crate::{Encoding, Entry, Header, Key, Revision, StateSnapshot};
+use crate::{Encoding, Entry, Header, Key, ReadError, Revision, StateSnapshot};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -388,6 +388,9 @@ pub enum CommitError {
         /// Why not.
         reason: String,
     },
+    /// What it replaces could not be read back, which watchers and old views would need; nothing changed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The transaction is larger than the store takes; nothing changed.
     #[error("commit of {key}: {what} is {size}, at most {max} is stored")]
     TooLarge {

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 /// How many events apart the retained trees are: about the most that have to be undone for an old view.
 const STRIDE: usize = 1024;
+/// Events that adding some drops beside as many as were added.
+const PUSH_DROPS: usize = 512;
 
 /// How much history is kept for watches, for lists at old revisions and for continue tokens.
 #[derive(Clone, Debug)]
@@ -122,6 +124,8 @@ impl Channel {
     ) -> isize {
         let mut window = self.window.write();
         let before = window.bytes;
+        // After a compaction much may wait to be dropped, which must not hold up this writer.
+        let limit = events.len() + PUSH_DROPS;
         window.since_tree += events.len();
         if window.since_tree >= STRIDE {
             window.since_tree = 0;
@@ -129,9 +133,7 @@ impl Channel {
         }
         window.bytes += events.iter().map(|event| event.cost()).sum::<usize>();
         window.events.extend(events);
-        let dropped = window.drop_front(usize::MAX, |window, _| {
-            window.events.len() > retention.events
-        });
+        let dropped = window.drop_front(limit, |window, _| window.events.len() > retention.events);
         let growth = window.bytes as isize - before as isize;
         drop(window);
         drop(dropped);

@@ -2,6 +2,7 @@
 //! and which writes may be answered before they are synced. Leaves out what the objects mean.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,9 +27,57 @@ const OF_THE_MOMENT: [&str; 2] = ["leases", "events"];
 #[derive(Clone, Default)]
 pub struct Keeping {
     /// Which resources are encrypted, and how.
-    pub encryption: Option<Encryption>,
+    pub encryption: Option<Ciphers>,
+    /// The file that says so, if it is to be read again when it changes.
+    pub encryption_followed: Option<PathBuf>,
+    /// About how many bytes of memory objects may take; the rest of them is on the disk alone. All are in memory if
+    /// none.
+    pub memory: Option<usize>,
     /// Whether writes of Leases and Events may be lost with the power, and for how long.
     pub relaxed: Option<Relaxed>,
+}
+
+/// The ciphers in use; clones share them, so that they can be exchanged while the server runs.
+#[derive(Clone)]
+pub struct Ciphers(Arc<RwLock<Chosen>>);
+
+struct Chosen {
+    encryption: Encryption,
+    known: HashMap<Resource, Providers>,
+}
+
+impl Ciphers {
+    /// These.
+    pub fn new(encryption: Encryption) -> Ciphers {
+        let known = HashMap::new();
+        Ciphers(Arc::new(RwLock::new(Chosen { encryption, known })))
+    }
+
+    /// Others from now on. What is stored stays as it is until it is written again.
+    pub fn replace(&self, encryption: Encryption) {
+        let known = HashMap::new();
+        *self.0.write() = Chosen { encryption, known };
+    }
+
+    fn of(&self, catalog: &Catalog, resource: &Resource) -> Providers {
+        if let Some(known) = self.0.read().known.get(resource) {
+            return known.clone();
+        }
+        let mut chosen = self.0.write();
+        let providers = match catalog.stored_under(resource) {
+            Some(served) => chosen.encryption.of(&served.group, &served.plural),
+            None => {
+                // Custom resources are kept under their group and plural.
+                let (group, plural) = resource
+                    .as_str()
+                    .rsplit_once('/')
+                    .unwrap_or(("", resource.as_str()));
+                chosen.encryption.of(group, plural)
+            }
+        };
+        chosen.known.insert(resource.clone(), providers.clone());
+        providers
+    }
 }
 
 /// Opens the store. Blocks.
@@ -36,7 +85,7 @@ pub(crate) fn open(disk: Disk, keeping: Keeping, runtime: &RuntimeConfig) -> Res
     let catalog = Catalog::built_in(runtime);
     let seal = keeping
         .encryption
-        .map(|encryption| Sealing::new(encryption, runtime));
+        .map(|ciphers| Sealing::new(ciphers, runtime));
     let describe = Described { catalog };
     let mut options = match disk {
         Disk::Etcd(_) => return Err(Error::Engine("an etcd is not opened as a directory".into())),
@@ -47,6 +96,9 @@ pub(crate) fn open(disk: Disk, keeping: Keeping, runtime: &RuntimeConfig) -> Res
         }
     };
     options.relaxed = keeping.relaxed;
+    if let Some(memory) = keeping.memory {
+        options = options.bounded(memory);
+    }
     if let Some(seal) = seal {
         options.seal = Arc::new(seal);
     }
@@ -104,39 +156,21 @@ fn object_key(found: &Key, stored: &Bytes) -> Option<Key> {
 
 /// Encryption at rest by the resource that a key is of.
 pub(crate) struct Sealing {
-    encryption: Encryption,
+    ciphers: Ciphers,
     catalog: Catalog,
-    known: RwLock<HashMap<Resource, Providers>>,
 }
 
 impl Sealing {
-    pub(crate) fn new(encryption: Encryption, runtime: &RuntimeConfig) -> Sealing {
+    pub(crate) fn new(ciphers: Ciphers, runtime: &RuntimeConfig) -> Sealing {
         Sealing {
-            encryption,
+            ciphers,
             catalog: Catalog::built_in(runtime),
-            known: RwLock::default(),
         }
     }
 
     /// What encrypts and decrypts the objects of a resource.
     pub(crate) fn providers(&self, resource: &Resource) -> Providers {
-        if let Some(known) = self.known.read().get(resource) {
-            return known.clone();
-        }
-        let providers = match self.catalog.stored_under(resource) {
-            Some(served) => self.encryption.of(&served.group, &served.plural),
-            None => {
-                // Custom resources are kept under their group and plural.
-                let (group, plural) = resource
-                    .as_str()
-                    .rsplit_once('/')
-                    .unwrap_or(("", resource.as_str()));
-                self.encryption.of(group, plural)
-            }
-        };
-        let mut known = self.known.write();
-        known.insert(resource.clone(), providers.clone());
-        providers
+        self.ciphers.of(&self.catalog, resource)
     }
 }
 
@@ -178,7 +212,7 @@ resources:
 
     fn sealing() -> Sealing {
         Sealing::new(
-            Encryption::parse(CONFIG.as_bytes()).unwrap(),
+            Ciphers::new(Encryption::parse(CONFIG.as_bytes()).unwrap()),
             &RuntimeConfig::default(),
         )
     }

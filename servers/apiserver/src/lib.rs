@@ -80,7 +80,7 @@ pub use corten_access::admission::PluginSet;
 pub use corten_access::configuration::duration;
 pub use error::Error;
 pub use etcd::{EtcdConfig, describe_by_object};
-pub use keeping::Keeping;
+pub use keeping::{Ciphers, Keeping};
 pub use local::Local;
 pub use paths::VERSION;
 pub use runtime_config::{FlagError, RuntimeConfig};

@@ -49,7 +49,7 @@ pub(crate) fn book(
 
 fn current(server: &Server) -> Option<(RangeAllocation, corten_store::Revision)> {
     let entry = server.store.get(&Key::raw(PATH))?;
-    let object = crate::decode::stored(None, entry.stored()).ok()?;
+    let object = crate::decode::stored(None, &entry.stored().ok()?).ok()?;
     let allocation = object.downcast_ref::<RangeAllocation>()?.clone();
     Some((allocation, entry.mod_revision()))
 }

@@ -23,6 +23,8 @@ pub(crate) struct Listed {
     pub revision: Revision,
     pub continue_token: String,
     pub remaining: Option<i64>,
+    /// Memory is bounded: the items are not to be in it all at once.
+    pub is_bounded: bool,
     /// Keeps what a webhook has converted at hand.
     pub converted: Converted,
 }
@@ -94,6 +96,7 @@ pub(crate) async fn list(
         revision: snapshot.revision(),
         continue_token: String::new(),
         remaining: None,
+        is_bounded: server.store.is_bounded(),
         converted,
     };
     if !selection.reads_objects() {

@@ -6,11 +6,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use corten_encryption::Encryption;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
 use crate::Error;
 use crate::access::Sources;
+use crate::keeping::Ciphers;
 use crate::server::Server;
 
 /// Files whose content is followed.
@@ -122,6 +124,44 @@ pub(crate) async fn run(server: Arc<Server>, sources: Sources) {
                 for error in errors {
                     tracing::error!(%error, "what a changed file says is not used");
                 }
+            }
+        }
+    }
+}
+
+/// Keeps the ciphers as their file says until the server stops. What was written before a change is written again by
+/// the next write, even if that says the same, so that keys can be rotated away.
+pub(crate) async fn encryption(server: Arc<Server>, ciphers: Ciphers, file: PathBuf) {
+    let mut files = match Files::follow(vec![file.clone()]) {
+        Ok(files) => files,
+        Err(error) => {
+            tracing::error!(%error, "the encryption configuration will not be read again when it changes");
+            return;
+        }
+    };
+    let mut stop = server.stop_signal();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stopped| *stopped) => return,
+            changed = files.changed() => if let Err(error) = changed {
+                tracing::error!(%error, "the encryption configuration is not read again any more");
+                return;
+            },
+        }
+        let read = std::fs::read(&file).map_err(|error| error.to_string());
+        let parsed =
+            read.and_then(|text| Encryption::parse(&text).map_err(|error| error.to_string()));
+        match parsed {
+            Ok(encryption) => {
+                ciphers.replace(encryption);
+                server.store.mark_stale();
+                tracing::info!("the encryption configuration was read again");
+            }
+            Err(error) => {
+                tracing::error!(
+                    error,
+                    "what the changed encryption configuration says is not used"
+                );
             }
         }
     }

@@ -118,9 +118,17 @@ pub struct ApiServer {
 }
 
 /// Starts to serve, and what goes on beside that.
-fn begin(server: &Arc<Server>, listener: TcpListener, sources: Sources) -> JoinHandle<()> {
+fn begin(
+    server: &Arc<Server>,
+    listener: TcpListener,
+    sources: Sources,
+    keeping: Keeping,
+) -> JoinHandle<()> {
     let task = tokio::spawn(serve::serve(server.clone(), listener, server.watch_end()));
     tokio::spawn(reload::run(server.clone(), sources));
+    if let (Some(ciphers), Some(file)) = (keeping.encryption, keeping.encryption_followed) {
+        tokio::spawn(reload::encryption(server.clone(), ciphers, file));
+    }
     tokio::spawn(flow::follow(server.clone()));
     tokio::spawn(aggregation::follow(server.clone()));
     tokio::spawn(admission::check_types(server.clone()));
@@ -216,7 +224,7 @@ impl ApiServer {
         bootstrap::run(&server, members)
             .await
             .map_err(Error::Bootstrap)?;
-        let task = begin(&server, listener, sources);
+        let task = begin(&server, listener, sources, config.keeping);
         let following = following.map(|following| beside_others(&server, following));
         Ok(ApiServer {
             shutdown_delay: config.shutdown_delay,

@@ -297,7 +297,8 @@ pub(crate) fn passing(entry: &Entry) -> Result<Arc<Object>, Status> {
 }
 
 fn decoded(entry: &Entry) -> Result<Object, Status> {
-    let mut object = crate::decode::stored(None, entry.stored())
+    let stored = entry.stored().map_err(Status::internal)?;
+    let mut object = crate::decode::stored(None, &stored)
         .map_err(|e| Status::internal(format!("decode the stored object {}: {e}", entry.key())))?;
     object.meta_mut().resource_version = entry.mod_revision().to_string().into();
     Ok(object)
@@ -307,7 +308,7 @@ fn decoded(entry: &Entry) -> Result<Object, Status> {
 pub(crate) fn object(entry: &Entry) -> Result<Arc<Object>, Status> {
     let any = entry.object_or(|entry| {
         let any: corten_store::AnyObject = Arc::new(decoded(entry)?);
-        Ok::<_, Status>((any, entry.stored().len() * 3))
+        Ok::<_, Status>((any, entry.stored_len() * 3))
     })?;
     any.downcast::<Object>()
         .map_err(|_| Status::internal(format!("{} holds no object", entry.key())))

@@ -180,8 +180,11 @@ async fn commit_charged(
         let kept = again.then(|| object.clone());
         let put = commit::put(aim.served, aim.key(), object)?;
         // What another key encrypted is written again even if it says the same, so that keys can be rotated away.
-        let says_the_same = |entry: &Entry| put.stored == *entry.stored() && !entry.is_stale();
-        if others.is_empty() && current.is_some_and(says_the_same) {
+        if let Some(entry) =
+            current.filter(|entry| others.is_empty() && !server.store.is_stale(entry))
+            && put.stored.len() == entry.stored_len()
+            && put.stored == entry.stored().map_err(Status::internal)?
+        {
             return Ok(None);
         }
         let put = put.when(precondition.clone());

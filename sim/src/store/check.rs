@@ -4,6 +4,7 @@
 //! and after everything that was answered before it was asked. Watches are the log's replay in their scope. Snapshots
 //! are the model at their revision, however old. Nothing acknowledged is lost; what was not told may have happened.
 
+use bytes::Bytes;
 use corten_store::{
     Committed, Conflict, Entry, Event, Key, Op, Precondition, Resource, Revision, Scope, Snapshot,
 };
@@ -33,7 +34,7 @@ impl std::fmt::Debug for Known {
 impl Known {
     fn of(entry: &Entry) -> Known {
         Known {
-            text: entry.stored().to_vec(),
+            text: entry.stored().expect("values are readable").to_vec(),
             modified: entry.mod_revision().0,
             expires: entry.expires_at().map_or(0, |at| at.as_millis() as u64),
         }
@@ -271,15 +272,12 @@ impl Checker {
                 )
             })
             .collect();
+        let value = |entry: &Arc<Entry>| entry.stored().expect("values are readable");
+        let values: Vec<Option<Bytes>> = seen.iter().map(|e| e.entry().map(value)).collect();
         let found: Vec<(u64, &Key, Option<&[u8]>)> = seen
             .iter()
-            .map(|e| {
-                (
-                    e.revision().0,
-                    e.key(),
-                    e.entry().map(|entry| &entry.stored()[..]),
-                )
-            })
+            .zip(&values)
+            .map(|(e, value)| (e.revision().0, e.key(), value.as_deref()))
             .collect();
         if !expected.starts_with(&found) {
             self.violation(format!(

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Turns of one run.
 const TURNS: u64 = 160;
+/// Of values in memory, where that is bounded: a few.
+const VALUE_BYTES: usize = 60;
 /// Turns that a healed store may take until it accepts writes again.
 const HEALING: u64 = 200;
 const START: Duration = Duration::from_secs(1_767_225_600);
@@ -68,6 +70,8 @@ struct World {
     clock: Arc<ManualClock>,
     disk: Disk,
     relaxed: bool,
+    /// Values are on the disk alone as soon as nobody needs them.
+    bounded: bool,
     retention: Retention,
     open: Option<(Store, Core)>,
     audit: Vec<Watch>,
@@ -124,6 +128,7 @@ impl World {
         };
         World {
             relaxed: matches!(disk, Disk::Memory(_)) && rng.chance(300),
+            bounded: matches!(disk, Disk::Memory(_)) && seed.is_multiple_of(2),
             rng,
             clock: Arc::new(ManualClock::starting_at(START)),
             disk,
@@ -273,7 +278,9 @@ impl World {
 
     fn read_one(&mut self, store: &Store, resource: &Resource) {
         let key = Key::new(resource, "a", &format!("o{}", self.rng.below(5)));
-        let found = store.get(&key).map(|entry| entry.stored().to_vec());
+        let found = store
+            .get(&key)
+            .map(|entry| entry.stored().expect("values are readable").to_vec());
         let expected = self.checker.now().get(&key).map(|known| known.text.clone());
         if found != expected {
             self.violation(format!("{key} reads as another state than the log's"));
@@ -473,6 +480,11 @@ impl World {
             core.step();
         }
         self.follow(&store);
+        if self.bounded {
+            // What they hold is read from the store, which is gone.
+            self.watches.clear();
+            self.held.clear();
+        }
         // The order matters: on a virtual disk nothing that happens after the crash reaches it.
         match &self.disk {
             Disk::Memory(disk) => {
@@ -515,6 +527,7 @@ impl World {
         options.cluster_id = Some(7);
         options.retention = self.retention.clone();
         options.relaxed = self.relaxed.then(Relaxed::default);
+        options.value_bytes = self.bounded.then_some(VALUE_BYTES);
         Ok(options)
     }
 
@@ -615,7 +628,7 @@ fn everything(store: &Store) -> Model {
     entries
         .map(|entry| {
             let known = Known {
-                text: entry.stored().to_vec(),
+                text: entry.stored().expect("values are readable").to_vec(),
                 modified: entry.mod_revision().0,
                 expires: entry.expires_at().map_or(0, |at| at.as_millis() as u64),
             };

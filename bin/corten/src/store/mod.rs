@@ -2,6 +2,7 @@
 //! socket (`serve`); otherwise the store's directory is opened here. Both run the same requests (`request`).
 
 mod flags;
+mod places;
 mod request;
 mod schedule;
 mod socket;
@@ -94,11 +95,13 @@ impl At {
 /// Flags of `corten store backup`.
 #[derive(Clone, Debug, Args)]
 pub struct Backup {
-    /// The file to write.
-    file: PathBuf,
+    /// The file to write, or where in an S3-compatible object store: s3://bucket/prefix names it by its revision. The
+    /// object store is found by the usual variables: AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL and so on.
+    #[arg(value_name = "FILE|URL")]
+    file: String,
     /// Write only what changed since this backup.
-    #[arg(long, value_name = "FILE")]
-    since: Option<PathBuf>,
+    #[arg(long, value_name = "FILE|URL")]
+    since: Option<String>,
     #[command(flatten)]
     at: At,
 }
@@ -106,9 +109,9 @@ pub struct Backup {
 /// Flags of `corten store restore`.
 #[derive(Clone, Debug, Args)]
 pub struct Restore {
-    /// A whole backup, and those made on top of it in their order.
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
+    /// A whole backup, and those made on top of it in their order; of s3://bucket/prefix the newest.
+    #[arg(required = true, value_name = "FILE|URL")]
+    files: Vec<String>,
     /// How far to move the revision on, so that no client sees one again that it had seen before.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     bump_revision: u64,
@@ -120,7 +123,8 @@ pub struct Restore {
 #[derive(Clone, Debug, Args)]
 pub struct Verify {
     /// A backup; the store of the data directory if none is given.
-    file: Option<PathBuf>,
+    #[arg(value_name = "FILE|URL")]
+    file: Option<String>,
     #[command(flatten)]
     at: At,
 }
@@ -130,9 +134,9 @@ pub async fn run(command: StoreCommand) -> Result<()> {
     match command {
         StoreCommand::Serve(flags) => crate::store_serve::run(flags).await,
         StoreCommand::Migrate(flags) => crate::store_migrate::run(flags).await,
-        StoreCommand::Backup(flags) => back_up(&flags),
-        StoreCommand::Restore(flags) => restore(&flags),
-        StoreCommand::Verify(flags) => verify(&flags),
+        StoreCommand::Backup(flags) => back_up(&flags).await,
+        StoreCommand::Restore(flags) => restore(&flags).await,
+        StoreCommand::Verify(flags) => verify(&flags).await,
         StoreCommand::Stats(at) => ask(&at, &Request::Stats, &mut std::io::stdout()),
         StoreCommand::Compact { revision, at } => compact(&at, revision),
         StoreCommand::Get { key, raw, at } => {
@@ -180,15 +184,20 @@ fn open(directory: &Path) -> Result<Store> {
     Ok(Store::open(RawStore::options(engine))?)
 }
 
-fn back_up(flags: &Backup) -> Result<()> {
+async fn back_up(flags: &Backup) -> Result<()> {
+    let data = &flags.at.data_dir;
     let since = match &flags.since {
-        Some(file) => about(file)?.revision.0,
+        Some(from) => places::about_of(from, data).await?.revision.0,
         None => 0,
     };
-    let about = write_backup(&flags.file, |out| {
+    if !flags.at.store().exists() {
+        bail!("there is no store in {}", flags.at.store().display());
+    }
+    let written = places::write(&flags.file, data, |out| {
         ask(&flags.at, &Request::Backup { since }, out)
-    })?;
-    println!("{}", told(&flags.file, &about));
+    });
+    let (place, about) = written.await?;
+    println!("{}", told(&place, &about));
     Ok(())
 }
 
@@ -227,30 +236,31 @@ fn about(file: &Path) -> Result<About> {
     backup::verify(&mut BufReader::new(input)).with_context(|| file.display().to_string())
 }
 
-fn told(file: &Path, about: &About) -> String {
+fn told(place: &str, about: &About) -> String {
     let what = match about.since.0 {
         0 => "everything".to_owned(),
         since => format!("what changed after revision {since}"),
     };
     format!(
-        "{}: {what} up to revision {}, {} of {} objects, cluster {:016x}",
-        file.display(),
-        about.revision,
-        about.changed,
-        about.objects,
-        about.cluster_id
+        "{place}: {what} up to revision {}, {} of {} objects, cluster {:016x}",
+        about.revision, about.changed, about.objects, about.cluster_id
     )
 }
 
-fn restore(flags: &Restore) -> Result<()> {
+async fn restore(flags: &Restore) -> Result<()> {
     if instance::running(&flags.at.data_dir).is_some() {
         bail!(
             "a cluster runs on {}; stop it with 'corten down' first",
             flags.at.data_dir.display()
         );
     }
+    let mut fetched = Vec::new();
+    for file in &flags.files {
+        fetched.push(places::fetch(file, &flags.at.data_dir).await?);
+    }
     let mut engine = FjallEngine::open(&flags.at.store())?;
-    let mut files = flags.files.iter().map(|path| {
+    let mut files = fetched.iter().map(|fetched| {
+        let path = fetched.path();
         let file = File::open(path).map_err(|error| {
             std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
         })?;
@@ -266,9 +276,10 @@ fn restore(flags: &Restore) -> Result<()> {
     Ok(())
 }
 
-fn verify(flags: &Verify) -> Result<()> {
+async fn verify(flags: &Verify) -> Result<()> {
     if let Some(file) = &flags.file {
-        println!("{}", told(file, &about(file)?));
+        let about = places::about_of(file, &std::env::temp_dir()).await?;
+        println!("{}", told(file, &about));
         return Ok(());
     }
     if instance::running(&flags.at.data_dir).is_some() {

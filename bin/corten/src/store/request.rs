@@ -140,7 +140,7 @@ pub fn run(
             )?;
             for entry in entries(store, prefix) {
                 let (revision, version) = (entry.mod_revision(), entry.version());
-                let size = entry.stored().len();
+                let size = entry.stored_len();
                 writeln!(out, "{revision:>10} {version:>8} {size:>9} {}", entry.key())?;
             }
         }
@@ -185,7 +185,7 @@ fn get(store: &Store, key: &str, raw: bool, out: &mut dyn Write) -> Result<()> {
         .next()
         .with_context(|| format!("there is no object at {key}"))?;
     if raw {
-        out.write_all(entry.stored())?;
+        out.write_all(&entry.stored()?)?;
         return Ok(());
     }
     let (created, modified) = (entry.create_revision(), entry.mod_revision());
@@ -195,7 +195,7 @@ fn get(store: &Store, key: &str, raw: bool, out: &mut dyn Write) -> Result<()> {
         "# created at revision {created}, modified at {modified}, version {}",
         entry.version()
     )?;
-    out.write_all(&readable(entry.stored()))?;
+    out.write_all(&readable(&entry.stored()?))?;
     Ok(())
 }
 
@@ -236,7 +236,7 @@ fn stats(store: &Store, out: &mut dyn Write) -> Result<()> {
     for entry in entries(store, "") {
         let (count, bytes) = by_prefix.entry(prefix_of(entry.key())).or_default();
         *count += 1;
-        *bytes += entry.stored().len();
+        *bytes += entry.stored_len();
     }
     for (prefix, (count, bytes)) in by_prefix {
         writeln!(out, "{count:>9} {bytes:>12} {prefix}")?;

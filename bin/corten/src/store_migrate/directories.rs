@@ -66,7 +66,7 @@ fn read_embedded(directory: &Path, prefix: &[u8]) -> Result<State> {
         for entry in all.resource(resource).iter() {
             keys.push(Kept {
                 key: entry.key().bytes().into(),
-                value: entry.stored().clone(),
+                value: entry.stored()?,
                 create: entry.create_revision().0 as i64,
                 modified: entry.mod_revision().0 as i64,
                 version: entry.version() as i64,

@@ -1,12 +1,14 @@
 //! The engine on a local directory: fjall's log-structured tree. One batch is one journal write and one
-//! fdatasync. The tree is read only at open, since the store keeps its whole state in memory. Writing slows
+//! fdatasync. The tree is read at open, and beyond that only where the store's memory is bounded. Writing slows
 //! down while fjall's worker lags behind by several memtables.
 
 use super::lock::DirectoryLock;
-use super::{Batch, Damage, Engine, EngineError, Identity, Loaded, Write, place, record};
+use super::{Batch, Damage, Engine, EngineError, Identity, Loaded, Values, Write, place, record};
 use crate::{Durability, Note, Revision};
 use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
+use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The database, below the data directory.
 const DATABASE: &str = "db";
@@ -14,8 +16,12 @@ const DATABASE: &str = "db";
 const NEXT: &str = "db-next";
 /// A database that was written anew and takes the place of the other.
 const READY: &str = "db-ready";
-/// fjall writes this file last when it makes a database.
+/// fjall writes this file when it makes a database, after the journal and before anything else is in it.
 const MADE: &str = "version";
+/// What that file has at least once it is written.
+const MADE_BYTES: u64 = 4;
+/// Where fjall's trees are, the first of which is made after that file.
+const TREES: &str = "keyspaces";
 const MEMTABLE_BYTES: u64 = 8 << 20;
 const CACHE_BYTES: u64 = 1 << 20;
 const JOURNAL_BYTES: u64 = 128 << 20;
@@ -32,6 +38,8 @@ const NOTE: &[u8] = b"note/";
 pub struct FjallEngine {
     directory: PathBuf,
     open: Option<Open>,
+    /// Where single records are read, if they ever are.
+    reading: Option<Arc<Reading>>,
     written: u64,
     /// Last, so that it is released after the database is closed.
     _lock: DirectoryLock,
@@ -52,6 +60,7 @@ impl FjallEngine {
         Ok(FjallEngine {
             directory: directory.to_owned(),
             open: Some(open),
+            reading: None,
             written: 0,
             _lock: lock,
         })
@@ -60,12 +69,52 @@ impl FjallEngine {
     fn opened(&self) -> Result<&Open, EngineError> {
         self.open.as_ref().ok_or(EngineError::Stopped)
     }
+
+    /// Opens the database again, which nobody may have open meanwhile.
+    fn open_again(&mut self) -> Result<(), EngineError> {
+        let reading = self.reading.clone();
+        let mut reading = reading.as_ref().map(|reading| reading.0.write());
+        if let Some(reading) = &mut reading {
+            **reading = None;
+        }
+        self.open = None;
+        settle(&self.directory)?;
+        let open = Open::at(&self.directory.join(DATABASE))?;
+        if let Some(reading) = &mut reading {
+            **reading = Some(open.data.clone());
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+}
+
+impl Drop for FjallEngine {
+    fn drop(&mut self) {
+        // Whoever still holds entries must not keep the directory from being opened again.
+        if let Some(reading) = &self.reading {
+            *reading.0.write() = None;
+        }
+    }
+}
+
+/// The data of the open database, or of the one that failed and is not opened again yet.
+struct Reading(RwLock<Option<Keyspace>>);
+
+impl Values for Reading {
+    fn read(&self, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let open = self.0.read();
+        let data = open.as_ref().ok_or(EngineError::Stopped)?;
+        let found = data
+            .get(path)
+            .map_err(|error| engine_error("reading a record", error))?;
+        Ok(found.map(|record| record.to_vec()))
+    }
 }
 
 impl Open {
     fn at(path: &Path) -> Result<Open, EngineError> {
         let attempt = format!("opening the database {}", path.display());
-        if path.exists() && !path.join(MADE).exists() {
+        if is_unfinished(path) {
             // Its making was interrupted, so nothing was ever acknowledged from it.
             place::remove(path)?;
         }
@@ -170,6 +219,17 @@ impl Open {
     }
 }
 
+/// Whether the making of a database was interrupted before anything could be in it: a process that is killed in the
+/// midst of it leaves no such file, or an empty one and no tree.
+fn is_unfinished(path: &Path) -> bool {
+    let has_trees =
+        std::fs::read_dir(path.join(TREES)).is_ok_and(|mut found| found.next().is_some());
+    match std::fs::metadata(path.join(MADE)) {
+        Ok(made) => made.len() < MADE_BYTES && !has_trees,
+        Err(_) => path.exists(),
+    }
+}
+
 /// Finishes or forgets what an interrupted rebuilding left behind.
 fn settle(directory: &Path) -> Result<(), EngineError> {
     place::remove(&directory.join(NEXT))?;
@@ -192,6 +252,13 @@ fn fact(name: &[u8], value: u64) -> Vec<u8> {
 }
 
 impl Engine for FjallEngine {
+    fn values(&mut self) -> Option<Arc<dyn Values>> {
+        let data = self.open.as_ref().map(|open| open.data.clone());
+        let reading = Arc::new(Reading(RwLock::new(data)));
+        self.reading = Some(reading.clone());
+        Some(reading)
+    }
+
     fn load(&mut self, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<Loaded, EngineError> {
         let open = self.opened()?;
         let mut damage = Vec::new();
@@ -270,9 +337,11 @@ impl Engine for FjallEngine {
 
     fn reopen(&mut self) -> Result<(), EngineError> {
         self.open = None;
-        settle(&self.directory)?;
-        self.open = Some(Open::at(&self.directory.join(DATABASE))?);
-        Ok(())
+        if self.reading.is_some() {
+            // What can still be read is not given up before there is hope.
+            place::probe(&self.directory)?;
+        }
+        self.open_again()
     }
 
     fn rebuild(
@@ -280,6 +349,12 @@ impl Engine for FjallEngine {
         batches: &mut dyn Iterator<Item = Result<Batch, EngineError>>,
     ) -> Result<(), EngineError> {
         self.open = None;
+        let is_blind = |reading: &Arc<Reading>| reading.0.read().is_none();
+        if self.reading.as_ref().is_some_and(is_blind) {
+            // Values that are not in memory are read from the old database.
+            self.open_again()?;
+            self.open = None;
+        }
         let next = self.directory.join(NEXT);
         place::remove(&next)?;
         let open = Open::at(&next)?;
@@ -294,7 +369,7 @@ impl Engine for FjallEngine {
         drop(open);
         self.written += written;
         place::rename(&next, &self.directory.join(READY))?;
-        self.reopen()
+        self.open_again()
     }
 
     fn bytes_written(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! An engine without a disk: for tests, and for simulation, where it loses what was not synced and fails on
 //! command. The "disk" outlives the engine, so that a store can be opened again on what survived.
 
-use super::{Batch, Engine, EngineError, Identity, Loaded, Write, record};
+use super::{Batch, Engine, EngineError, Identity, Loaded, Values, Write, record};
 use crate::{Durability, Note, Revision};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -135,7 +135,26 @@ impl MemoryEngine {
     }
 }
 
+/// Reads what was written, synced or not, as a kernel would show it.
+impl Values for MemoryDisk {
+    fn read(&self, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let disk = self.0.lock();
+        let batches = disk.unsynced.iter().rev();
+        let transactions = batches.flat_map(|batch| batch.transactions.iter().rev());
+        let mut writes = transactions.flat_map(|logged| logged.writes.iter().rev());
+        Ok(match writes.find(|write| write.key().bytes() == path) {
+            Some(Write::Put(entry, _, stored)) => Some(record::encode(path, entry, stored)),
+            Some(Write::Delete(..)) => None,
+            None => disk.synced.records.get(path).cloned(),
+        })
+    }
+}
+
 impl Engine for MemoryEngine {
+    fn values(&mut self) -> Option<Arc<dyn Values>> {
+        Some(Arc::new(self.disk.clone()))
+    }
+
     fn load(&mut self, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<Loaded, EngineError> {
         let disk = self.disk.0.lock();
         for (path, record) in &disk.synced.records {

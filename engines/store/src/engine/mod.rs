@@ -108,8 +108,20 @@ pub struct Damage {
     pub reason: String,
 }
 
+/// Reads back what an engine keeps, beside its writing and from any thread. It must not keep the engine's files open
+/// beyond the engine's life, and reads on while the engine is stopped after a failure, as far as it can.
+pub trait Values: Send + Sync {
+    /// The record kept under a path now.
+    fn read(&self, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
+}
+
 /// Makes batches durable. Called from one thread.
 pub trait Engine: Send {
+    /// A reader of what is kept; none if the engine cannot read single records back.
+    fn values(&mut self) -> Option<Arc<dyn Values>> {
+        None
+    }
+
     /// Hands every stored record to `each`: the key's path and the record's bytes.
     fn load(&mut self, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<Loaded, EngineError>;
 

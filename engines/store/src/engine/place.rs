@@ -91,6 +91,23 @@ pub(super) fn remove(path: &Path) -> Result<(), EngineError> {
     }
 }
 
+/// Tries whether something can be written into a directory, durably.
+pub(super) fn probe(directory: &Path) -> Result<(), EngineError> {
+    const BYTES: usize = 256 << 10;
+    let path = directory.join("probe");
+    let write = || {
+        let mut file = std::fs::File::create(&path)?;
+        std::io::Write::write_all(&mut file, &vec![1; BYTES])?;
+        file.sync_all()
+    };
+    let written = write();
+    let removed = remove(&path);
+    written.map_err(|source| {
+        EngineError::io(&format!("writing into {}", directory.display()), source)
+    })?;
+    removed
+}
+
 /// Renames within a directory, durably.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), EngineError> {
     let directory = to.parent().unwrap_or(to);

@@ -193,7 +193,7 @@ mod tests {
             lease,
             is_stale: false,
             header: Header::default(),
-            stored: Bytes::from_static(b"k8s\0..."),
+            stored: Bytes::from_static(b"k8s\0...").into(),
         };
         Entry::new(parts, &Budget::new(0))
     }
@@ -203,7 +203,7 @@ mod tests {
         for (namespace, lease) in [("", 0), ("default", 0), ("default", 1 << 62)] {
             let entry = entry(namespace, lease);
             let path = entry.key().bytes();
-            let bytes = encode(&path, &entry, entry.stored());
+            let bytes = encode(&path, &entry, &entry.stored().unwrap());
             let record = decode(&path, &bytes).unwrap();
             assert_eq!(is_of_format_one(&bytes), lease == 0);
             assert_eq!(record.lease, lease);
@@ -224,7 +224,7 @@ mod tests {
     fn every_flipped_bit_is_noticed() {
         let entry = entry("default", 7);
         let path = entry.key().bytes();
-        let bytes = encode(&path, &entry, entry.stored());
+        let bytes = encode(&path, &entry, &entry.stored().unwrap());
         for bit in 0..bytes.len() * 8 {
             let mut bytes = bytes.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);

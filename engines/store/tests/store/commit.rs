@@ -124,7 +124,7 @@ fn a_batch_sees_its_earlier_transactions() {
     assert_eq!(answers[0].as_ref().unwrap().revision, Revision(2));
     match &answers[1] {
         Err(CommitError::Conflict(conflict)) => {
-            assert_eq!(conflict.current.as_ref().unwrap().stored(), "1|")
+            assert_eq!(conflict.current.as_ref().unwrap().stored().unwrap(), "1|")
         }
         other => panic!("{other:?}"),
     }
@@ -182,7 +182,7 @@ fn slots_come_with_the_write_and_know_their_revision() {
     );
     assert_eq!(rig.store.stats().cache_bytes, 100 + 23);
     let made = entry
-        .encoded_or(Encoding(4), |entry| Ok::<_, ()>(entry.stored().clone()))
+        .encoded_or(Encoding(4), |entry| Ok::<_, ()>(entry.stored().unwrap()))
         .unwrap();
     assert_eq!(made, "u|");
     assert!(entry.encoded_or(Encoding(5), |_| Err(())).is_err());
@@ -212,7 +212,7 @@ fn a_closed_store_answers_so() {
     let answer = crate::rig::now(store.commit(Transaction::put(put(&key, "u|2"))));
     assert!(matches!(answer, Some(Err(CommitError::Closed))));
     assert_eq!(store.health(), Health::Closed);
-    assert_eq!(store.get(&key).unwrap().stored(), "u|");
+    assert_eq!(store.get(&key).unwrap().stored().unwrap(), "u|");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

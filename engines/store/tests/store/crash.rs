@@ -125,7 +125,7 @@ fn check(directory: &Path, acknowledged: &HashMap<(u64, u64), (String, u64)>, re
                 assert_eq!(entry.mod_revision().0, *at);
                 let text = format!("u|{what} ");
                 assert!(
-                    entry.stored().starts_with(text.as_bytes()),
+                    entry.stored().unwrap().starts_with(text.as_bytes()),
                     "{entry:?} is not {what}"
                 );
             }

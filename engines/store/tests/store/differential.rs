@@ -164,7 +164,7 @@ impl Side {
                     entry.version(),
                     entry.expires_at(),
                     entry.lease(),
-                    String::from_utf8_lossy(entry.stored())
+                    String::from_utf8_lossy(&entry.stored().unwrap())
                 );
             }
         }

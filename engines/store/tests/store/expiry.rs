@@ -80,7 +80,7 @@ fn a_renewal_in_the_same_batch_wins() {
     rig.commit(put(&key, "u|").expiring(after(60))).unwrap();
     rig.clock.advance(Duration::from_secs(60));
     rig.commit(put(&key, "u|2").expiring(after(60))).unwrap();
-    assert_eq!(rig.store.get(&key).unwrap().stored(), "u|2");
+    assert_eq!(rig.store.get(&key).unwrap().stored().unwrap(), "u|2");
     rig.pass(Duration::from_secs(60));
     assert!(rig.store.get(&key).is_none());
 }

@@ -193,10 +193,8 @@ fn a_full_disk_suspends_and_recovers() {
     let snapshot = rig.store.snapshot(key("").resource());
     assert_eq!(snapshot.len(), acknowledged as usize + 1);
     for number in 0..acknowledged {
-        assert_eq!(
-            snapshot.get("n", &number.to_string()).unwrap().stored(),
-            noise(number).as_bytes()
-        );
+        let entry = snapshot.get("n", &number.to_string()).unwrap();
+        assert_eq!(entry.stored().unwrap(), noise(number).as_bytes());
     }
     drop((rig, snapshot, disk));
 }

@@ -145,3 +145,50 @@ fn a_transaction_is_retained_as_a_whole() {
         "two whole transactions of four, not ten events"
     );
 }
+
+#[test]
+fn revisions_that_have_not_happened_are_refused() {
+    let mut rig = Rig::new();
+    let pods = Resource::new("pods");
+    rig.put(&Key::new(&pods, "n", "a"), "u|");
+    let future = RevisionError::Future {
+        requested: Revision(3),
+        current: Revision(2),
+    };
+    let seen = rig.store.snapshot_at(&pods, Revision(3)).err();
+    assert_eq!(seen, Some(future));
+    assert_eq!(rig.store.compact(Revision(3)), Err(future));
+    assert_eq!(future.to_string(), "revision 3 is in the future; now is 2");
+}
+
+#[test]
+fn compaction_goes_in_slices() {
+    const EVENTS: usize = 20_000;
+    let mut rig = Rig::with(|options| options.limits.transactions = 1000);
+    let pods = Resource::new("pods");
+    let key = Key::new(&pods, "n", "a");
+    for _ in 0..EVENTS / 1000 {
+        rig.batch(
+            (0..1000)
+                .map(|_| crate::rig::put(&key, "u|").into())
+                .collect(),
+        );
+    }
+    rig.store.compact(rig.store.revision()).unwrap();
+    let mut steps = 0;
+    let full = rig.store.stats().window_bytes;
+    let mut before = full;
+    while before > full / 100 {
+        // A writer that comes in the midst is answered by the very next step, and no step does it all.
+        rig.put(&key, "u|");
+        let after = rig.store.stats().window_bytes;
+        assert!(
+            before - after.min(before) <= full / 4,
+            "{before} to {after} of {full}"
+        );
+        before = after;
+        steps += 1;
+        assert!(steps < 100, "compaction does not end");
+    }
+    assert!(steps >= 4, "{steps}");
+}

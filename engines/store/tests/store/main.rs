@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod backup;
+mod cold;
 mod commit;
+mod contract;
 mod crash;
 mod differential;
 mod expiry;

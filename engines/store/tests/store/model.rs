@@ -365,7 +365,7 @@ fn op(change: Change, key: Key, when: Precondition) -> Op {
 
 fn object(entry: &Arc<Entry>) -> Object {
     Object {
-        stored: String::from_utf8(entry.stored().to_vec()).unwrap(),
+        stored: String::from_utf8(entry.stored().unwrap().to_vec()).unwrap(),
         created: entry.create_revision().0,
         modified: entry.mod_revision().0,
         version: entry.version(),

@@ -66,7 +66,9 @@ fn a_planned_transaction_sees_the_state_it_changes() {
         let raw = raw.clone();
         async move {
             let plan = move |view: &RawView| {
-                let before = view.get(b"\xffn").map_or(0, |entry| entry.stored()[0]);
+                let before = view
+                    .get(b"\xffn")
+                    .map_or(0, |entry| entry.stored().unwrap()[0]);
                 RawPlan {
                     ops: vec![inner.put(b"\xffn", Bytes::from(vec![before + 1]), 0)],
                     notes: Vec::new(),
@@ -85,13 +87,14 @@ fn a_planned_transaction_sees_the_state_it_changes() {
     assert_eq!((a.answer, b.answer), (0, 1));
     assert_eq!((a.revision, b.revision), (Revision(2), Revision(3)));
     let entry = raw.view().get(b"\xffn").unwrap().clone();
-    assert_eq!((entry.version(), entry.stored()[0]), (2, 2));
+    assert_eq!((entry.version(), entry.stored().unwrap()[0]), (2, 2));
     assert_eq!(
         raw.view_at(Revision(2))
             .unwrap()
             .get(b"\xffn")
             .unwrap()
-            .stored()[0],
+            .stored()
+            .unwrap()[0],
         1
     );
     let read = rig.commit(|view| RawPlan {
@@ -138,7 +141,7 @@ fn ranges_and_watches_follow_the_bytes() {
     assert_eq!(told.len(), 5);
     assert_eq!(told[3], (9, EventKind::Deleted, b"b\xff".to_vec()));
     assert_eq!(told[4], (9, EventKind::Updated, b"b".to_vec()));
-    assert_eq!(events[4].previous().unwrap().stored(), "v");
+    assert_eq!(events[4].previous().unwrap().stored().unwrap(), "v");
 }
 
 #[test]
@@ -267,7 +270,7 @@ fn objects_opened_raw_are_found_under_their_paths() {
     drop(rig);
     let mut raw = RawRig::on(RawStore::options(MemoryEngine::on(&disk)));
     let path = b"/registry/services/specs/default/kubernetes";
-    assert_eq!(raw.raw.view().get(path).unwrap().stored(), "u|1");
+    assert_eq!(raw.raw.view().get(path).unwrap().stored().unwrap(), "u|1");
     raw.put(path, "u|2", 0);
     drop(raw);
     // What was written raw tells no resource: the describer finds it.
@@ -288,7 +291,10 @@ fn objects_opened_raw_are_found_under_their_paths() {
     let options = Options::described(MemoryEngine::on(&disk), Finds);
     let (store, mut core) = Store::open_manual(options).unwrap();
     let entry = store.get(&key).unwrap();
-    assert_eq!((entry.stored().as_ref(), entry.version()), (&b"u|2"[..], 2));
+    assert_eq!(
+        (entry.stored().unwrap().as_ref(), entry.version()),
+        (&b"u|2"[..], 2)
+    );
     drop(put(&key, ""));
     core.step();
 }

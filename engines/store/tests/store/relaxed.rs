@@ -106,7 +106,7 @@ fn the_number_of_unsynced_writes_is_bounded() {
     disk.crash(Unsynced::Lost);
     let rig = self::rig(&disk, &clock);
     let entry = rig.store.get(&key("a")).unwrap();
-    let text = String::from_utf8_lossy(entry.stored()).into_owned();
+    let text = String::from_utf8_lossy(&entry.stored().unwrap()).into_owned();
     let kept: i32 = text[2..].parse().unwrap();
     assert!(lost_at_most - kept < 2000, "{kept}");
     assert!(rig.store.revision() > seen);

@@ -139,7 +139,7 @@ pub fn texts<'a>(entries: impl IntoIterator<Item = &'a Arc<Entry>>) -> Vec<Strin
         format!(
             "{}={}",
             entry.key().tail(),
-            String::from_utf8_lossy(entry.stored())
+            String::from_utf8_lossy(&entry.stored().unwrap())
         )
     };
     entries.into_iter().map(text).collect()

@@ -63,7 +63,10 @@ fn nothing_plain_reaches_the_disk() {
     let mut rig = rig(&disk, &clock, Turn("a"));
     rig.put(&key("a"), "u|hushed");
     rig.put(&key("b"), "u|hushed");
-    assert_eq!(rig.store.get(&key("a")).unwrap().stored(), "u|hushed");
+    assert_eq!(
+        rig.store.get(&key("a")).unwrap().stored().unwrap(),
+        "u|hushed"
+    );
     let is_plain = |bytes: &[u8]| bytes.windows(6).any(|part| part == b"hushed");
     // A log that is undone, and one that is written anew.
     for fault in [Fault::NoSpaceLate, Fault::SyncFails] {
@@ -114,7 +117,7 @@ fn what_is_stale_is_told() {
         second.store.get(&key("new")).unwrap().is_stale(),
         "another key sealed it"
     );
-    assert_eq!(second.put(&key("new"), "u|2").stored(), "u|2");
+    assert_eq!(second.put(&key("new"), "u|2").stored().unwrap(), "u|2");
     drop(second);
     let second = rig(&disk, &clock, Turn("b"));
     assert!(!second.store.get(&key("new")).unwrap().is_stale());

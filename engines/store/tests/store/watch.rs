@@ -95,7 +95,7 @@ fn frames_are_made_once() {
         let event = watch.try_next().unwrap().unwrap();
         let frame = event.frame_or(Encoding(1), |event| {
             made += 1;
-            Ok::<_, ()>(event.latest().stored().clone())
+            Ok::<_, ()>(event.latest().stored().unwrap())
         });
         assert_eq!(frame.unwrap(), "u|");
     }
@@ -280,4 +280,23 @@ async fn a_reader_catches_up_with_a_known_write() {
     store.commit(put(&key, "u|2").into()).await.unwrap();
     watch.next_batch(&mut batch, 10).await.unwrap();
     assert_eq!(batch.len(), 1);
+}
+
+#[test]
+fn a_hundred_thousand_watches_come_and_go() {
+    let mut rig = Rig::new();
+    rig.put(&Key::new(&pods(), "a", "0"), "u|");
+    let mut watches = Vec::new();
+    for number in 0..100_000 {
+        let scope = Scope::namespace(["a", "b"][number % 2]);
+        watches.push(rig.store.watch(&pods(), scope, Revision(2)).unwrap());
+    }
+    assert_eq!(rig.store.stats().watchers, 100_000);
+    rig.put(&Key::new(&pods(), "a", "1"), "u|");
+    for (number, watch) in watches.iter_mut().enumerate() {
+        assert_eq!(watch.try_next().unwrap().is_some(), number % 2 == 0);
+    }
+    drop(watches);
+    assert_eq!(rig.store.stats().watchers, 0);
+    rig.put(&Key::new(&pods(), "a", "2"), "u|");
 }

@@ -22,7 +22,7 @@ use crate::typed;
 
 /// Stored bytes from which on the items of a list are made while it is sent, and none of them is kept.
 const LARGE: usize = 32 << 20;
-/// The same for Tables and metadata, whose items are kept nowhere.
+/// The same for Tables and metadata, whose items are kept nowhere, and where memory is bounded.
 const LARGE_SHAPED: usize = 1 << 20;
 
 /// A page of stored objects.
@@ -70,9 +70,9 @@ fn is_large(served: &Served, form: &Form, listed: &Listed) -> bool {
     if !is_made_in_pieces || form.pretty || served.conversion().is_some() {
         return false;
     }
-    let stored: usize = listed.entries.iter().map(|e| e.stored().len()).sum();
+    let stored: usize = listed.entries.iter().map(|e| e.stored_len()).sum();
     let large = match form.shape {
-        Shape::Plain => LARGE,
+        Shape::Plain if !listed.is_bounded => LARGE,
         _ => LARGE_SHAPED,
     };
     stored >= large

@@ -58,7 +58,7 @@ impl Listing {
         entries: Vec<Arc<Entry>>,
         meta: &ListMeta,
     ) -> Result<Listing, Status> {
-        let stored: usize = entries.iter().map(|entry| entry.stored().len()).sum();
+        let stored: usize = entries.iter().map(|entry| entry.stored_len()).sum();
         let skip = format!(
             "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",",
             served.kind,

@@ -188,7 +188,7 @@ impl Flow {
                 let stored = server.store.snapshot(&served.storage);
                 let sample = stored.iter().take(4);
                 let (count, bytes) = sample.fold((0u64, 0u64), |(count, bytes), entry| {
-                    (count + 1, bytes + entry.stored().len() as u64)
+                    (count + 1, bytes + entry.stored_len() as u64)
                 });
                 let list = ListWork {
                     objects: stored.len() as u64,

@@ -1,16 +1,19 @@
 //! Rounds of load, SIGKILL and recovery over one data directory. Each client writes ConfigMaps of its own, one
-//! request at a time, and remembers what it was told; what it was not told may have happened or not.
+//! request at a time, and remembers what it was told; what it was not told may have happened or not. What is killed
+//! beside the server is in `beside`, what a run is up to in `progress`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use corten_tests::{ApiAccess, ApiClient, LoneServer, corten, run_corten};
+use corten_tests::{ApiAccess, ApiClient, LoneServer, run_corten};
 use serde_json::Value;
+
+use crate::beside;
+use crate::progress::{Progress, Tally};
 
 const CLIENTS: u64 = 4;
 const OBJECTS: u64 = 25;
@@ -30,6 +33,12 @@ pub struct Crash {
     /// Decides when and what
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Keep the state and the count of rounds here; a run that was interrupted goes on counting, on a new store
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// More flags for `corten apiserver`
+    #[arg(last = true)]
+    flags: Vec<String>,
 }
 
 /// What a client knows of one object: its value (none: it is not there), and what it last asked for if that was not
@@ -48,21 +57,12 @@ struct ClientState {
     acknowledged: u64,
 }
 
-#[derive(Debug, Default)]
-struct Tally {
-    acknowledged: u64,
-    in_doubt: u64,
-    happened: u64,
-    backups: u64,
-    backups_cut: u64,
-    compactions: u64,
-    compactions_cut: u64,
-}
-
-struct Random(u64);
+/// A sequence that a seed decides.
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    /// A number from 0 to below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -74,77 +74,89 @@ impl Random {
 impl Crash {
     /// Runs the rounds; the first thing lost or changed is an error.
     pub fn run(&self) -> Result<()> {
-        let directory = tempfile::tempdir()?;
-        let data = directory.path().join("data");
-        let mut random = Random(self.seed);
+        let temporary = tempfile::tempdir()?;
+        let directory = self.directory.as_deref().unwrap_or(temporary.path());
+        let mut progress = Progress::begin(directory, self.seed)?;
+        let data = progress.data(directory);
+        let mut random = Random(self.seed ^ (progress.lives << 32));
         let mut clients: Vec<ClientState> = (0..CLIENTS).map(|_| ClientState::default()).collect();
-        let mut tally = Tally::default();
         let started = Instant::now();
         let limit = self
             .minutes
             .map(|minutes| Duration::from_secs(minutes * 60));
-        let mut done = 0;
-        while done < self.rounds && limit.is_none_or(|limit| started.elapsed() < limit) {
-            round(&data, &mut random, &mut clients, &mut tally)
-                .with_context(|| format!("round {done} with seed {}", self.seed))?;
-            done += 1;
-            if done % TELL == 0 {
-                println!(
-                    "{done} rounds in {:.0} s: {tally:?}",
-                    started.elapsed().as_secs_f64()
-                );
+        while progress.rounds < self.rounds && limit.is_none_or(|limit| started.elapsed() < limit) {
+            let tally = &mut progress.tally;
+            self.round(&data, &mut random, &mut clients, tally)
+                .with_context(|| {
+                    let seed = self.seed;
+                    format!("round {} with seed {seed}", progress.rounds)
+                })?;
+            progress.rounds += 1;
+            progress.save(directory)?;
+            if progress.rounds % TELL == 0 {
+                println!("{progress} ({:.0} s)", started.elapsed().as_secs_f64());
             }
         }
-        let server = LoneServer::start(&data, &[])?;
-        check(server.access(), &mut clients, &mut tally)?;
+        let server = self.start(&data)?;
+        check(server.access(), &mut clients, &mut progress.tally)?;
         server.stop()?;
         run_corten(&["store", "verify", "--data-dir", &data.to_string_lossy()])?;
+        progress.end(directory)?;
         println!(
-            "{done} kills in {:.0} s, nothing lost: {tally:?}",
+            "{progress}, nothing lost ({:.0} s)",
             started.elapsed().as_secs_f64()
         );
         Ok(())
     }
-}
 
-fn round(
-    data: &Path,
-    random: &mut Random,
-    clients: &mut [ClientState],
-    tally: &mut Tally,
-) -> Result<()> {
-    let mut server = LoneServer::start(data, &[])?;
-    check(server.access(), clients, tally)?;
-    let (over, wait) = (
-        AtomicBool::new(false),
-        Duration::from_millis(random.below(250)),
-    );
-    let beside = random.below(10);
-    let access = server.access().clone();
-    std::thread::scope(|scope| -> Result<()> {
-        for (number, client) in clients.iter_mut().enumerate() {
-            let (access, over, seed) = (&access, &over, random.below(u64::MAX));
-            scope.spawn(move || {
-                // The connection ends with the server: that is what is tested.
-                let _ = load(access, number as u64, client, &mut Random(seed), over);
-            });
-        }
-        let done = match beside {
-            0..=1 => back_up_beside(data, wait, tally),
-            2 => compact_beside(data, wait, tally),
-            _ => {
-                std::thread::sleep(wait);
-                Ok(())
-            }
-        };
-        server.kill()?;
-        over.store(true, Ordering::Relaxed);
-        done
-    })?;
-    if random.below(20) == 0 {
-        compact_stopped(data, random, tally)?;
+    fn start(&self, data: &Path) -> Result<LoneServer> {
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        LoneServer::start(data, &flags)
     }
-    Ok(())
+
+    fn round(
+        &self,
+        data: &Path,
+        random: &mut Random,
+        clients: &mut [ClientState],
+        tally: &mut Tally,
+    ) -> Result<()> {
+        let mut server = self.start(data)?;
+        check(server.access(), clients, tally)?;
+        let (over, wait) = (
+            AtomicBool::new(false),
+            Duration::from_millis(random.below(200)),
+        );
+        let beside = random.below(20);
+        let access = server.access().clone();
+        std::thread::scope(|scope| -> Result<()> {
+            for (number, client) in clients.iter_mut().enumerate() {
+                let (access, over, seed) = (&access, &over, random.below(u64::MAX));
+                scope.spawn(move || {
+                    // The connection ends with the server: that is what is tested.
+                    let _ = load(access, number as u64, client, &mut Random(seed), over);
+                });
+            }
+            let done = match beside {
+                0..=2 => beside::back_up(data, wait, &mut server, tally),
+                3..=5 => beside::compact(data, wait, &mut server, tally),
+                _ => {
+                    std::thread::sleep(wait);
+                    server.kill()
+                }
+            };
+            // Whatever became of it: the clients end when the server does.
+            let killed = server.kill();
+            over.store(true, Ordering::Relaxed);
+            done.and(killed)
+        })?;
+        match random.below(30) {
+            0 => beside::compact_stopped(data, random, tally),
+            1 => beside::restore(data, random, tally),
+            2 => beside::migrate(data, random, tally),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn load(
@@ -240,59 +252,4 @@ fn check(access: &ApiAccess, clients: &mut [ClientState], tally: &mut Tally) -> 
         Some((name, value)) => bail!("{name} is {value}, which nobody wrote"),
         None => Ok(()),
     }
-}
-
-/// A backup under way when the server dies is refused; one that is whole verifies.
-fn back_up_beside(data: &Path, wait: Duration, tally: &mut Tally) -> Result<()> {
-    let file = data.with_extension("backup");
-    let _ = std::fs::remove_file(&file);
-    let mut child = Command::new(corten()?)
-        .args(["store", "backup"])
-        .arg(&file)
-        .arg("--data-dir")
-        .arg(data)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    std::thread::sleep(wait / 4);
-    match child.try_wait()? {
-        Some(_) => {}
-        None => {
-            child.kill()?;
-            child.wait()?;
-        }
-    }
-    match file.exists() {
-        true => {
-            tally.backups += 1;
-            run_corten(&["store", "verify", &file.to_string_lossy()])?;
-        }
-        false => tally.backups_cut += 1,
-    }
-    Ok(())
-}
-
-/// Compaction of history while clients write; the kill comes in the midst of giving memory back.
-fn compact_beside(data: &Path, wait: Duration, tally: &mut Tally) -> Result<()> {
-    std::thread::sleep(wait / 2);
-    run_corten(&["store", "compact", "--data-dir", &data.to_string_lossy()])?;
-    tally.compactions += 1;
-    Ok(())
-}
-
-/// Compaction of the files of a stopped store, itself killed at a random moment.
-fn compact_stopped(data: &Path, random: &mut Random, tally: &mut Tally) -> Result<()> {
-    let mut child = Command::new(corten()?)
-        .args(["store", "compact", "--data-dir"])
-        .arg(data)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    std::thread::sleep(Duration::from_millis(random.below(60)));
-    if child.try_wait()?.is_none() {
-        child.kill()?;
-        tally.compactions_cut += 1;
-    }
-    child.wait()?;
-    Ok(())
 }

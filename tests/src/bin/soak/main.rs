@@ -1,7 +1,9 @@
 //! `corten-soak crash`: the real process under load, killed at random moments, again and again; after each start
 //! everything that was acknowledged must be there. Run by `cargo xtask soak crash`. A seed decides when and what.
 
+mod beside;
 mod crash;
+mod progress;
 
 use std::process::ExitCode;
 
@@ -17,7 +19,7 @@ struct Soak {
 
 #[derive(Debug, Subcommand)]
 enum Name {
-    /// Kill the API server under load, in compactions and in backups
+    /// Kill the API server under load, in compactions, backups, restores and migrations
     Crash(crash::Crash),
 }
 

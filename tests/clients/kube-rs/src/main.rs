@@ -127,6 +127,11 @@ async fn reflected(secrets: Api<Secret>) -> Result<()> {
             .default_backoff()
             .touched_objects();
         let mut stream = Box::pin(stream);
+        // The store is what the first list says as soon as that is complete; nothing is shown of an empty one.
+        tokio::select! {
+            ready = reader.wait_until_ready() => ready?,
+            early = stream.try_next() => bail!("something is there already: {early:?}"),
+        }
         let mut secret = Secret::default();
         secret.metadata.name = Some("seen".to_owned());
         secret.metadata.labels = Some([("seen".to_owned(), "yes".to_owned())].into());

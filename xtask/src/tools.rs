@@ -101,7 +101,6 @@ pub const FOR_TESTS: &[&str] = &[
     "helm3",
     "helm4",
     "clients",
-    "kube-rs",
     "sample-apiserver",
 ];
 

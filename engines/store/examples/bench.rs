@@ -194,7 +194,7 @@ fn sweep(runtime: &tokio::runtime::Runtime) -> Outcome {
         options.clock = clock.clone();
         options.retention.bytes = usize::MAX;
         let (store, mut core) = Store::open_manual(options)?;
-        let mut write = |core: &mut Core, number: usize| {
+        let write = |core: &mut Core, number: usize| {
             let store = store.clone();
             let task = runtime.spawn(async move { store.commit(put(0, number)).await.map(drop) });
             let mut longest = Duration::ZERO;

@@ -1,8 +1,8 @@
 //! JSON text of raw fields to and from `Value`: strict on input, Go's `encoding/json` form on output.
 //! Leaves out speed, streaming and strictness options, which are the codec's.
 
-use crate::raw::RawJson;
 use crate::fill::ValueMapFiller;
+use crate::raw::RawJson;
 use crate::str::Str;
 use crate::value::Value;
 

@@ -112,11 +112,11 @@ impl Rule {
             return Ok(rule);
         }
         let old: Rule = serde_json::from_str(line).map_err(|e| e.to_string())?;
-        Ok(old.from_before_versions())
+        Ok(old.of_before_versions())
     }
 
     /// What was left out matched everything.
-    fn from_before_versions(self) -> Rule {
+    fn of_before_versions(self) -> Rule {
         let everywhere = self.namespace.is_empty() && self.resource.is_empty();
         let or_all = |text: String| match text.is_empty() {
             true => "*".to_owned(),
@@ -151,7 +151,7 @@ impl Rule {
 
     fn matches(&self, a: &Attributes) -> bool {
         let reads = matches!(a.verb, "get" | "list" | "watch");
-        if !self.is_about(a.user) || !(reads || !self.readonly) {
+        if !self.is_about(a.user) || (!reads && self.readonly) {
             return false;
         }
         if a.resource_request {

@@ -105,7 +105,7 @@ pub(crate) fn read(body: &Bytes) -> Result<Bytes, Status> {
 /// Turns an answer in JSON into CBOR: one item, or a sequence of them for a watch.
 fn translate_answer(answer: Response<Answer>) -> Response<Answer> {
     let content_type = answer.headers().get(CONTENT_TYPE);
-    if !content_type.is_some_and(|v| v.as_bytes() == b"application/json") {
+    if content_type.is_none_or(|v| v.as_bytes() != b"application/json") {
         return answer;
     }
     let (mut parts, body) = answer.into_parts();

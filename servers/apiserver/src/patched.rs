@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 use corten_api::Object;
+use corten_api::meta::v1::ManagedFieldsEntry;
 use corten_client::{Cause, Status, Target};
 use corten_codec::json::{self, JsonError, Report};
 use corten_codec::yaml;
-use corten_api::meta::v1::ManagedFieldsEntry;
 use corten_core::{List, Value};
 
 use crate::catalog::Served;

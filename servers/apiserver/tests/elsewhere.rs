@@ -130,11 +130,10 @@ fn a_webhook_decides_what_rules_ask() {
         let spec = &review["spec"];
         let asked = &spec["resourceAttributes"];
         // A fact of the webhook's own: RBAC knows nothing of jane and joe.
-        let allowed = match (spec["user"].as_str(), asked["verb"].as_str()) {
-            (Some("jane"), Some("create" | "escalate" | "launch")) => true,
-            (Some("joe"), Some("create")) => true,
-            _ => false,
-        };
+        let allowed = matches!(
+            (spec["user"].as_str(), asked["verb"].as_str()),
+            (Some("jane"), Some("create" | "escalate" | "launch")) | (Some("joe"), Some("create"))
+        );
         json!({"status": {"allowed": allowed, "reason": "the moon"}})
     });
     let cluster = asking(&elsewhere);

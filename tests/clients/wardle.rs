@@ -176,6 +176,10 @@ fn serve(cluster: &Cluster, directory: &Path, etcd: &str) -> Result<Killed> {
 
 pub fn sample_apiserver(cluster: &Cluster) -> Result<()> {
     let directory = cluster.directory().join("wardle");
+    // The cluster's directory outlives a run; what an earlier one stored would be listed.
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
     fs::create_dir_all(&directory)?;
     let kubectl = cluster.kubectl();
     eventually("the rights are there", || kubectl.apply(RIGHTS).map(drop))?;

@@ -611,7 +611,8 @@ mod tests {
 
     #[test]
     fn every_day_of_four_centuries_round_trips() {
-        for day in -80_000..70_000i64 {
+        let step = if cfg!(miri) { 997 } else { 1 };
+        for day in (-80_000..70_000i64).step_by(step) {
             let time = Time::from_unix(day * 86_400 + 4_321);
             assert_eq!(Time::parse(&time.to_string()).unwrap(), time);
         }

@@ -98,13 +98,53 @@ fn drain(fd: &OwnedFd) -> io::Result<()> {
 /// Keeps a server up to date with its files until it stops.
 pub(crate) async fn run(server: Arc<Server>, sources: Sources) {
     let paths = sources.files();
+    whenever_changed(&server, paths, "the API server's files", || {
+        let errors: Vec<Error> = sources.apply(&server);
+        if errors.is_empty() {
+            tracing::info!("files of the API server were read again");
+        }
+        for error in errors {
+            tracing::error!(%error, "what a changed file says is not used");
+        }
+    })
+    .await;
+}
+
+/// Keeps the ciphers as their file says until the server stops. What was written before a change is written again by
+/// the next write, even if that says the same, so that keys can be rotated away.
+pub(crate) async fn encryption(server: Arc<Server>, ciphers: Ciphers, file: PathBuf) {
+    let paths = vec![file.clone()];
+    whenever_changed(&server, paths, "keys of encryption", || {
+        let read = std::fs::read(&file).map_err(|error| error.to_string());
+        match read.and_then(|text| Encryption::parse(&text).map_err(|error| error.to_string())) {
+            Ok(encryption) => {
+                ciphers.replace(encryption);
+                server.store.mark_stale();
+                tracing::info!("the encryption configuration was read again");
+            }
+            Err(error) => tracing::error!(
+                error,
+                "what the changed encryption configuration says is not used"
+            ),
+        }
+    })
+    .await;
+}
+
+/// Calls `read` after each change of the files until the server stops.
+async fn whenever_changed(
+    server: &Server,
+    paths: Vec<PathBuf>,
+    what: &str,
+    mut read: impl FnMut(),
+) {
     if paths.is_empty() {
         return;
     }
     let mut files = match Files::follow(paths) {
         Ok(files) => files,
         Err(error) => {
-            tracing::error!(%error, "files will not be read again when they change");
+            tracing::error!(%error, "{what} will not be read again when they change");
             return;
         }
     };
@@ -113,57 +153,11 @@ pub(crate) async fn run(server: Arc<Server>, sources: Sources) {
         tokio::select! {
             _ = stop.wait_for(|stopped| *stopped) => return,
             changed = files.changed() => if let Err(error) = changed {
-                tracing::error!(%error, "files are not read again any more");
+                tracing::error!(%error, "{what} are not read again any more");
                 return;
             },
         }
-        let errors: Vec<Error> = sources.apply(&server);
-        match errors.is_empty() {
-            true => tracing::info!("files of the API server were read again"),
-            false => {
-                for error in errors {
-                    tracing::error!(%error, "what a changed file says is not used");
-                }
-            }
-        }
-    }
-}
-
-/// Keeps the ciphers as their file says until the server stops. What was written before a change is written again by
-/// the next write, even if that says the same, so that keys can be rotated away.
-pub(crate) async fn encryption(server: Arc<Server>, ciphers: Ciphers, file: PathBuf) {
-    let mut files = match Files::follow(vec![file.clone()]) {
-        Ok(files) => files,
-        Err(error) => {
-            tracing::error!(%error, "the encryption configuration will not be read again when it changes");
-            return;
-        }
-    };
-    let mut stop = server.stop_signal();
-    loop {
-        tokio::select! {
-            _ = stop.wait_for(|stopped| *stopped) => return,
-            changed = files.changed() => if let Err(error) = changed {
-                tracing::error!(%error, "the encryption configuration is not read again any more");
-                return;
-            },
-        }
-        let read = std::fs::read(&file).map_err(|error| error.to_string());
-        let parsed =
-            read.and_then(|text| Encryption::parse(&text).map_err(|error| error.to_string()));
-        match parsed {
-            Ok(encryption) => {
-                ciphers.replace(encryption);
-                server.store.mark_stale();
-                tracing::info!("the encryption configuration was read again");
-            }
-            Err(error) => {
-                tracing::error!(
-                    error,
-                    "what the changed encryption configuration says is not used"
-                );
-            }
-        }
+        read();
     }
 }
 

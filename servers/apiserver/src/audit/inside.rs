@@ -74,6 +74,20 @@ fn begin(server: &Server, info: &RequestInfo, uri: &str) -> Option<Arc<Trail>> {
     Some(Arc::new(Trail::new(audit.clone(), &beginning)))
 }
 
+/// The request's outcome, with what is written down before it and what it adds to the trail.
+async fn followed<T>(
+    trail: &Arc<Trail>,
+    user: &UserInfo,
+    info: &RequestInfo,
+    request: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    follow(Some(trail.clone()), async {
+        received(user, info).await?;
+        request.await
+    })
+    .await
+}
+
 /// Runs a request with a trail of its own; `code` is that of success.
 pub(crate) async fn inside(
     server: &Server,
@@ -85,11 +99,7 @@ pub(crate) async fn inside(
     let Some(trail) = begin(server, info, uri) else {
         return request.await;
     };
-    let outcome = follow(Some(trail.clone()), async {
-        received(user, info).await?;
-        request.await
-    })
-    .await;
+    let outcome = followed(&trail, user, info, request).await;
     match &outcome {
         Ok(object) => trail.complete_with(code, Some(object)).await,
         Err(status) => {
@@ -111,11 +121,7 @@ pub(crate) async fn inside_list<T>(
     let Some(trail) = begin(server, info, uri) else {
         return request.await;
     };
-    let outcome = follow(Some(trail.clone()), async {
-        received(user, info).await?;
-        request.await
-    })
-    .await;
+    let outcome = followed(&trail, user, info, request).await;
     let code = outcome.as_ref().err().map_or(200, |status| status.code);
     if let Err(status) = &outcome {
         trail.answered(status);
@@ -135,11 +141,7 @@ pub(crate) async fn inside_watch(
     let Some(trail) = begin(server, info, uri) else {
         return request.await;
     };
-    let outcome = follow(Some(trail.clone()), async {
-        received(user, info).await?;
-        request.await
-    })
-    .await;
+    let outcome = followed(&trail, user, info, request).await;
     match outcome {
         Ok(stream) => {
             trail.set_code(200);

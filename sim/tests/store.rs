@@ -1,6 +1,6 @@
 //! The store's seeds: the ones that once failed first, then two thousand others.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use corten_sim::run_store;
 use std::sync::Mutex;

@@ -6,6 +6,7 @@ mod bench;
 mod codegen;
 mod conformance;
 mod diff_api;
+mod fuzz;
 mod images;
 mod progress;
 mod python;
@@ -56,6 +57,8 @@ enum Chore {
     /// Endurance tests: sim, crash
     #[command(subcommand)]
     Soak(soak::Soak),
+    /// Feed the decoders with what nobody thought of, each for some minutes
+    Fuzz(fuzz::Fuzz),
     /// Build upstream's commands into .cache/bin (kubectl and agnhost unless named)
     Tools {
         /// Programs to build, such as kube-apiserver, etcd, e2e.test
@@ -90,6 +93,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::CodegenEtcd => generate_etcd(&workspace),
         Chore::Bench(bench) => bench::run(&workspace, &bench),
         Chore::Conformance(conformance) => conformance::run(&workspace, &conformance),
+        Chore::Fuzz(fuzz) => fuzz::run(&workspace, &fuzz),
         Chore::Tools { names } => build_tools(&workspace, &names),
         Chore::Images { names } => build_images(&workspace, &names),
     }

@@ -1,6 +1,6 @@
 //! Pods as network namespaces: what they reach, what reaches them, and what remains afterwards.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Bytes that kube-apiserver v1.36.3 wrote to its etcd under this configuration, and what it says of wrong ones.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,5 +1,5 @@
 //! The interface, used the way policies and definitions use it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::cell::Cell;
 use std::rc::Rc;

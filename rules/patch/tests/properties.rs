@@ -1,7 +1,7 @@
 //! Laws: applying twice is applying once, tracking and applying agree about owners, and patches made from two objects
 //! lead from one to the other.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use corten_api::{Gvk, kind_info};
 use corten_core::{Msg, Time, Value, ValueMap};

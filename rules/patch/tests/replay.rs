@@ -1,6 +1,6 @@
 //! Replays writes that upstream's API server answered (tests/fixtures): the same owners, texts and objects must come out.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use corten_api::{Gvk, kind_info};
 use corten_core::{Time, Value};

@@ -1,5 +1,5 @@
 //! Who may do what, over HTTPS and in process alike.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! An API server under this one's roof: a small one that shows what reaches it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! What the audit log says of requests.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

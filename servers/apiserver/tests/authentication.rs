@@ -1,5 +1,5 @@
 //! Who is asking, over HTTPS: every kind of proof, good and bad, and acting as somebody else.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Custom resources in several versions: a webhook that converts them, and defaults that come after objects were stored.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/hook.rs"]
 mod hook;

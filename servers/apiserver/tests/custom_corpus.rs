@@ -1,6 +1,6 @@
 //! Definitions and custom resources, good and bad, as upstream answered the same requests: `custom_corpus/steps.jsonl`
 //! holds one request a line with the code, the causes of a refusal, and what became of the object.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! What was written is there after a restart, and revisions go on; what a server says of itself is always true.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Who comes in, what they may do and what is written down, decided and kept by other servers.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

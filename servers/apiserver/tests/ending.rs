@@ -1,5 +1,5 @@
 //! How a server ends: unready first, then closed to new clients, with everything that was begun brought to its end.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

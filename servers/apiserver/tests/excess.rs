@@ -1,6 +1,6 @@
 //! Requests that are well formed and far too much: each is answered in a time that grows with its size, none makes the
 //! server fail, hang or keep what it was sent.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! What nobody should send: the server refuses it in upstream's words, and serves on.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

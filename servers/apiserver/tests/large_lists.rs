@@ -1,5 +1,5 @@
 //! Lists that are made while they are sent say what the same list in pages says, in every form.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

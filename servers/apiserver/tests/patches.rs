@@ -1,5 +1,5 @@
 //! Patches with the real kubectl: conflicts, failed operations, and who owns which fields.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Plugins that are told something by `--admission-control-config-file`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

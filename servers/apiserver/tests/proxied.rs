@@ -1,5 +1,5 @@
 //! Requests that are passed on to pods, services and nodes, with a backend that tells what it was asked.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

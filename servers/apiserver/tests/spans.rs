@@ -1,5 +1,5 @@
 //! Spans of requests reach a collector.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! The way that pods ask: the Service `kube-dns` leads to the server on the node, over UDP and TCP.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../../../engines/dataplane/tests/support/mod.rs"]
 mod support;

@@ -1,6 +1,6 @@
 //! Real connections through Services: a node and its pods as network namespaces, the proxy between them.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../../../engines/dataplane/tests/support/mod.rs"]
 mod support;

@@ -1,6 +1,10 @@
 //! A node and pods as network namespaces, and real connections between them. Nothing here touches the machine's own.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test program uses its own part, and one that cannot go on has failed"
+)]
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -187,7 +187,10 @@ fn resource(kind: RlimitKind) -> u32 {
         RlimitKind::Sigpending => libc::RLIMIT_SIGPENDING,
         RlimitKind::Stack => libc::RLIMIT_STACK,
     };
-    #[allow(clippy::unnecessary_cast)] // the constants' type differs between C libraries
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the constants' type differs between C libraries"
+    )]
     let number = number as u32;
     number
 }

@@ -1,6 +1,6 @@
 //! Real containers: every test has its own state, run directory and cgroup parent, and must leave nothing behind.
 
-#![allow(clippy::unwrap_used)] // a test program: its helpers are tests too
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod adoption;
 mod isolation;

@@ -1,9 +1,9 @@
 //! The same container under runc and under this runtime: a probe inside prints what it finds, and both texts must
 //! agree. What differs on purpose is named with its reason in [`EXPECTED`].
 
-#![allow(clippy::unwrap_used)] // a test program: its helpers are tests too
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[allow(dead_code)] // shared with the other test program
+#[allow(dead_code, reason = "shared with the other test program")]
 #[path = "../containers/node.rs"]
 mod node;
 

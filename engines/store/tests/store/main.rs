@@ -1,6 +1,6 @@
 //! The store's contract, one module per promise (see the crate's documentation).
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod backup;
 mod cold;

@@ -3,7 +3,7 @@
 /// One plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Plugin {
     AlwaysAdmit,
     NamespaceAutoProvision,

@@ -1,5 +1,5 @@
 //! What validation says of configurations and policies, as upstream's does.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use crate::{Context, strategy};
 use corten_api::Object;

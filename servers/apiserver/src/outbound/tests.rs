@@ -1,5 +1,5 @@
 //! The client against servers made here: trust, reuse of connections, resolving of services, failures in Go's words.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,5 +1,9 @@
 //! Another server on loopback, with a certificate of its own, that answers JSON with JSON.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test program uses its own part, and one that cannot go on has failed"
+)]
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};

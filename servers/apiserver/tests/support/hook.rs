@@ -1,5 +1,5 @@
 //! A webhook server on loopback with a certificate of its own, which remembers what it was asked.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,5 +1,9 @@
 //! Single HTTPS requests as any client could send them: headers, certificate and body as the test says.
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test program uses its own part, and one that cannot go on has failed"
+)]
 
 use std::sync::Arc;
 

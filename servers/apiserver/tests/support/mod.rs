@@ -1,5 +1,9 @@
 //! A server in memory and the real kubectl against it.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test program uses its own part, and one that cannot go on has failed"
+)]
 
 pub mod elsewhere;
 pub mod https;
@@ -28,19 +32,16 @@ pub struct Said {
 }
 
 impl Cluster {
-    #[allow(dead_code)]
     pub fn start() -> Cluster {
         Cluster::start_on(|_| Disk::Memory)
     }
 
-    #[allow(dead_code)]
     pub fn start_on(disk: impl FnOnce(&std::path::Path) -> Disk) -> Cluster {
         let directory = tempfile::tempdir().unwrap();
         let disk = disk(directory.path());
         Cluster::start_in(directory, disk)
     }
 
-    #[allow(dead_code)]
     pub fn start_in(directory: tempfile::TempDir, disk: Disk) -> Cluster {
         Cluster::start_with(directory, disk, |_| ())
     }
@@ -70,7 +71,6 @@ impl Cluster {
     }
 
     /// In memory, with tokens for these users.
-    #[allow(dead_code)]
     pub fn with_tokens(names: &[&str]) -> Cluster {
         let directory = tempfile::tempdir().unwrap();
         Cluster::start_with(directory, Disk::Memory, |config| {
@@ -79,13 +79,11 @@ impl Cluster {
     }
 
     /// Stops the server and gives its directory back.
-    #[allow(dead_code)]
     pub fn stop(self) -> tempfile::TempDir {
         self.runtime.block_on(self.server.stop());
         self.directory
     }
 
-    #[allow(dead_code)]
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
@@ -136,13 +134,11 @@ impl Cluster {
     }
 
     /// Runs kubectl, which must succeed; answers what it printed.
-    #[allow(dead_code)]
     pub fn kubectl(&self, line: &str) -> String {
         self.kubectl_with(line, "")
     }
 
     /// The same with an input.
-    #[allow(dead_code)]
     pub fn kubectl_with(&self, line: &str, input: &str) -> String {
         let said = self.try_kubectl(line, input);
         assert!(said.ok, "kubectl {line}: {}{}", said.out, said.err);
@@ -150,7 +146,6 @@ impl Cluster {
     }
 
     /// Runs kubectl, which must fail; answers its complaint.
-    #[allow(dead_code)]
     pub fn refused(&self, line: &str, input: &str) -> String {
         let said = self.try_kubectl(line, input);
         assert!(!said.ok, "kubectl {line} was not refused: {}", said.out);

@@ -1,6 +1,6 @@
 //! Real pods on a real runtime, with an API server in memory.
 
-#![allow(clippy::unwrap_used)] // a test program: its helpers are tests too
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;
 mod bed;

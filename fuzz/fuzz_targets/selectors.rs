@@ -12,6 +12,6 @@ fuzz_target!(|data: &[u8]| {
         let _ = selector.matches_with(|key| (key.len() % 2 == 0).then_some("value"));
     }
     if let Ok(selector) = FieldSelector::parse(text) {
-        let _ = selector.matches(|field| field);
+        let _ = selector.matches(|field| if field.len() % 2 == 0 { "value" } else { "" });
     }
 });

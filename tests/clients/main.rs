@@ -1,5 +1,5 @@
-//! Real clients beside kubectl: client-go's informers and leader election, controller-runtime with envtest, the official
-//! Python client, Helm 3 and 4, Kustomize and pruning, and upstream's sample API server. Their programs are in
+//! Real clients beside kubectl: client-go's informers and leader election, controller-runtime with envtest, kube-rs, the
+//! official Python client, Helm 3 and 4, Kustomize and pruning, and upstream's sample API server. Their programs are in
 //! this directory and in `.cache`.
 
 mod wardle;
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
                 go(c, "manager")?;
                 go(c, "envtest")
             }),
+            ("kube_rs", kube_rs),
             ("python", python),
             ("helm_3_and_4", |c| {
                 helm(c, "helm3")?;
@@ -64,6 +65,13 @@ fn go(cluster: &Cluster, what: &str) -> Result<()> {
     let kubectl = cluster.namespace(what)?;
     let mut command = Command::new(program("clients")?);
     command.args([what, kubectl.namespace()]);
+    expect_equal(client(cluster, command)?.as_str(), "ok\n")
+}
+
+fn kube_rs(cluster: &Cluster) -> Result<()> {
+    let kubectl = cluster.namespace("kube-rs")?;
+    let mut command = Command::new(program("kube-rs")?);
+    command.arg(kubectl.namespace());
     expect_equal(client(cluster, command)?.as_str(), "ok\n")
 }
 

@@ -101,6 +101,7 @@ pub const FOR_TESTS: &[&str] = &[
     "helm3",
     "helm4",
     "clients",
+    "kube-rs",
     "sample-apiserver",
 ];
 

@@ -3,6 +3,7 @@
 mod controller;
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, TryStreamExt};
@@ -19,14 +20,23 @@ use tokio::io::AsyncReadExt;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let namespace = std::env::args().nth(1).context("which namespace?")?;
-    let client = Client::try_default().await?;
-    objects(Api::namespaced(client.clone(), &namespace)).await?;
-    apply(Api::namespaced(client.clone(), &namespace)).await?;
-    reflected(Api::namespaced(client.clone(), &namespace)).await?;
-    controller::run(client.clone(), &namespace).await?;
-    streams(Api::namespaced(client, &namespace)).await?;
+    tokio::time::timeout(LIMIT, everything(&namespace))
+        .await
+        .context("it did not end in time")??;
     println!("ok");
     Ok(())
+}
+
+/// After how long something is not going to happen any more.
+const LIMIT: Duration = Duration::from_secs(180);
+
+async fn everything(namespace: &str) -> Result<()> {
+    let client = Client::try_default().await?;
+    objects(Api::namespaced(client.clone(), namespace)).await?;
+    apply(Api::namespaced(client.clone(), namespace)).await?;
+    reflected(Api::namespaced(client.clone(), namespace)).await?;
+    controller::run(client.clone(), namespace).await?;
+    streams(Api::namespaced(client, namespace)).await
 }
 
 /// An error that names what differs.
@@ -152,7 +162,7 @@ async fn streams(pods: Api<Pod>) -> Result<()> {
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {"name": "talks"},
         "spec": {"terminationGracePeriodSeconds": 0, "containers": [{
-            "name": "c", "image": "busybox", "imagePullPolicy": "Never",
+            "name": "c", "image": "corten.test/busybox:1", "imagePullPolicy": "Never",
             "command": ["sh", "-c", "echo hello; exec sleep 1000"],
         }]},
     }))?;

@@ -162,6 +162,14 @@ impl Slots {
         object
     }
 
+    pub(crate) fn forget_object(&self) {
+        let Some(cell) = self.cell.get() else { return };
+        let forgotten = cell.held.lock().object.take();
+        if let Some((_, size)) = &forgotten {
+            self.budget.used.fetch_sub(*size, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn encoded(&self, encoding: Encoding) -> Option<Bytes> {
         let cell = self.cell.get()?;
         let bytes = cell
@@ -171,7 +179,10 @@ impl Slots {
             .iter()
             .find(|(of, _)| *of == encoding)
             .map(|(_, b)| b.clone())?;
-        cell.touched.store(true, Ordering::Relaxed);
+        // Lists read thousands: what is marked already is not written to.
+        if !cell.touched.load(Ordering::Relaxed) {
+            cell.touched.store(true, Ordering::Relaxed);
+        }
         Some(bytes)
     }
 

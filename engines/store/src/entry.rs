@@ -175,6 +175,11 @@ impl Entry {
         }
     }
 
+    /// Lets go of the typed object: it is made again when it is asked for.
+    pub fn forget_object(&self) {
+        self.slots.forget_object();
+    }
+
     /// The typed object as a `T`, if it is in memory and is one.
     pub fn object_as<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.object()?.downcast().ok()

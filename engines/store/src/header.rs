@@ -39,9 +39,7 @@ impl Header {
 
     /// The value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.labels()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
+        self.section(LABELS).value_of(name)
     }
 
     /// The uids of the owner references.
@@ -62,9 +60,7 @@ impl Header {
 
     /// The value of a selectable field.
     pub fn field(&self, path: &str) -> Option<&str> {
-        self.fields()
-            .find(|(key, _)| *key == path)
-            .map(|(_, value)| value)
+        self.section(FIELDS).value_of(path)
     }
 
     /// The memory it takes, in bytes.
@@ -80,7 +76,7 @@ impl Header {
                 return Strings { rest, left: count };
             }
             for _ in 0..count {
-                take_str(&mut rest);
+                take_bytes(&mut rest);
             }
         }
         Strings { rest: &[], left: 0 }
@@ -174,6 +170,20 @@ impl<'a> Iterator for Strings<'a> {
     }
 }
 
+impl<'a> Strings<'a> {
+    /// The value after a key, in a section of pairs. Lists look at every object: what is passed over is only skipped.
+    fn value_of(mut self, key: &str) -> Option<&'a str> {
+        while self.left > 1 {
+            self.left -= 2;
+            if take_bytes(&mut self.rest) == key.as_bytes() {
+                return Some(take_str(&mut self.rest));
+            }
+            take_bytes(&mut self.rest);
+        }
+        None
+    }
+}
+
 struct Pairs<'a>(Strings<'a>);
 
 impl<'a> Iterator for Pairs<'a> {
@@ -206,11 +216,15 @@ fn take_number(from: &mut &[u8]) -> u32 {
     number
 }
 
-fn take_str<'a>(from: &mut &'a [u8]) -> &'a str {
+fn take_bytes<'a>(from: &mut &'a [u8]) -> &'a [u8] {
     let len = take_number(from) as usize;
     let (text, rest) = from.split_at(len.min(from.len()));
     *from = rest;
-    std::str::from_utf8(text).expect("the builder packs whole strings")
+    text
+}
+
+fn take_str<'a>(from: &mut &'a [u8]) -> &'a str {
+    std::str::from_utf8(take_bytes(from)).expect("the builder packs whole strings")
 }
 
 #[cfg(test)]
@@ -240,6 +254,7 @@ mod tests {
             ["kubernetes.io/pv-protection"]
         );
         assert_eq!(header.field("spec.nodeName"), Some("node-1"));
+        assert_eq!(header.field("node-1"), None, "values are no keys");
         assert_eq!(header, header.clone());
     }
 

@@ -1,7 +1,6 @@
 //! Views at old revisions: the events since then are undone on the nearest retained tree at or after it. Trees
 //! share everything that did not change between them.
 
-use crate::entry::ByKey;
 use crate::snapshot::State;
 use crate::window::Channel;
 use crate::{Compacted, Resource, Revision, Snapshot};
@@ -41,8 +40,8 @@ pub(crate) fn at(
     };
     for event in undo.iter().rev() {
         match event.previous() {
-            Some(previous) => drop(tree.entries.insert(ByKey(Arc::clone(previous)))),
-            None => drop(tree.entries.remove(event.key().tail())),
+            Some(previous) => drop(tree.insert(Arc::clone(previous))),
+            None => drop(tree.remove(event.key().tail())),
         }
     }
     Ok(Snapshot::new(revision, tree))

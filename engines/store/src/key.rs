@@ -286,6 +286,15 @@ impl Scope {
         }
     }
 
+    /// The same for a key whose tail is inside of [`Scope::bounds`]: without a look at texts, of which lists would look at
+    /// thousands.
+    pub(crate) fn covers_inside(&self, key: &Key) -> bool {
+        match self {
+            Scope::Namespace(namespace) => usize::from(key.namespace_len) == namespace.len(),
+            other => other.covers(key),
+        }
+    }
+
     /// The tails this scope covers, from `start` on: the first (inclusive) and the end.
     pub(crate) fn bounds(&self, start: Option<&str>) -> (String, Bound<String>) {
         let (low, high) = match self {

@@ -117,7 +117,7 @@ pub use header::{Header, HeaderBuilder};
 pub use health::Health;
 pub use key::{Key, ROOT, Resource, Revision, Scope};
 pub use seal::{Opened, Plain, Seal};
-pub use snapshot::{Page, Snapshot, StateSnapshot};
+pub use snapshot::{NODE, Page, Snapshot, StateSnapshot};
 pub use store::{Describe, OpenError, Options, RevisionError, Stats, Store};
 pub use transaction::{
     Bounds, CommitError, Committed, Conflict, Durability, Expiry, FinishObject, Note, Op, Outcome,

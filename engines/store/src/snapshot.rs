@@ -8,10 +8,61 @@ use imbl::{OrdMap, OrdSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// The selectable field by which objects are found without a look at all of them: kubelets ask for their pods by it.
+pub const NODE: &str = "spec.nodeName";
+
 /// The entries of one resource.
 #[derive(Clone, Default)]
 pub(crate) struct Tree {
     pub(crate) entries: OrdSet<ByKey>,
+    /// The same entries by their node, for those that are on one.
+    by_node: OrdMap<Arc<str>, OrdSet<ByKey>>,
+}
+
+impl Tree {
+    /// Puts an entry in place; answers the one before.
+    pub(crate) fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        let before = self.entries.insert(ByKey(entry.clone()));
+        let before = before.map(|before| before.0);
+        if let Some(before) = &before
+            && node(before) != node(&entry)
+        {
+            self.leave_node(before);
+        }
+        if let Some(node) = node(&entry) {
+            match self.by_node.get_mut(node) {
+                Some(entries) => drop(entries.insert(ByKey(entry))),
+                None => {
+                    let node = Arc::from(node);
+                    self.by_node.insert(node, OrdSet::unit(ByKey(entry)));
+                }
+            }
+        }
+        before
+    }
+
+    /// Removes the entry with this tail.
+    pub(crate) fn remove(&mut self, tail: &str) -> Option<Arc<Entry>> {
+        let before = self.entries.remove(tail)?.0;
+        self.leave_node(&before);
+        Some(before)
+    }
+
+    fn leave_node(&mut self, entry: &Entry) {
+        let Some(node) = node(entry) else { return };
+        let Some(entries) = self.by_node.get_mut(node) else {
+            return;
+        };
+        entries.remove(entry.key().tail());
+        if entries.is_empty() {
+            self.by_node.remove(node);
+        }
+    }
+}
+
+/// The node an object is on.
+fn node(entry: &Entry) -> Option<&str> {
+    entry.header().field(NODE).filter(|node| !node.is_empty())
 }
 
 /// The whole state at one revision; cloning shares everything.
@@ -40,19 +91,13 @@ impl State {
     /// Puts an entry in place; answers the one before.
     pub(crate) fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
         let resource = entry.key().resource();
-        match self.trees.get_mut(resource) {
-            Some(tree) => tree.entries.insert(ByKey(entry)).map(|before| before.0),
-            None => {
-                let resource = resource.clone();
-                self.trees.insert(
-                    resource,
-                    Tree {
-                        entries: OrdSet::unit(ByKey(entry)),
-                    },
-                );
-                None
-            }
+        if let Some(tree) = self.trees.get_mut(resource) {
+            return tree.insert(entry);
         }
+        let (resource, mut tree) = (resource.clone(), Tree::default());
+        tree.insert(entry);
+        self.trees.insert(resource, tree);
+        None
     }
 
     /// Removes the key that has this path, whichever resource it is of.
@@ -77,11 +122,7 @@ impl State {
     }
 
     pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<Entry>> {
-        self.trees
-            .get_mut(key.resource())?
-            .entries
-            .remove(key.tail())
-            .map(|before| before.0)
+        self.trees.get_mut(key.resource())?.remove(key.tail())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -166,7 +207,24 @@ impl Snapshot {
         let scope = scope.clone();
         range
             .map(|entry| &entry.0)
-            .filter(move |entry| scope.covers(entry.key()))
+            .filter(move |entry| scope.covers_inside(entry.key()))
+    }
+
+    /// The objects of a scope that are on a node, in path order, from `start` on as for [`Snapshot::range`]: those whose
+    /// header has this node in [`NODE`]. Costs what is found, not what there is.
+    pub fn on_node<'a>(
+        &'a self,
+        node: &str,
+        scope: &Scope,
+        start: Option<&str>,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> + use<'a> {
+        let found = self.tree.by_node.get(node);
+        let scope = scope.clone();
+        let start = start.unwrap_or_default().to_owned();
+        found
+            .into_iter()
+            .flat_map(|entries| entries.iter().map(|entry| &entry.0))
+            .filter(move |entry| entry.key().tail() >= &*start && scope.covers(entry.key()))
     }
 
     /// At most `limit` objects of a scope from `start` on, and how many come after them.

@@ -32,6 +32,7 @@
 pub mod access;
 mod boxed;
 pub mod convert;
+mod differing;
 pub mod duration;
 mod erased;
 mod fill;

@@ -109,6 +109,8 @@ unsafe fn own_places(list: &mut RawList, place: Layout, own: impl Fn(*mut u8)) {
 enum Mode {
     Exact,
     Semantic,
+    /// As they are written: nil differs from empty, and quantities compare by text.
+    Written,
 }
 
 /// Exact equality: nil differs from empty. Quantities compare by amount.
@@ -134,6 +136,13 @@ impl MsgRef<'_> {
     }
 }
 
+impl Ref<'_> {
+    /// Whether both are written the same.
+    pub(crate) fn says_as(self, other: Ref) -> bool {
+        eq_values(self, other, Mode::Written)
+    }
+}
+
 fn eq_messages(a: MsgRef, b: MsgRef, mode: Mode) -> bool {
     a.msg() == b.msg()
         && (a.ptr() == b.ptr()
@@ -153,6 +162,7 @@ fn eq_values(a: Ref, b: Ref, mode: Mode) -> bool {
         (Ref::Time(a), Ref::Time(b)) => a == b,
         (Ref::MicroTime(a), Ref::MicroTime(b)) => a == b,
         (Ref::Duration(a), Ref::Duration(b)) => a == b,
+        (Ref::Quantity(a), Ref::Quantity(b)) if mode == Mode::Written => a.as_str() == b.as_str(),
         (Ref::Quantity(a), Ref::Quantity(b)) => a == b,
         (Ref::IntOrString(a), Ref::IntOrString(b)) => a == b,
         (Ref::Raw(a), Ref::Raw(b)) => {

@@ -406,3 +406,54 @@ fn paths_print_as_upstream() {
     );
     assert_eq!(root.f("labels").k("a/b").to_string(), "labels[a/b]");
 }
+
+#[test]
+fn what_differs_is_left_of_both() {
+    let mut a = Outer {
+        text: "same".into(),
+        small: 1,
+        embedded: inner("a"),
+        boxed: Some(Box::new(inner("boxed"))),
+        texts: ["x", "y"].map(Str::from).into_iter().collect(),
+        amount: Quantity::parse("1").unwrap(),
+        ..Outer::ZERO
+    };
+    a.labels.insert("kept", "1");
+    a.labels.insert("changed", "1");
+    let mut b = ops::clone(&a);
+    let (left, right) = MsgRef::new(&a)
+        .differing(MsgRef::new(&b), "beside")
+        .unwrap();
+    assert_eq!((left, right), (Value::map(), Value::map()));
+    b.small = 0;
+    b.embedded.count = Some(7);
+    b.boxed.as_mut().unwrap().name = "other".into();
+    b.labels.insert("changed", "2");
+    b.labels.insert("new", "3");
+    b.amount = Quantity::parse("2").unwrap();
+    b.texts.push("z".into());
+    b.yes = true;
+    let (left, right) = MsgRef::new(&a)
+        .differing(MsgRef::new(&b), "beside")
+        .unwrap();
+    let (whole_left, whole_right) = (to_value(&a).unwrap(), to_value(&b).unwrap());
+    assert!(left.get("text").is_none() && right.get("text").is_none());
+    assert_eq!(left["labels"].to_string(), r#"{"changed":"1"}"#);
+    assert_eq!(right["labels"].to_string(), r#"{"changed":"2","new":"3"}"#);
+    assert!(left["boxed"].get("inner").is_none());
+    assert_eq!(right["boxed"].to_string(), r#"{"name":"other"}"#);
+    assert!(left.get("yes").is_none());
+    let (_, without) = MsgRef::new(&a)
+        .differing(MsgRef::new(&b), "labels")
+        .unwrap();
+    assert!(without.get("labels").is_none());
+    for (part, whole) in [(&left, &whole_left), (&right, &whole_right)] {
+        for (key, value) in part.as_map().unwrap().iter() {
+            let whole = &whole[key.as_str()];
+            match key.as_str() {
+                "labels" | "boxed" | "embedded" => {}
+                _ => assert_eq!(value, whole, "{key}"),
+            }
+        }
+    }
+}

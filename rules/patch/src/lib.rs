@@ -17,7 +17,7 @@ pub use configuration::merge_configuration;
 pub use error::{Conflict, PatchError};
 pub use fields::fields_text;
 pub use json::json;
-pub use managed::{apply, managers_from_scale, managers_of_scale, track, track_bare};
+pub use managed::{apply, managers_from_scale, managers_of_scale, track, track_entries};
 pub use merge::merge;
 pub use strategic::strategic;
 

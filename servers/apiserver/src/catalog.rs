@@ -415,6 +415,11 @@ impl Served {
         corten_kinds::convert(object, &self.storage_kind()).map_err(Status::internal)
     }
 
+    /// Whether objects of it are shown in the version they are stored in, and both are protobuf.
+    pub(crate) fn is_shown_as_stored(&self) -> bool {
+        !self.is_custom() && self.is_storage_version()
+    }
+
     /// The object in the version served, with the defaults it has now; none when it is so already. What a webhook
     /// converts must have been made ready.
     pub(crate) fn served_version(&self, object: &Object) -> Result<Option<Object>, Status> {

@@ -191,7 +191,7 @@ fn check_kind(
             "{kind} in version {:?} cannot be handled as a {}: {}",
             given.rsplit('/').next().unwrap_or(given),
             expected.kind,
-            text.and_then(|text| kind_problem(expected, given, kind, text))
+            text.and_then(|text| kind_problem(expected, given, kind, || text.clone()))
                 .unwrap_or_else(|| mismatch(expected, given, kind))
         )));
     }
@@ -309,6 +309,9 @@ pub(crate) fn value_object(
     value: &Value,
 ) -> Result<(Object, Vec<String>), String> {
     let gvk = served.group_version_kind_ref();
+    if let Some(object) = plain_object(served, value) {
+        return Ok((object, Vec::new()));
+    }
     let mut value = value.clone();
     value.set(&["apiVersion"], Value::from(gvk.api_version().as_str()));
     value.set(&["kind"], Value::from(gvk.kind));
@@ -328,12 +331,35 @@ pub(crate) fn value_object(
     Ok((object, report.problems))
 }
 
+/// The object of a built-in kind that a value is, when nothing is to be said about it.
+fn plain_object(served: &Served, value: &Value) -> Option<Object> {
+    let gvk = served.group_version_kind_ref();
+    let is_kind = value["kind"].as_str() == Some(gvk.kind)
+        && value["apiVersion"].as_str() == Some(gvk.api_version().as_str());
+    if served.is_custom() || !is_kind || !is_plain(value) {
+        return None;
+    }
+    let mut unknown = Vec::new();
+    let object = Object::from_value_strict(value, &mut unknown).ok()?;
+    unknown.is_empty().then_some(object)
+}
+
+/// Whether its text surely reads as the value itself does: no fractions, and no nulls in lists.
+pub(crate) fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Str(_) => true,
+        Value::Float(_) => false,
+        Value::List(list) => list.iter().all(|item| !item.is_null() && is_plain(item)),
+        Value::Map(map) => map.values().all(is_plain),
+    }
+}
+
 /// Why a text that says it is of this kind cannot be taken for the expected one; upstream reads it as what it says first.
 pub(crate) fn kind_problem(
     expected: Gvk<'_>,
     api_version: &str,
     kind: &str,
-    text: &Bytes,
+    text: impl FnOnce() -> Bytes,
 ) -> Option<String> {
     let same = kind.is_empty() || kind == expected.kind;
     if same && (api_version.is_empty() || api_version == expected.api_version()) {
@@ -344,7 +370,7 @@ pub(crate) fn kind_problem(
         return Some(unregistered(api_version, kind));
     };
     let message = object.message_mut()?;
-    match json::decode_message(text, message, None) {
+    match json::decode_message(&text(), message, None) {
         Err(e) => Some(e.to_string()),
         Ok(()) => Some(mismatch(expected, api_version, kind)),
     }

@@ -38,6 +38,7 @@ mod jwt;
 mod keeping;
 mod keys;
 mod local;
+mod merging;
 mod metadata;
 mod metrics;
 mod namespaces;
@@ -70,6 +71,7 @@ mod tokens;
 mod tracking;
 mod typed;
 mod watch_socket;
+mod watch_stream;
 mod watching;
 mod write;
 

@@ -51,6 +51,11 @@ impl Document {
         Ok(Document { value, problems })
     }
 
+    /// Whether strict validation finds nothing wrong with it.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// The warnings about an apply's document, once it was applied.
     pub(crate) fn settle_apply(&self, validation: FieldValidation) -> Result<Vec<String>, Status> {
         match validation {
@@ -96,8 +101,8 @@ impl Patched<'_> {
         let expected = self.served.group_version_kind_ref();
         if matches!(self.kind, PatchKind::Json | PatchKind::Merge) && !self.served.is_custom() {
             let (version, kind) = (value.str_at(&["apiVersion"]), value.str_at(&["kind"]));
-            let text = Bytes::from(json::encode_value(value));
-            if let Some(why) = decode::kind_problem(expected, version, kind, &text) {
+            let text = || Bytes::from(json::encode_value(value));
+            if let Some(why) = decode::kind_problem(expected, version, kind, text) {
                 return Err(self.refused(value, &why));
             }
         }

@@ -22,7 +22,7 @@ use crate::patched::{Document, Patched};
 use crate::resource::{accepted, aim, answer_written};
 use crate::server::Server;
 use crate::write::{Aim, Change, Written};
-use crate::{tracking, write};
+use crate::{merging, tracking, write};
 
 /// The kinds of patches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,10 @@ impl Patching<'_> {
     /// The patched object in storage version.
     fn compute(&self, old: &Object) -> Result<Object, Status> {
         let mut shown = self.served.served_version(old)?;
+        if let Some(merged) = self.merged(shown.as_ref().unwrap_or(old)) {
+            self.problems.lock().clear();
+            return self.finished(merged);
+        }
         let mut kept = None;
         if self.is_beside_managers() {
             // They come through as they are: most of the object's tree would be theirs.
@@ -133,6 +137,20 @@ impl Patching<'_> {
         };
         let live = shown.as_ref().unwrap_or(old);
         self.rebuild(&new.map_err(refuse)?, Some(live), kept)
+    }
+
+    /// A merge into the object itself, where that will do.
+    fn merged(&self, live: &Object) -> Option<Object> {
+        let will_do =
+            self.kind == PatchKind::Merge && self.is_beside_managers() && self.document.is_sound();
+        will_do
+            .then(|| merging::merged(live, &self.document.value))
+            .flatten()
+    }
+
+    fn finished(&self, mut object: Object) -> Result<Object, Status> {
+        self.served.default(&mut object);
+        self.served.to_storage(object)
     }
 
     /// Whether the patch neither reads nor writes managedFields.
@@ -178,8 +196,7 @@ impl Patching<'_> {
             Some(kept) => object.meta_mut().managed_fields = kept,
             None => tracking::set(&mut object, value["metadata"]["managedFields"].clone()),
         }
-        self.served.default(&mut object);
-        self.served.to_storage(object)
+        self.finished(object)
     }
 }
 

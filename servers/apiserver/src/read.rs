@@ -81,10 +81,7 @@ pub(crate) async fn list(
     }
     let mut entries = Vec::new();
     let mut more = false;
-    for entry in snapshot.range(&scope, start.as_deref()) {
-        if !selection.selects(entry) {
-            continue;
-        }
+    for entry in selection.of(&snapshot, &scope, start.as_deref()) {
         if limit > 0 && entries.len() == limit {
             more = true;
             break;

@@ -18,7 +18,9 @@ use crate::negotiate::{self, Accepted, Media, Shape, Transforms};
 use crate::options::{DeleteOptions, ListOptions, WriteOptions};
 use crate::server::Server;
 use crate::write::{Aim, Change, Written};
-use crate::{decode, delete, patching, read, subresource, watch_socket, watching, write};
+use crate::{
+    decode, delete, patching, read, subresource, watch_socket, watch_stream, watching, write,
+};
 
 /// What watches are sent as.
 const STREAMS: [&str; 2] = [
@@ -208,17 +210,7 @@ async fn watch(
     }
     let stop = server.watch_end();
     let counted = server.flow.watch(served.storage.as_str());
-    let stream = futures_util::stream::unfold(
-        (watching, form, stop, counted),
-        |(mut watching, mut form, mut stop, counted)| async move {
-            let chunk = tokio::select! {
-                biased;
-                chunk = watching.frames(&mut form) => chunk?,
-                _ = stop.wait_for(|stopped| *stopped) => return None,
-            };
-            Some((chunk, (watching, form, stop, counted)))
-        },
-    );
+    let stream = watch_stream::frames(watching, form, stop, counted);
     Ok(http::respond(
         StatusCode::OK,
         content_type,
@@ -379,6 +371,10 @@ pub(crate) async fn answer_written(
         Some(entry) => encode::entry(served, &form, entry)?,
         None => encode::object(served, &form, &written.object)?,
     };
+    if let Some(entry) = written.entry.filter(|_| served.is_custom()) {
+        // Nothing in here reads custom resources as objects again and again, and their trees are larger than their text.
+        entry.forget_object();
+    }
     let code = if written.created {
         StatusCode::CREATED
     } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use corten_client::Status;
 use corten_core::Str;
 use corten_meta::{FieldSelector, Selector};
-use corten_store::{Entry, Scope};
+use corten_store::{Entry, NODE, Scope, Snapshot};
 
 use crate::catalog::Served;
 use crate::options::ListOptions;
@@ -110,6 +110,30 @@ impl Selection {
             ("", Some(_)) => Scope::All,
             (namespace, Some(name)) => Scope::object(namespace, name),
         }
+    }
+
+    /// The node that selected objects are on, where the store knows it of all of them.
+    fn node(&self) -> Option<&str> {
+        let node = self.fields.required(NODE).filter(|node| !node.is_empty());
+        node.filter(|_| self.shown.is_none())
+    }
+
+    /// The objects of a snapshot that are shown, in order, from `start` on.
+    pub(crate) fn of<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        scope: &Scope,
+        start: Option<&str>,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> {
+        let (on_node, all) = match self.node() {
+            Some(node) => (Some(snapshot.on_node(node, scope, start)), None),
+            None => (None, Some(snapshot.range(scope, start))),
+        };
+        let found = on_node
+            .into_iter()
+            .flatten()
+            .chain(all.into_iter().flatten());
+        found.filter(|entry| self.selects(entry))
     }
 
     /// Whether an object is shown.

@@ -1,7 +1,7 @@
 //! managedFields after writes that are not an apply.
 
 use corten_api::Object;
-use corten_api::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use corten_api::meta::v1::ObjectMeta;
 use corten_core::{List, Time, Value};
 use corten_patch::Track;
 
@@ -28,43 +28,52 @@ pub(crate) fn update(
         return;
     }
     // Out of the object while it is turned into a tree: they are looked at beside it.
-    let new_entries = std::mem::take(&mut object.meta_mut().managed_fields);
-    let new = bare(served, object);
-    let new_fields = tree(&new_entries);
-    object.meta_mut().managed_fields = new_entries;
-    let Some(new) = new else { return };
-    let live = old.and_then(|old| {
-        let mut copy = old.clone();
-        let entries = std::mem::take(&mut copy.meta_mut().managed_fields);
-        Some((bare(served, &copy)?, tree(&entries)))
-    });
+    let given = std::mem::take(&mut object.meta_mut().managed_fields);
+    let Some((live, new)) = trees(served, old, object) else {
+        object.meta_mut().managed_fields = given;
+        return;
+    };
     let track = Track {
-        live: live.as_ref().map(|(live, _)| live),
+        live: live.as_ref(),
         new: &new,
         schema: served.patch_schema(),
         manager: &options.manager,
         subresource,
         now: &now,
     };
-    let live_fields = live.as_ref().map_or(&Value::Null, |(_, fields)| fields);
-    let fields = corten_patch::track_bare(&track, live_fields, &new_fields);
-    set(object, fields);
+    let none = List::NIL;
+    let before = old.filter(|_| live.is_some());
+    let before = before.map_or(&none, |old| &old.meta().managed_fields);
+    object.meta_mut().managed_fields = corten_patch::track_entries(&track, before, &given);
 }
 
-/// An object as it is shown, as a tree.
-fn bare(served: &Served, object: &Object) -> Option<Value> {
-    let shown = served.served_version(object).ok()?;
-    shown.as_ref().unwrap_or(object).to_value().ok()
-}
-
-/// managedFields as a tree; null when there are none.
-fn tree(entries: &List<ManagedFieldsEntry>) -> Value {
-    let holder = ObjectMeta {
-        managed_fields: entries.clone(),
-        ..ObjectMeta::default()
+/// Both objects as they are shown, as trees without managedFields. Of built-in kinds only what differs is in them, and
+/// what they are.
+fn trees(served: &Served, old: Option<&Object>, new: &Object) -> Option<(Option<Value>, Value)> {
+    let shown_new = served.served_version(new).ok()?;
+    let new = shown_new.as_ref().unwrap_or(new);
+    let shown_old = old.and_then(|old| Some((old, served.served_version(old).ok()?)));
+    let Some((old, shown_old)) = &shown_old else {
+        return Some((None, new.to_value().ok()?));
     };
-    let tree = corten_core::to_value(&holder).unwrap_or_default();
-    tree["managedFields"].clone()
+    let old = shown_old.as_ref().unwrap_or(old);
+    let (mut live, mut tree) = match (old.message(), new.message()) {
+        (Some(old), Some(new)) => old.differing(new, "managedFields").ok()?,
+        _ => (old.to_value().ok()?, new.to_value().ok()?),
+    };
+    if let Some(meta) = live.get_mut("metadata").and_then(Value::as_map_mut) {
+        meta.remove("managedFields");
+    }
+    if new.message().is_some() {
+        for (object, tree) in [(old, &mut live), (new, &mut tree)] {
+            tree.set(&["apiVersion"], object.api_version());
+            tree.set(&["kind"], object.kind());
+            if !object.meta().uid.is_empty() {
+                tree.set(&["metadata", "uid"], object.meta().uid.as_str());
+            }
+        }
+    }
+    Some((Some(live), tree))
 }
 
 /// Gives an object these managedFields. Their texts keep upstream's order of keys, which a tree sorted by text loses.

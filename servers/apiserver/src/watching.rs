@@ -109,12 +109,7 @@ pub(crate) async fn open(
         if wanted {
             let all = conversion::objects(served, snapshot.range(&scope, None))?;
             converted = conversion::ready(&server.outbound, served, &all).await?;
-            first.extend(
-                snapshot
-                    .range(&scope, None)
-                    .filter(|e| selection.selects(e))
-                    .cloned(),
-            );
+            first.extend(selection.of(&snapshot, &scope, None).cloned());
         }
         if options.initial_events && options.bookmarks {
             initial_end = Some(start);

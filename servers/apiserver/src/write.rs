@@ -280,7 +280,10 @@ async fn update_once(
         .store
         .get(&aim.key())
         .ok_or_else(|| Status::not_found(aim.target()))?;
-    let mut old = typed::object(&current)?;
+    let mut old = match served.is_custom() {
+        true => typed::passing(&current)?,
+        false => typed::object(&current)?,
+    };
     if served.conversion().is_some() {
         old = conversion::shown(&server.outbound, served, old).await?;
     }

@@ -88,3 +88,36 @@ fn pages_cover_the_list() {
     }
     assert_eq!(listed, ["a-b/1=", "a/1=", "a/2=", "a/3=", "b/x=", "c="]);
 }
+
+#[test]
+fn objects_are_found_by_their_node() {
+    let mut rig = Rig::new();
+    let pods = Resource::new("pods");
+    let mut put = |namespace: &str, name: &str, node: &str| {
+        let header = Header::of("").field(NODE, node).build();
+        let stored = bytes::Bytes::from(node.to_owned());
+        rig.commit(Put::new(Key::new(&pods, namespace, name), stored, header))
+            .unwrap();
+        rig.store.revision()
+    };
+    put("b", "1", "n1");
+    put("a", "2", "n1");
+    put("a", "1", "");
+    let before = put("a", "3", "n2");
+    put("a", "1", "n1");
+    put("a", "2", "n2");
+    put("a", "3", "n2");
+    rig.delete(&Key::new(&pods, "b", "1"));
+    let on = |snapshot: &Snapshot, node: &str, namespace: &str, start: Option<&str>| {
+        texts(snapshot.on_node(node, &Scope::namespace(namespace), start))
+    };
+    let now = rig.store.snapshot(&pods);
+    assert_eq!(on(&now, "n1", "", None), ["a/1=n1"]);
+    assert_eq!(on(&now, "n2", "", None), ["a/2=n2", "a/3=n2"]);
+    assert_eq!(on(&now, "n2", "", Some("a/2\0")), ["a/3=n2"]);
+    assert_eq!(on(&now, "n2", "b", None), [""; 0]);
+    assert_eq!(on(&now, "", "", None), [""; 0]);
+    let then = rig.store.snapshot_at(&pods, before).unwrap();
+    assert_eq!(on(&then, "n1", "", None), ["a/2=n1", "b/1=n1"]);
+    assert_eq!(on(&then, "n2", "", None), ["a/3=n2"]);
+}

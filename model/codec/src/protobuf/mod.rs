@@ -7,6 +7,7 @@ mod encode;
 mod envelope;
 mod list;
 mod object;
+mod stamped;
 pub(crate) mod wire;
 
 pub use decode::decode_message;
@@ -16,6 +17,7 @@ pub use envelope::{
 };
 pub use list::{list_item_len, write_list_head, write_list_item_head, write_watch_event_head};
 pub use object::{decode, decode_raw, encode, encode_stored, peek_kind};
+pub use stamped::Stamped;
 
 use std::fmt;
 

@@ -114,9 +114,18 @@ impl FieldSet {
         }
     }
 
-    /// Takes the paths of `other` away; what is below a path of `other` stays.
-    pub fn subtract(&mut self, other: &FieldSet) {
-        self.take_away(other, Below::Stays);
+    /// Whether every path of `other` is in the set.
+    pub fn has_all(&self, other: &FieldSet) -> bool {
+        other.members.is_subset(&self.members)
+            && other.children.iter().all(|(element, child)| {
+                let known = self.children.get(element);
+                known.is_some_and(|known| known.has_all(child)) || child.is_empty()
+            })
+    }
+
+    /// Takes the paths of `other` away; what is below a path of `other` stays. Tells whether any was there.
+    pub fn subtract(&mut self, other: &FieldSet) -> bool {
+        self.take_away(other, Below::Stays)
     }
 
     /// Takes the paths of `other` and all that is below them away.
@@ -124,21 +133,23 @@ impl FieldSet {
         self.take_away(other, Below::Goes);
     }
 
-    fn take_away(&mut self, other: &FieldSet, below: Below) {
+    fn take_away(&mut self, other: &FieldSet, below: Below) -> bool {
+        let mut any = false;
         for member in &other.members {
-            self.members.remove(member);
+            any |= self.members.remove(member);
             if below == Below::Goes {
-                self.children.remove(member);
+                any |= self.children.remove(member).is_some();
             }
         }
         for (element, gone) in &other.children {
             if let Some(child) = self.children.get_mut(element) {
-                child.take_away(gone, below);
+                any |= child.take_away(gone, below);
                 if child.is_empty() {
                     self.children.remove(element);
                 }
             }
         }
+        any
     }
 
     /// The set that holds what is below a path.

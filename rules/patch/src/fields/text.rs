@@ -21,6 +21,13 @@ impl FieldSet {
         Value::Map(self.to_map(false))
     }
 
+    /// FieldsV1 as text, its keys in upstream's order.
+    pub fn to_text(&self) -> RawJson {
+        let mut out = String::new();
+        self.write(false, &mut out);
+        RawJson::from(out)
+    }
+
     fn to_map(&self, member: bool) -> ValueMap {
         let mut out = ValueMap::new();
         if member {
@@ -93,11 +100,7 @@ fn read(map: &ValueMap, set: &mut FieldSet) -> Result<bool, String> {
 /// What is not FieldsV1 is printed as it is.
 pub fn fields_text(fields: &Value) -> RawJson {
     match FieldSet::parse(fields) {
-        Ok(set) => {
-            let mut out = String::new();
-            set.write(false, &mut out);
-            RawJson::from(out)
-        }
+        Ok(set) => set.to_text(),
         Err(_) => RawJson::from_value(fields),
     }
 }

@@ -3,7 +3,7 @@
 use super::entries::{Entries, Entry, FieldOwner, Operation};
 use super::last_applied;
 use super::update::{Failure, Takeover, owned};
-use super::{Request, settled, with_entries};
+use super::{Request, same_object, settled, with_entries};
 use crate::error::{bad, misfit};
 use crate::fields::{FieldSet, values_equal};
 use crate::typed::{Duplicates, merge, remove, to_set, validate};
@@ -76,7 +76,10 @@ pub fn apply(a: &Apply) -> Result<Value, PatchError> {
     let mut object = with_entries(object, &entries);
     if a.live.is_some() {
         let before = &live["metadata"]["managedFields"];
-        let list = settled((&object, live), before, entries.to_value());
+        let mut list = entries.to_value();
+        if same_object(&object, live) {
+            list = settled(before, list);
+        }
         if !list.is_null() {
             object.set(&["metadata", "managedFields"], list);
         }
@@ -170,19 +173,13 @@ impl Request<'_> {
         let last = entries.0.get(&manager).cloned();
         let set = self.filter().apply(&to_set(root, config));
         let time = last.as_ref().and_then(|entry| entry.time);
-        entries.0.insert(
-            manager.clone(),
-            Entry {
-                set,
-                api_version: self.api_version.into(),
-                time,
-            },
-        );
+        let applied = Entry::new(set, self.api_version, time);
+        entries.0.insert(manager.clone(), applied);
         let new = self.prune(merged, &entries, last.map(|entry| entry.set));
         self.take(live, &new, &mut entries, Some(&manager), takeover)?;
         let same = values_equal(live, &new);
         if let Some(entry) = entries.0.get_mut(&manager) {
-            entry.set = owned(&entry.set);
+            entry.replace(owned(&entry.set));
             if !same {
                 entry.time = Some(self.now);
             }

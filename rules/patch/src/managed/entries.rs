@@ -2,7 +2,8 @@
 //! Invariant: an applier's identity does not contain the version, an updater's does.
 
 use crate::fields::FieldSet;
-use corten_core::{Time, Value, ValueMap};
+use corten_api::meta::v1::ManagedFieldsEntry;
+use corten_core::{List, RawJson, Time, Value, ValueMap};
 use std::collections::BTreeMap;
 
 /// What an entry came from.
@@ -51,6 +52,41 @@ pub(super) struct Entry {
     pub set: FieldSet,
     pub api_version: String,
     pub time: Option<Time>,
+    /// The text that the set was read from, as long as it says the same.
+    pub text: Option<RawJson>,
+}
+
+impl Entry {
+    /// An entry that was not there before.
+    pub fn new(set: FieldSet, api_version: &str, time: Option<Time>) -> Entry {
+        Entry {
+            set,
+            api_version: api_version.into(),
+            time,
+            text: None,
+        }
+    }
+
+    /// Takes paths away; what is below them stays.
+    pub fn subtract(&mut self, gone: &FieldSet) {
+        if self.set.subtract(gone) {
+            self.text = None;
+        }
+    }
+
+    /// Adds paths.
+    pub fn absorb(&mut self, more: FieldSet) {
+        if !self.set.has_all(&more) {
+            self.text = None;
+            self.set.absorb(more);
+        }
+    }
+
+    /// Exchanges what is owned.
+    pub fn replace(&mut self, set: FieldSet) {
+        self.text = None;
+        self.set = set;
+    }
 }
 
 /// All entries by manager.
@@ -98,23 +134,63 @@ impl Entries {
                 .get("time")
                 .and_then(Value::as_str)
                 .and_then(|t| Time::parse(t).ok());
-            out.insert(
-                manager,
-                Entry {
-                    set,
-                    api_version: api_version.into(),
-                    time,
-                },
-            );
+            out.insert(manager, Entry::new(set, api_version, time));
         }
         Ok(Entries(out))
     }
 
-    /// Appliers first, then by time and name; null when there are none.
-    pub fn to_value(&self) -> Value {
-        if self.0.is_empty() {
-            return Value::Null;
+    /// The same of entries that are no values.
+    ///
+    /// # Errors
+    /// As for [`Entries::parse`].
+    pub fn read(list: &[ManagedFieldsEntry]) -> Result<Entries, String> {
+        let mut out = BTreeMap::new();
+        for (i, entry) in list.iter().enumerate() {
+            let text = entry.fields_v1.as_ref().filter(|text| !text.is_nil());
+            let fields = text.map(RawJson::to_value).transpose();
+            let fields = fields.map_err(|e| e.to_string())?.unwrap_or_default();
+            let mut head = ValueMap::new();
+            head.insert("manager", entry.manager.clone());
+            head.insert("operation", entry.operation.clone());
+            head.insert("apiVersion", entry.api_version.clone());
+            head.insert("fieldsType", entry.fields_type.clone());
+            head.insert("subresource", entry.subresource.clone());
+            head.insert("fieldsV1", fields);
+            let one = Entries::parse(&Value::List(vec![Value::Map(head)]));
+            let one = one.map_err(|why| match i {
+                0 => why,
+                i => why.replace("entry 0", &format!("entry {i}")),
+            })?;
+            for (manager, mut read) in one.0 {
+                read.time = entry.time.filter(|time| !time.is_zero());
+                read.text = text.cloned();
+                out.insert(manager, read);
+            }
         }
+        Ok(Entries(out))
+    }
+
+    /// In the order of [`Entries::to_value`]; nil when there are none.
+    pub fn written(&self) -> List<ManagedFieldsEntry> {
+        if self.0.is_empty() {
+            return List::NIL;
+        }
+        let written = self.in_order().into_iter().map(|(manager, entry)| {
+            let text = entry.text.clone();
+            ManagedFieldsEntry {
+                manager: manager.name.as_str().into(),
+                operation: manager.operation.text().into(),
+                api_version: entry.api_version.as_str().into(),
+                time: entry.time,
+                fields_type: "FieldsV1".into(),
+                fields_v1: Some(text.unwrap_or_else(|| entry.set.to_text())),
+                subresource: manager.subresource.as_str().into(),
+            }
+        });
+        written.collect()
+    }
+
+    fn in_order(&self) -> Vec<(&FieldOwner, &Entry)> {
         let mut all: Vec<(&FieldOwner, &Entry)> = self.0.iter().collect();
         all.sort_by_key(|(manager, entry)| {
             let seconds = entry.time.map_or(0, Time::unix);
@@ -126,8 +202,17 @@ impl Entries {
                 manager.subresource.as_str(),
             )
         });
+        all
+    }
+
+    /// Appliers first, then by time and name; null when there are none.
+    pub fn to_value(&self) -> Value {
+        if self.0.is_empty() {
+            return Value::Null;
+        }
         Value::List(
-            all.into_iter()
+            self.in_order()
+                .into_iter()
                 .map(|(manager, entry)| one(manager, entry))
                 .collect(),
         )

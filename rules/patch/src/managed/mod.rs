@@ -10,7 +10,7 @@ mod update;
 
 pub use apply::apply;
 pub use scale::{managers_from_scale, managers_of_scale};
-pub use track::{track, track_bare};
+pub use track::{track, track_entries};
 
 use crate::Schema;
 use corten_core::{AnyMessage, Str, Value, ValueMap};
@@ -70,9 +70,9 @@ fn with_entries(mut object: Value, entries: &Entries) -> Value {
     object
 }
 
-/// The entries to store: those `before` when only times would change and the objects are otherwise the same, so that a
+/// The entries to store when the objects are otherwise the same: those `before` when only times would change, so that a
 /// write that changes nothing is none.
-fn settled((new, old): (&Value, &Value), before: &Value, entries: Value) -> Value {
+fn settled(before: &Value, entries: Value) -> Value {
     let (Some(after), Some(then)) = (entries.as_list(), before.as_list()) else {
         return entries;
     };
@@ -81,7 +81,7 @@ fn settled((new, old): (&Value, &Value), before: &Value, entries: Value) -> Valu
             .iter()
             .zip(then)
             .all(|(a, b)| same_without(a, b, &["time"]));
-    if same_entries && same_object(new, old) {
+    if same_entries {
         before.clone()
     } else {
         entries

@@ -22,12 +22,7 @@ pub fn managers_of_scale(parent: &Value, replicas: &[&str]) -> Value {
     for (manager, entry) in Entries::parse(parent).unwrap_or_default().0 {
         if entry.set.has(&replicas) {
             let set = FieldSet::of(&[SCALE_REPLICAS]);
-            let scale = Entry {
-                set,
-                api_version: SCALE.into(),
-                time: entry.time,
-            };
-            out.0.insert(manager, scale);
+            out.0.insert(manager, Entry::new(set, SCALE, entry.time));
         }
     }
     out.to_value()
@@ -51,20 +46,15 @@ pub fn managers_from_scale(
     let mut out = Entries::default();
     for (manager, mut entry) in Entries::parse(parent).unwrap_or_default().0 {
         if entry.set.has(&steps) && scaled.0.remove(&manager).is_none() {
-            entry.set = entry.set.difference(&FieldSet::of(&[replicas]));
+            entry.subtract(&FieldSet::of(&[replicas]));
         }
         out.0.insert(manager, entry);
     }
     for (manager, entry) in scaled.0 {
         if entry.set.has(&path(SCALE_REPLICAS)) {
             let set = FieldSet::of(&[replicas]);
-            let owned = Entry {
-                set,
-                api_version: api_version.into(),
-                // Upstream loses the time on this way.
-                time: None,
-            };
-            out.0.insert(manager, owned);
+            // Upstream loses the time on this way.
+            out.0.insert(manager, Entry::new(set, api_version, None));
         }
     }
     out.drop_empty();

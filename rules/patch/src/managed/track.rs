@@ -1,9 +1,10 @@
 //! managedFields after writes that are not an apply.
 
 use super::entries::Entries;
-use super::{Request, settled};
+use super::{Request, same_object, settled};
 use crate::Track;
-use corten_core::{Value, ValueMap};
+use corten_api::meta::v1::ManagedFieldsEntry;
+use corten_core::{List, RawJson, Value, ValueMap};
 
 /// managedFields after a create, update or patch that was not an apply: a list, or null when there are none.
 ///
@@ -21,8 +22,65 @@ pub fn track(t: &Track) -> Value {
     track_bare(&bare, &live_entries, &entries(t.new))
 }
 
-/// The same for objects without managedFields, which come beside them.
-pub fn track_bare(t: &Track, live_entries: &Value, new_entries: &Value) -> Value {
+/// The same for objects without managedFields, which come beside them. What is the same in both objects may be left out
+/// of them, but for apiVersion, kind and metadata.uid.
+pub fn track_entries(
+    t: &Track,
+    live_entries: &List<ManagedFieldsEntry>,
+    new_entries: &List<ManagedFieldsEntry>,
+) -> List<ManagedFieldsEntry> {
+    let reset = matches!(&**new_entries, [one] if *one == ManagedFieldsEntry::default());
+    let entries = if t.subresource.is_empty() {
+        match (reset, Entries::read(new_entries)) {
+            (true, _) => Entries::default(),
+            (false, Ok(entries)) if !entries.is_empty() => entries,
+            _ => Entries::read(live_entries).unwrap_or_default(),
+        }
+    } else {
+        Entries::read(live_entries).unwrap_or_default()
+    };
+    let Some((entries, same)) = updated(t, entries) else {
+        return List::NIL;
+    };
+    let entries = entries.written();
+    // A write that changes nothing but times is none.
+    let is_kept = |(after, before): (&ManagedFieldsEntry, &ManagedFieldsEntry)| {
+        let bare = |entry: &ManagedFieldsEntry| ManagedFieldsEntry {
+            time: None,
+            fields_v1: None,
+            ..entry.clone()
+        };
+        let (texts, fields) = ([&after.fields_v1, &before.fields_v1], |text: &RawJson| {
+            text.to_value()
+        });
+        bare(after) == bare(before)
+            && (texts[0] == texts[1] || {
+                let [after, before] = texts.map(|text| text.as_ref().map(fields));
+                after == before
+            })
+    };
+    let kept = same
+        && entries.len() == live_entries.len()
+        && entries.iter().zip(live_entries.iter()).all(is_kept);
+    match kept {
+        true => live_entries.clone(),
+        false => entries,
+    }
+}
+
+/// The same with entries as values.
+fn track_bare(t: &Track, live_entries: &Value, new_entries: &Value) -> Value {
+    let entries = starting(live_entries, new_entries, t.subresource);
+    match updated(t, entries) {
+        Some((entries, true)) => settled(live_entries, entries.to_value()),
+        Some((entries, false)) => entries.to_value(),
+        None => Value::Null,
+    }
+}
+
+/// The entries after the write, and whether the objects are the same but for what servers set; none when there are to be
+/// none.
+fn updated(t: &Track, mut entries: Entries) -> Option<(Entries, bool)> {
     let new = t.new;
     let request = Request {
         schema: t.schema,
@@ -40,15 +98,12 @@ pub fn track_bare(t: &Track, live_entries: &Value, new_entries: &Value) -> Value
             &empty
         }
     };
-    let mut entries = starting(live_entries, new_entries, t.subresource);
     let exists = !live.str_at(&["metadata", "uid"]).is_empty();
     if entries.is_empty() && exists {
-        return Value::Null;
+        return None;
     }
-    match request.update(live, new, &mut entries, t.manager) {
-        Ok(()) => settled((new, live), live_entries, entries.to_value()),
-        Err(_) => Value::Null,
-    }
+    request.update(live, new, &mut entries, t.manager).ok()?;
+    Some((entries, same_object(new, live)))
 }
 
 /// The entries that the write starts from.

@@ -69,7 +69,7 @@ impl<'a> Request<'a> {
     pub fn reconcile(&self, entries: &mut Entries) {
         for entry in entries.0.values_mut() {
             if let Some(set) = reconcile(self.root(), &entry.set) {
-                entry.set = set;
+                entry.replace(set);
             }
         }
     }
@@ -111,7 +111,7 @@ impl<'a> Request<'a> {
         for (manager, entry) in &mut entries.0 {
             if Some(manager) != writer {
                 for gone in changes.into_iter().chain([&compared.removed]) {
-                    entry.set.subtract(gone);
+                    entry.subtract(gone);
                 }
             }
         }
@@ -141,12 +141,8 @@ impl<'a> Request<'a> {
             let entry = entries
                 .0
                 .entry(self.updater(manager))
-                .or_insert_with(|| Entry {
-                    set: FieldSet::default(),
-                    api_version: self.api_version.into(),
-                    time: None,
-                });
-            entry.set.absorb(set);
+                .or_insert_with(|| Entry::new(FieldSet::default(), self.api_version, None));
+            entry.absorb(set);
             entry.time = Some(self.now);
         }
         cap(entries);
@@ -195,7 +191,7 @@ fn cap(entries: &mut Entries) {
             entries.0.insert(bucket.clone(), moved);
         }
         if let Some(ancient) = entries.0.get_mut(&bucket) {
-            ancient.set.absorb(entry.set);
+            ancient.absorb(entry.set);
             ancient.time = entry.time;
         }
         if manager != bucket {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use corten_api::Object;
 use corten_api::meta::v1::ListMeta;
 use corten_client::Status;
@@ -12,7 +12,7 @@ use corten_codec::{json, protobuf};
 use corten_core::MsgRef;
 use corten_store::Revision;
 
-use super::listing::Listing;
+use super::listing::{Listing, can_stamp};
 use super::{Form, entry_bytes, json_bytes, raw_bytes, shape, text};
 use crate::body::Answer;
 use crate::catalog::Served;
@@ -69,6 +69,10 @@ fn is_large(served: &Served, form: &Form, listed: &Listed) -> bool {
     // What a webhook converts is converted as a whole.
     if !is_made_in_pieces || form.pretty || served.conversion().is_some() {
         return false;
+    }
+    // Nothing is encoded, so nothing is worth keeping.
+    if can_stamp(served, form) {
+        return true;
     }
     let stored: usize = listed.entries.iter().map(|e| e.stored_len()).sum();
     let large = match form.shape {
@@ -152,12 +156,13 @@ fn json_list(served: &Served, meta: &ListMeta, items: Vec<Bytes>) -> Answer {
         true => [Bytes::new(), Bytes::from_static(b",")],
         false => [Bytes::from_static(b"{"), Bytes::from_static(b",{")],
     };
-    for (index, item) in items.into_iter().enumerate() {
+    for (index, mut item) in items.into_iter().enumerate() {
         let opening = &between[usize::from(index > 0)];
         if !opening.is_empty() {
             pieces.push_back(opening.clone());
         }
-        pieces.push_back(item.slice(skip.min(item.len())..));
+        item.advance(skip.min(item.len()));
+        pieces.push_back(item);
     }
     let tail = match served.is_custom() {
         true => {
@@ -204,14 +209,24 @@ fn protobuf_list(served: &Served, meta: &ListMeta, items: Vec<Bytes>) -> Answer 
     Answer::pieces(pieces)
 }
 
-/// A number as protobuf writes lengths.
-pub(super) fn varint(number: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(5);
+/// How many bytes a number takes as protobuf writes lengths.
+pub(super) fn varint_len(number: usize) -> usize {
+    (usize::BITS - (number | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+/// Appends a number as protobuf writes lengths.
+pub(super) fn push_varint(number: usize, out: &mut Vec<u8>) {
     let mut rest = number;
     while rest >= 0x80 {
         out.push(rest as u8 | 0x80);
         rest >>= 7;
     }
     out.push(rest as u8);
+}
+
+/// A number as protobuf writes lengths.
+pub(super) fn varint(number: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(5);
+    push_varint(number, &mut out);
     out
 }

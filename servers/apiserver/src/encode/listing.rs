@@ -13,15 +13,15 @@ use corten_core::MsgRef;
 use corten_store::{Encoding, Entry};
 use flate2::write::GzEncoder;
 
-use super::list::varint;
-use super::{Form, encoding, shape};
+use super::list::{push_varint, varint_len};
+use super::{Form, encoding, shape, stamped};
 use crate::catalog::Served;
 use crate::negotiate::{Media, Shape};
 use crate::typed;
 
 /// What is handed to the connection at a time, at least.
 const CHUNK: usize = 64 * 1024;
-/// Items made between two looks at what else there is to do.
+/// Items measured between two looks at what else there is to do.
 const ITEMS_AT_ONCE: usize = 64;
 
 /// A list on its way out.
@@ -29,6 +29,8 @@ pub(crate) struct Listing {
     served: Arc<Served>,
     form: Form,
     encoding: Encoding,
+    /// The version of items whose protobuf is made of their stored bytes.
+    stamps: Option<String>,
     entries: std::vec::IntoIter<Arc<Entry>>,
     head: Vec<u8>,
     tail: Vec<u8>,
@@ -69,6 +71,7 @@ impl Listing {
             served: served.clone(),
             form: form.clone(),
             encoding: encoding(served, form.media),
+            stamps: can_stamp(served, form).then(|| served.api_version()),
             entries: entries.into_iter(),
             head: Vec::new(),
             tail: Vec::new(),
@@ -179,12 +182,22 @@ impl Listing {
 
     /// One item with what stands before it.
     fn item(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
+        if let Some(version) = &self.stamps {
+            let made = stamped(&self.served, version, entry, |stamped| {
+                out.push(0x12);
+                push_varint(stamped.size(), out);
+                stamped.write(out);
+            })?;
+            if made.is_some() {
+                return Ok(());
+            }
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         self.encode(entry, &mut scratch)?;
         if self.form.media == Media::Protobuf {
             out.push(0x12);
-            out.extend_from_slice(&varint(scratch.len()));
+            push_varint(scratch.len(), out);
         } else {
             if self.separate {
                 out.push(b',');
@@ -201,6 +214,18 @@ impl Listing {
         out.extend_from_slice(&scratch[skip..]);
         self.scratch = scratch;
         Ok(())
+    }
+
+    /// How long an item is as protobuf.
+    fn measure(&self, entry: &Entry, scratch: &mut Vec<u8>) -> Result<usize, Status> {
+        if let Some(version) = &self.stamps
+            && let Some(length) = stamped(&self.served, version, entry, |s| s.size())?
+        {
+            return Ok(length);
+        }
+        scratch.clear();
+        self.encode(entry, scratch)?;
+        Ok(scratch.len())
     }
 
     fn encode(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
@@ -273,14 +298,13 @@ impl Listing {
         let mut items = 0;
         let mut scratch = Vec::new();
         for (index, entry) in self.entries.as_slice().iter().enumerate() {
-            scratch.clear();
-            self.encode(entry, &mut scratch)?;
-            items += 1 + varint(scratch.len()).len() + scratch.len();
-            if index % ITEMS_AT_ONCE == 0 {
+            let length = self.measure(entry, &mut scratch)?;
+            items += 1 + varint_len(length) + length;
+            if index % ITEMS_AT_ONCE == ITEMS_AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
         }
-        let length = 1 + varint(meta.len()).len() + meta.len() + items;
+        let length = 1 + varint_len(meta.len()) + meta.len() + items;
         let (version, kind) = match self.form.shape {
             Shape::Plain => (
                 self.served.api_version(),
@@ -293,13 +317,18 @@ impl Listing {
         };
         protobuf::write_envelope_head(&version, &kind, length, &mut self.head);
         self.head.push(0x0a);
-        self.head.extend_from_slice(&varint(meta.len()));
+        push_varint(meta.len(), &mut self.head);
         self.head.extend_from_slice(&meta);
         protobuf::write_envelope_tail(&mut self.tail);
         self.left = (self.head.len() + items + self.tail.len()) as u64;
         self.exact = true;
         Ok(())
     }
+}
+
+/// Whether items' protobuf is made of what is stored.
+pub(super) fn can_stamp(served: &Served, form: &Form) -> bool {
+    form.media == Media::Protobuf && form.shape == Shape::Plain && served.is_shown_as_stored()
 }
 
 /// `{"kind":…,"apiVersion":…,"metadata":…,"items":[`

@@ -13,6 +13,7 @@ pub(crate) use stream::{EventType, bookmark, error_event, event};
 use bytes::Bytes;
 use corten_api::Object;
 use corten_client::Status;
+use corten_codec::protobuf::Stamped;
 use corten_codec::{json, protobuf, yaml};
 use corten_core::{List, MsgRef, Time};
 use corten_store::{Encoding, Entry};
@@ -107,10 +108,12 @@ pub(crate) fn kept(object: &Object) -> Result<Bytes, Status> {
 
 /// The JSON of an object, `kind` and `apiVersion` first for built-in kinds.
 pub(crate) fn json_bytes(object: &Object) -> Result<Bytes, Status> {
-    Ok(match object.message() {
-        Some(message) => json::encode_message(message).into(),
-        None => json::encode_value(&object.to_value().map_err(Status::internal)?).into(),
-    })
+    let made = match object.message() {
+        Some(message) => json::encode_message(message),
+        None => json::encode_value(&object.to_value().map_err(Status::internal)?),
+    };
+    // Without the room that growing has left: most are kept for later readers.
+    Ok(Bytes::copy_from_slice(&made))
 }
 
 /// The protobuf of an object without envelope.
@@ -124,8 +127,32 @@ fn raw_bytes(object: &Object) -> Result<Bytes, Status> {
     }
 }
 
-/// The cached bytes of an entry: whole JSON, or protobuf without envelope.
+/// A stored object as its protobuf is shown, if that is made of the stored bytes: it is stored in the version that is
+/// shown.
+fn stamped<T>(
+    served: &Served,
+    version: &str,
+    entry: &Entry,
+    then: impl FnOnce(&Stamped<'_>) -> T,
+) -> Result<Option<T>, Status> {
+    let stored = entry.stored().map_err(Status::internal)?;
+    let revision = entry.mod_revision().to_string();
+    let stamped = Stamped::new(&stored, (version, &served.kind), &revision);
+    Ok(stamped.map(|stamped| then(&stamped)))
+}
+
+/// The bytes of an entry: whole JSON, or protobuf without envelope. What had to be encoded is kept at hand.
 fn entry_bytes(served: &Served, media: Media, entry: &Entry) -> Result<Bytes, Status> {
+    if media == Media::Protobuf && served.is_shown_as_stored() {
+        let made = stamped(served, &served.api_version(), entry, |stamped| {
+            let mut out = Vec::with_capacity(stamped.size());
+            stamped.write(&mut out);
+            Bytes::from(out)
+        })?;
+        if let Some(made) = made {
+            return Ok(made);
+        }
+    }
     let make = |entry: &Entry| {
         let object = typed::passing(entry)?;
         let converted = served.served_version(&object)?;

@@ -49,7 +49,7 @@ impl Measured {
 }
 
 /// The most CPU that Corten may use for one, in milliseconds, or memory in KiB where that is the measure.
-const TARGETS: [(&str, f64); 10] = [
+const TARGETS: [(&str, f64); 14] = [
     ("create-configmap", 0.15),
     ("create-pod", 0.30),
     ("get-pod", 0.08),
@@ -57,8 +57,12 @@ const TARGETS: [(&str, f64); 10] = [
     ("list-json", 25.0),
     ("list-protobuf", 12.0),
     // With fewer watchers it is the write that counts.
+    ("list-plain-json", 25.0),
+    ("list-plain-protobuf", 12.0),
     ("watch-1000", 0.005),
     ("watch-10000", 0.005),
+    ("watch-plain-1000", 0.005),
+    ("watch-plain-10000", 0.005),
     ("idle-watch-streams", 4.0),
     ("idle-watch-connections", 4.0),
 ];

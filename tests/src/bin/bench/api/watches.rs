@@ -11,7 +11,7 @@ use corten_tests::ApiAccess;
 use tokio::sync::Notify;
 
 use super::load::{Outcome, Request};
-use super::operations::{Bench, annotation};
+use super::operations::{Bench, PodBody, annotation};
 use super::report::Measured;
 use super::servers::Running;
 use crate::pinned::{LOAD, pin};
@@ -52,10 +52,14 @@ impl Seen {
 pub fn fan_out(
     b: &mut Bench,
     name: &str,
-    watchers: usize,
-    changes: usize,
+    body: PodBody,
+    (watchers, changes): (usize, usize),
 ) -> Result<Vec<Measured>> {
-    let (namespace, path) = watched(b)?;
+    let namespace = match name.contains("plain") {
+        true => "watched-plain",
+        false => "watched",
+    };
+    let path = watched(b, namespace, body)?;
     let server = b.server;
     let outcome = inside(b, async || {
         let access = server.access();
@@ -96,7 +100,7 @@ pub fn idle(b: &mut Bench, name: &str, watchers: usize, streams: usize) -> Resul
     // A server of its own: what others gave back would be taken for these.
     let server = Running::start(b.server.which)?;
     let b = &mut Bench::new(b.flags, &server);
-    let (_, path) = watched(b)?;
+    let path = watched(b, "watched", super::bodies::pod)?;
     let server = b.server;
     let (outcome, before, after) = inside(b, async || {
         server.forget_peak();
@@ -122,11 +126,10 @@ pub fn idle(b: &mut Bench, name: &str, watchers: usize, streams: usize) -> Resul
 }
 
 /// A namespace with one pod, and where its pods are watched from now on.
-fn watched(b: &mut Bench) -> Result<(&'static str, String)> {
-    let namespace = "watched";
+fn watched(b: &mut Bench, namespace: &str, body: PodBody) -> Result<String> {
     b.namespace(namespace)?;
     let pods = format!("/api/v1/namespaces/{namespace}/pods");
-    let pod = super::bodies::pod(namespace, "watched", 1);
+    let pod = body(namespace, "watched", 1);
     if b.ask(&format!("{pods}/watched")).is_err() {
         b.once(Request::write("POST", pods.as_str(), pod.to_string()))?;
     }
@@ -135,10 +138,7 @@ fn watched(b: &mut Bench) -> Result<(&'static str, String)> {
         .as_str()
         .context("the list has a resourceVersion")?;
     let query = "watch=true&allowWatchBookmarks=true&timeoutSeconds=3000";
-    Ok((
-        namespace,
-        format!("{pods}?{query}&resourceVersion={revision}"),
-    ))
+    Ok(format!("{pods}?{query}&resourceVersion={revision}"))
 }
 
 /// Runs a future on a thread of its own on the load's core, inside the server's network namespace.

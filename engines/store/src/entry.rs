@@ -7,7 +7,9 @@ use bytes::Bytes;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// One version of one stored object.
@@ -24,6 +26,8 @@ pub struct Entry {
     header: Header,
     stored: Stored,
     slots: Slots,
+    /// 0 is none.
+    note: AtomicU64,
 }
 
 pub(crate) struct EntryParts {
@@ -62,7 +66,18 @@ impl Entry {
             header,
             stored,
             slots: Slots::new(budget),
+            note: AtomicU64::new(0),
         }
+    }
+
+    /// A number that its reader has worked out about the stored bytes; none if it has not yet.
+    pub fn note(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.note.load(Relaxed))
+    }
+
+    /// Keeps a number for as long as the entry is in memory. It must follow from the stored bytes and the revision.
+    pub fn keep_note(&self, note: u64) {
+        self.note.store(note, Relaxed);
     }
 
     /// The object's key.

@@ -414,7 +414,7 @@ fn what_differs_is_left_of_both() {
         small: 1,
         embedded: inner("a"),
         boxed: Some(Box::new(inner("boxed"))),
-        texts: ["x", "y"].map(Str::from).into_iter().collect(),
+        texts: ["x", "y"].into_iter().map(Str::from).collect::<List<Str>>(),
         amount: Quantity::parse("1").unwrap(),
         ..Outer::ZERO
     };
@@ -431,7 +431,7 @@ fn what_differs_is_left_of_both() {
     b.labels.insert("changed", "2");
     b.labels.insert("new", "3");
     b.amount = Quantity::parse("2").unwrap();
-    b.texts.push("z".into());
+    b.texts.push("z");
     b.yes = true;
     let (left, right) = MsgRef::new(&a)
         .differing(MsgRef::new(&b), "beside")

@@ -1,7 +1,8 @@
 //! Fixtures for what upstream answers with less detail than the functions here have.
 
 use crate::{PatchError, fields_text, json, merge};
-use corten_core::Value;
+use corten_api::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use corten_core::{List, Value};
 use expect_test::{Expect, expect};
 
 fn parse(text: &str) -> Value {
@@ -153,6 +154,82 @@ fn a_resize_owns_resources_only() {
     });
     expect![[r#"{"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{"f:resources":{".":{},"f:limits":{".":{},"f:cpu":{}}}}}}}"#]]
         .assert_eq(&list[1]["fieldsV1"].to_string());
+}
+
+/// managedFields as entries, from JSON.
+fn entries(text: &str) -> List<ManagedFieldsEntry> {
+    let mut holder = Value::map();
+    holder.set(&["managedFields"], parse(text));
+    let meta = corten_core::from_value::<ObjectMeta>(&holder).unwrap();
+    meta.managed_fields
+}
+
+#[test]
+fn entries_are_tracked_as_values_are() {
+    let lists = [
+        "null",
+        r#"[{}]"#,
+        r#"[{"manager":"a","operation":"Update","apiVersion":"v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1",
+            "fieldsV1":{"f:metadata":{"f:labels":{".":{},"f:l":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{"f:image":{}}}}}},
+           {"manager":"b","operation":"Update","apiVersion":"v1","time":"2026-01-02T00:00:00Z","fieldsType":"FieldsV1",
+            "fieldsV1":{"f:spec":{"f:nodeName":{}}}},
+           {"manager":"c","operation":"Update","apiVersion":"v1","time":"2026-01-03T00:00:00Z","fieldsType":"FieldsV1",
+            "fieldsV1":{"f:status":{"f:phase":{}}},"subresource":"status"}]"#,
+        r#"[{"manager":"z","operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:labels":{"f:l":{}}}}},
+           {"manager":"a","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:nodeName":{}}}}]"#,
+        r#"[{"manager":"a","operation":"Delete","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{}}]"#,
+    ];
+    let objects = [
+        r#"{"metadata":{"uid":"u","labels":{"l":"1"}},"spec":{"nodeName":"n","containers":[{"name":"c","image":"i"}]},"status":{"phase":"A"}}"#,
+        r#"{"metadata":{"uid":"u","labels":{"l":"2"}},"spec":{"nodeName":"n","containers":[{"name":"c","image":"i"}]},"status":{"phase":"A"}}"#,
+        r#"{"metadata":{"uid":"u"},"spec":{"nodeName":"m","containers":[{"name":"c","image":"j"}]},"status":{"phase":"B"}}"#,
+        r#"{"metadata":{"uid":"u","annotations":{"n":"1"}},"spec":{"containers":[{"name":"d"}]}}"#,
+    ];
+    let kind = corten_api::kind_info(corten_api::Gvk::parse("v1", "Pod")).unwrap();
+    let now = corten_core::Time::from_unix(9);
+    let of = |object: &str, managers: Option<&str>| {
+        let mut object = parse(object);
+        object.set(&["apiVersion"], "v1");
+        object.set(&["kind"], "Pod");
+        if let Some(managers) = managers {
+            object.set(&["metadata", "managedFields"], parse(managers));
+        }
+        object
+    };
+    for [live, new, before, sent, part] in all_of(&objects, &lists) {
+        let whole = [of(live, Some(before)), of(new, Some(sent))];
+        let bare = [of(live, None), of(new, None)];
+        let track = crate::Track {
+            live: Some(&whole[0]),
+            new: &whole[1],
+            schema: crate::Schema::Table(kind.msg()),
+            manager: "a",
+            subresource: part,
+            now: &now,
+        };
+        let list = crate::track(&track).to_string();
+        let track = crate::Track {
+            live: Some(&bare[0]),
+            new: &bare[1],
+            ..track
+        };
+        let made = crate::track_entries(&track, &entries(before), &entries(sent));
+        assert_eq!(made, entries(&list), "{live}\n{new}\n{before}\n{sent}");
+    }
+}
+
+/// Every two objects with every two lists, as the whole object and as its status.
+fn all_of<'a>(objects: &[&'a str], lists: &[&'a str]) -> Vec<[&'a str; 5]> {
+    let mut out = Vec::new();
+    for (live, new) in objects
+        .iter()
+        .flat_map(|a| objects.iter().map(move |b| (a, b)))
+    {
+        for (before, sent) in lists.iter().flat_map(|a| lists.iter().map(move |b| (a, b))) {
+            out.extend(["", "status"].map(|part| [*live, *new, *before, *sent, part]));
+        }
+    }
+    out
 }
 
 #[test]

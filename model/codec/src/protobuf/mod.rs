@@ -17,7 +17,7 @@ pub use envelope::{
 };
 pub use list::{list_item_len, write_list_head, write_list_item_head, write_watch_event_head};
 pub use object::{decode, decode_raw, encode, encode_stored, peek_kind};
-pub use stamped::Stamped;
+pub use stamped::{Layout, Stamped};
 
 use std::fmt;
 

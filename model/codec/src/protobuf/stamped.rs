@@ -17,7 +17,74 @@ pub struct Stamped<'a> {
     rest: &'a [u8],
 }
 
+/// Where the parts are in stored bytes that are written as upstream writes them, so that they are looked for once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// What [`Stamped::size`] says.
+    pub size: u32,
+    /// Offset of the empty resourceVersion, its tag included.
+    version: u16,
+    /// Offset of the object.
+    object: u16,
+}
+
+impl Layout {
+    /// As a number, which is not 0.
+    pub fn packed(self) -> u64 {
+        u64::from(self.size) << 32 | u64::from(self.version) << 16 | u64::from(self.object)
+    }
+
+    /// The layout that a number says.
+    pub fn unpacked(packed: u64) -> Layout {
+        Layout {
+            size: (packed >> 32) as u32,
+            version: (packed >> 16) as u16,
+            object: packed as u16,
+        }
+    }
+}
+
+/// An empty resourceVersion.
+const EMPTY: &[u8] = &[0x32, 0];
+/// What follows an object in its envelope.
+const TAIL: &[u8] = &[0x1a, 0, 0x22, 0];
+
 impl<'a> Stamped<'a> {
+    /// Where the parts of these stored bytes are; none when they have to be looked for each time.
+    pub fn layout(&self, stored: &'a [u8]) -> Option<Layout> {
+        let end = self.rest.as_ptr() as usize + self.rest.len();
+        let offset = |at: usize| u16::try_from(at.checked_sub(stored.as_ptr() as usize)?).ok();
+        let version = offset(self.metadata[0].as_ptr() as usize + self.metadata[0].len())?;
+        let length = self.metadata[0].len() + EMPTY.len() + self.metadata[1].len();
+        let before = 1 + varint_len(length as u64);
+        let is_plain = stored
+            .get(version.into()..)
+            .is_some_and(|v| v.starts_with(EMPTY))
+            && end + TAIL.len() == stored.as_ptr() as usize + stored.len()
+            && stored.ends_with(TAIL);
+        is_plain.then_some(Layout {
+            size: u32::try_from(self.size()).ok()?,
+            version,
+            object: offset((self.metadata[0].as_ptr() as usize).checked_sub(before)?)?,
+        })
+    }
+
+    /// The parts of stored bytes whose layout is known.
+    pub fn laid_out(stored: &'a [u8], layout: Layout, resource_version: &'a str) -> Option<Self> {
+        let end = stored.len().checked_sub(TAIL.len())?;
+        let object = stored.get(layout.object.into()..end)?;
+        let mut reader = Reader::new(object.get(1..)?);
+        let metadata = reader.bytes().ok()?;
+        let rest = &object[object.len() - reader.left()..];
+        let start = end - rest.len() - metadata.len();
+        let at = usize::from(layout.version).checked_sub(start)?;
+        Some(Stamped {
+            metadata: [metadata.get(..at)?, metadata.get(at + EMPTY.len()..)?],
+            resource_version,
+            rest,
+        })
+    }
+
     /// A stored envelope of an object of this type. None when it holds another type, or is not written as upstream
     /// writes it.
     pub fn new(
@@ -99,6 +166,13 @@ mod tests {
         let mut out = Vec::new();
         stamped.write(&mut out);
         assert_eq!(out.len(), stamped.size());
+        let layout = stamped.layout(&stored).unwrap();
+        assert_eq!(Layout::unpacked(layout.packed()), layout);
+        assert_eq!(layout.size as usize, out.len());
+        let mut again = Vec::new();
+        let laid_out = Stamped::laid_out(&stored, layout, version).unwrap();
+        laid_out.write(&mut again);
+        assert_eq!(again, out);
         out
     }
 
@@ -108,7 +182,7 @@ mod tests {
             br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x","namespace":"n","uid":"u","labels":{"a":"b"},
                 "generation":3},"spec":{"nodeName":"n"}}"#,
             br#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{},"data":{"a":"b"}}"#,
-            br#"{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"x","resourceVersion":"17"}}"#,
+            br#"{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"x","finalizers":["a/b"]}}"#,
         ];
         for text in texts {
             let mut object = json::decode(text, &crate::Options::default())
@@ -127,7 +201,8 @@ mod tests {
     fn leaves_alone_what_is_something_else() {
         let raw = [0x0a, 2, 0x0a, 0];
         let stored = protobuf::seal_envelope("v1", "Pod", &raw);
-        assert!(Stamped::new(&stored, ("v1", "Pod"), "1").is_some());
+        let stamped = Stamped::new(&stored, ("v1", "Pod"), "1").unwrap();
+        assert_eq!(stamped.layout(&stored), None, "no version is in it");
         assert!(Stamped::new(&stored, ("v1", "Secret"), "1").is_none());
         assert!(Stamped::new(&stored, ("v2", "Pod"), "1").is_none());
         assert!(Stamped::new(b"{}", ("v1", "Pod"), "1").is_none());

@@ -6,6 +6,7 @@ mod last_applied;
 mod reset;
 mod scale;
 mod track;
+mod untouched;
 mod update;
 
 pub use apply::apply;

@@ -1,7 +1,7 @@
 //! managedFields after writes that are not an apply.
 
 use super::entries::Entries;
-use super::{Request, same_object, settled};
+use super::{Request, same_object, settled, untouched};
 use crate::Track;
 use corten_api::meta::v1::ManagedFieldsEntry;
 use corten_core::{List, RawJson, Value, ValueMap};
@@ -29,43 +29,57 @@ pub fn track_entries(
     live_entries: &List<ManagedFieldsEntry>,
     new_entries: &List<ManagedFieldsEntry>,
 ) -> List<ManagedFieldsEntry> {
-    let reset = matches!(&**new_entries, [one] if *one == ManagedFieldsEntry::default());
-    let entries = if t.subresource.is_empty() {
-        match (reset, Entries::read(new_entries)) {
-            (true, _) => Entries::default(),
-            (false, Ok(entries)) if !entries.is_empty() => entries,
-            _ => Entries::read(live_entries).unwrap_or_default(),
-        }
-    } else {
-        Entries::read(live_entries).unwrap_or_default()
+    let known = match (t.live, new_entries == live_entries) {
+        (Some(live), true) => untouched::updated(&request(t), (live, t.new), live_entries),
+        _ => None,
     };
-    let Some((entries, same)) = updated(t, entries) else {
-        return List::NIL;
+    let (entries, same) = match (known, t.live) {
+        (Some(entries), Some(live)) => (entries, same_object(t.new, live)),
+        _ => match updated(t, starting_entries(t, live_entries, new_entries)) {
+            Some((entries, same)) => (entries.written(), same),
+            None => return List::NIL,
+        },
     };
-    let entries = entries.written();
     // A write that changes nothing but times is none.
-    let is_kept = |(after, before): (&ManagedFieldsEntry, &ManagedFieldsEntry)| {
-        let bare = |entry: &ManagedFieldsEntry| ManagedFieldsEntry {
-            time: None,
-            fields_v1: None,
-            ..entry.clone()
-        };
-        let (texts, fields) = ([&after.fields_v1, &before.fields_v1], |text: &RawJson| {
-            text.to_value()
-        });
-        bare(after) == bare(before)
-            && (texts[0] == texts[1] || {
-                let [after, before] = texts.map(|text| text.as_ref().map(fields));
-                after == before
-            })
-    };
-    let kept = same
-        && entries.len() == live_entries.len()
-        && entries.iter().zip(live_entries.iter()).all(is_kept);
-    match kept {
+    match same && are_same(&entries, live_entries) {
         true => live_entries.clone(),
         false => entries,
     }
+}
+
+fn starting_entries(
+    t: &Track,
+    live: &List<ManagedFieldsEntry>,
+    new: &List<ManagedFieldsEntry>,
+) -> Entries {
+    let reset = matches!(&**new, [one] if *one == ManagedFieldsEntry::default());
+    match (t.subresource.is_empty(), reset) {
+        (true, true) => return Entries::default(),
+        (true, false) => {
+            if let Ok(entries) = Entries::read(new)
+                && !entries.is_empty()
+            {
+                return entries;
+            }
+        }
+        (false, _) => {}
+    }
+    Entries::read(live).unwrap_or_default()
+}
+
+/// Whether entries say the same but for their times.
+fn are_same(after: &[ManagedFieldsEntry], before: &[ManagedFieldsEntry]) -> bool {
+    let bare = |entry: &ManagedFieldsEntry| ManagedFieldsEntry {
+        time: None,
+        fields_v1: None,
+        ..entry.clone()
+    };
+    let fields = |entry: &ManagedFieldsEntry| entry.fields_v1.as_ref().map(RawJson::to_value);
+    after.len() == before.len()
+        && after.iter().zip(before).all(|(after, before)| {
+            bare(after) == bare(before)
+                && (after.fields_v1 == before.fields_v1 || fields(after) == fields(before))
+        })
 }
 
 /// The same with entries as values.
@@ -81,15 +95,7 @@ fn track_bare(t: &Track, live_entries: &Value, new_entries: &Value) -> Value {
 /// The entries after the write, and whether the objects are the same but for what servers set; none when there are to be
 /// none.
 fn updated(t: &Track, mut entries: Entries) -> Option<(Entries, bool)> {
-    let new = t.new;
-    let request = Request {
-        schema: t.schema,
-        api_version: new.str_at(&["apiVersion"]),
-        kind: new.str_at(&["kind"]),
-        subresource: t.subresource,
-        manager: t.manager,
-        now: *t.now,
-    };
+    let (new, request) = (t.new, request(t));
     let empty;
     let live = match t.live {
         Some(live) => live,
@@ -104,6 +110,17 @@ fn updated(t: &Track, mut entries: Entries) -> Option<(Entries, bool)> {
     }
     request.update(live, new, &mut entries, t.manager).ok()?;
     Some((entries, same_object(new, live)))
+}
+
+fn request<'a>(t: &Track<'a>) -> Request<'a> {
+    Request {
+        schema: t.schema,
+        api_version: t.new.str_at(&["apiVersion"]),
+        kind: t.new.str_at(&["kind"]),
+        subresource: t.subresource,
+        manager: t.manager,
+        now: *t.now,
+    }
 }
 
 /// The entries that the write starts from.

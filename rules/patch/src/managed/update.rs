@@ -10,7 +10,7 @@ use crate::typed::{Comparison, Duplicates, compare, reconcile, validate};
 use corten_core::Value;
 
 /// Updaters that one object keeps apart; the oldest ones above are merged.
-const UPDATERS_MAX: usize = 10;
+pub(super) const UPDATERS_MAX: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 
 /// Fields that nobody owns.

@@ -14,7 +14,7 @@ use corten_store::{Encoding, Entry};
 use flate2::write::GzEncoder;
 
 use super::list::{push_varint, varint_len};
-use super::{Form, encoding, shape, stamped};
+use super::{Form, encoding, shape, stamped, stamped_size};
 use crate::catalog::Served;
 use crate::negotiate::{Media, Shape};
 use crate::typed;
@@ -218,6 +218,11 @@ impl Listing {
 
     /// How long an item is as protobuf.
     fn measure(&self, entry: &Entry, scratch: &mut Vec<u8>) -> Result<usize, Status> {
+        if self.stamps.is_some()
+            && let Some(length) = stamped_size(entry)
+        {
+            return Ok(length);
+        }
         if let Some(version) = &self.stamps
             && let Some(length) = stamped(&self.served, version, entry, |s| s.size())?
         {

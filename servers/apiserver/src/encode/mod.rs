@@ -13,7 +13,7 @@ pub(crate) use stream::{EventType, bookmark, error_event, event};
 use bytes::Bytes;
 use corten_api::Object;
 use corten_client::Status;
-use corten_codec::protobuf::Stamped;
+use corten_codec::protobuf::{Layout, Stamped};
 use corten_codec::{json, protobuf, yaml};
 use corten_core::{List, MsgRef, Time};
 use corten_store::{Encoding, Entry};
@@ -136,9 +136,40 @@ fn stamped<T>(
     then: impl FnOnce(&Stamped<'_>) -> T,
 ) -> Result<Option<T>, Status> {
     let stored = entry.stored().map_err(Status::internal)?;
-    let revision = entry.mod_revision().to_string();
-    let stamped = Stamped::new(&stored, (version, &served.kind), &revision);
+    let mut digits = [0; 20];
+    let revision = decimal(entry.mod_revision().0, &mut digits);
+    // Objects are stored under one kind and version: a layout that is known is of this one.
+    let known = entry.note().map(|note| Layout::unpacked(note.get()));
+    if let Some(layout) = known
+        && let Some(stamped) = Stamped::laid_out(&stored, layout, revision)
+    {
+        return Ok(Some(then(&stamped)));
+    }
+    let stamped = Stamped::new(&stored, (version, &served.kind), revision);
+    if let Some(layout) = stamped.and_then(|stamped| stamped.layout(&stored)) {
+        entry.keep_note(layout.packed());
+    }
     Ok(stamped.map(|stamped| then(&stamped)))
+}
+
+/// How long a stored object's protobuf is, if that is known already.
+fn stamped_size(entry: &Entry) -> Option<usize> {
+    let note = entry.note()?;
+    Some(Layout::unpacked(note.get()).size as usize)
+}
+
+/// A number in decimal.
+fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &str {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    std::str::from_utf8(&digits[at..]).unwrap_or_default()
 }
 
 /// The bytes of an entry: whole JSON, or protobuf without envelope. What had to be encoded is kept at hand.

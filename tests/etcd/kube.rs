@@ -1,10 +1,9 @@
 //! Upstream's kube-apiserver on the face, and a session with kubectl.
 
-use crate::process::{Killed, Ours, free_port};
+use crate::process::{Killed, Ours, free_port, kubectl};
 use anyhow::{Context, Result, bail, ensure};
 use corten_tests::{eventually, program};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
@@ -72,43 +71,18 @@ impl KubeApiserver {
     }
 
     pub fn kubectl(&self, line: &str) -> Result<String> {
-        kubectl(&self.url, self.directory.path(), line, "")
+        self.kubectl_with(line, "")
     }
 
     pub fn kubectl_with(&self, line: &str, input: &str) -> Result<String> {
-        kubectl(&self.url, self.directory.path(), line, input)
-    }
-}
-
-fn kubectl(url: &str, home: &Path, line: &str, input: &str) -> Result<String> {
-    use std::io::Write;
-    let kubectl: PathBuf = program("kubectl")?;
-    let mut child = Command::new(kubectl)
-        .env("HOME", home)
-        .args([
-            "--server",
-            url,
+        let server = format!("--server={}", self.url);
+        let flags = [
+            server.as_str(),
             "--token=admin",
             "--insecure-skip-tls-verify",
-        ])
-        .args(line.split_whitespace())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    child
-        .stdin
-        .take()
-        .context("no stdin")?
-        .write_all(input.as_bytes())?;
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        bail!(
-            "kubectl {line}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        ];
+        kubectl(self.directory.path(), &flags, line, input)
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 const OBJECTS: &str = r#"

@@ -1,11 +1,11 @@
 //! `corten apiserver` in front of an etcd, and what tests do with it.
 
-use crate::process::{Killed, free_port};
+use crate::process::{Killed, free_port, kubectl};
 use anyhow::{Context, Result, bail, ensure};
 use corten_tests::{ApiAccess, ApiClient, corten, eventually, program};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::PathBuf;
 use std::process::{ChildStdout, Command, Stdio};
 use tempfile::TempDir;
@@ -114,26 +114,8 @@ impl Corten {
     }
 
     pub fn kubectl(&self, line: &str, input: &str) -> Result<String> {
-        let mut child = Command::new(program("kubectl")?)
-            .arg("--kubeconfig")
-            .arg(self.kubeconfig())
-            .args(line.split_whitespace())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        child
-            .stdin
-            .take()
-            .context("no stdin")?
-            .write_all(input.as_bytes())?;
-        let output = child.wait_with_output()?;
-        ensure!(
-            output.status.success(),
-            "kubectl {line}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        let kubeconfig = format!("--kubeconfig={}", self.kubeconfig().display());
+        kubectl(self.directory.path(), &[&kubeconfig], line, input)
     }
 
     pub fn signal(&self, signal: Signal) -> Result<()> {

@@ -5,6 +5,7 @@ use corten_etcd::client::{Client, Config};
 use corten_etcd::mvcc::StoreOptions;
 use corten_etcd_server::{Serving, TlsFiles};
 use corten_tests::{eventually, program};
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -155,4 +156,26 @@ impl Ours {
     pub fn url(&self) -> &str {
         &self.serving.urls()[0]
     }
+}
+
+/// Runs kubectl with these flags and the words of `line`; answers what it says.
+pub fn kubectl(home: &Path, flags: &[&str], line: &str, input: &str) -> Result<String> {
+    let mut child = Command::new(program("kubectl")?)
+        .env("HOME", home)
+        .args(flags)
+        .args(line.split_whitespace())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut to = child.stdin.take().context("no stdin")?;
+    to.write_all(input.as_bytes())?;
+    drop(to);
+    let output = child.wait_with_output()?;
+    ensure!(
+        output.status.success(),
+        "kubectl {line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use corten_api::core::v1::Node;
 use corten_apiserver::{ApiServer, Config, Disk};
 use corten_client::{Mirror, MirrorBuilder};
+use corten_driver::Terms;
 use corten_images::{ImageStore, ImportOptions, ImportSource};
 use corten_pki::Identity;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -56,7 +57,13 @@ pub async fn run(flags: Up, given: Vec<(String, String)>) -> Result<()> {
         started.elapsed().as_secs_f64(),
         server.url()
     );
-    let control_plane = ControlPlane::start(&server, &flags.service_cidr);
+    let control_plane = match flags.state {
+        StoreKind::Embedded => ControlPlane::start(&server, &flags.service_cidr),
+        StoreKind::Etcd => {
+            let terms = Terms::default();
+            ControlPlane::elect(&server, &flags.service_cidr, &settings.name, terms)
+        }
+    };
     let running = node::start(&server, &connector, opened, &layout, &settings).await?;
     wait_ready(&server, &settings.name).await?;
     println!(
@@ -74,7 +81,7 @@ pub async fn run(flags: Up, given: Vec<(String, String)>) -> Result<()> {
     );
     instance::stop_requested().await?;
     drop(running);
-    drop(control_plane);
+    control_plane.stop().await;
     server.stop().await;
     Ok(())
 }

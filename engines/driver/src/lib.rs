@@ -4,6 +4,7 @@
 //! write of its last plan. Nothing is polled: a reconcile starts with a change, with a deadline, or with a retry. All
 //! that decides is pure ([`queue`], [`Reconciler`], [`Execution`], [`Probe`]), so that a simulation runs the same code.
 
+mod election;
 mod execution;
 mod facts;
 pub mod queue;
@@ -14,6 +15,7 @@ mod requests;
 mod tests;
 mod worker;
 
+pub use election::{Election, Terms};
 pub use execution::{Executed, Execution, Job, Sign};
 pub use facts::Probe;
 pub use reconciler::{Moment, Reconciler};

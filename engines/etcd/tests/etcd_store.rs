@@ -152,6 +152,40 @@ async fn a_torn_end_is_cut_and_damage_inside_is_named() {
 }
 
 #[tokio::test]
+async fn a_newer_format_is_refused_and_the_first_one_goes_on() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path());
+    put(&store, "a", "1").await;
+    store.close();
+    let file = directory.path().join("00000001-00000001.log");
+    let whole = std::fs::read(&file).unwrap();
+    let in_format = |format: u32| {
+        let mut bytes = whole.clone();
+        bytes[8..12].copy_from_slice(&format.to_le_bytes());
+        let sum = crc32c::crc32c(&bytes[..60]);
+        bytes[60..64].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    };
+    std::fs::write(&file, in_format(99)).unwrap();
+    match Store::open(StoreOptions::new(directory.path().to_owned())) {
+        Err(LogError::NewerFormat { found: 99, .. }) => {}
+        other => panic!("opened: {:?}", other.map(|_| ())),
+    }
+    // In the first one checksums began with what every head has in common.
+    let mut first = in_format(1);
+    let length = u32::from_le_bytes(first[64..68].try_into().unwrap()) as usize;
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&first[..64]), &first[72..80 + length]);
+    first[68..72].copy_from_slice(&sum.to_le_bytes());
+    std::fs::write(&file, &first).unwrap();
+    let store = open(directory.path());
+    assert_eq!(get(&store, "a", 0).unwrap().unwrap(), "1");
+    put(&store, "a", "2").await;
+    let before = facts(&store);
+    store.close();
+    assert_eq!(facts(&open(directory.path())), before);
+}
+
+#[tokio::test]
 async fn a_failed_log_changes_nothing() {
     let directory = TempDir::new().unwrap();
     let failing = Arc::new(AtomicUsize::new(0));
@@ -221,6 +255,63 @@ async fn compaction_gives_the_disk_back() {
     assert_eq!(get(&store, "key-1", 10), Err(Refusal::COMPACTED));
     store.close();
     assert_eq!(facts(&open(directory.path())), before);
+}
+
+/// A segment that is not needed any more becomes the next one: what it held before is never taken for its own, whether
+/// the newest change is whole or torn.
+#[tokio::test]
+async fn segments_are_written_over() {
+    let directory = TempDir::new().unwrap();
+    let spare = directory.path().join("spare");
+    let value = "v".repeat(1000);
+    let mut written_over = 0;
+    for round in 0..12 {
+        let store = open_small(directory.path(), 32 << 10);
+        let had_spare = spare.exists();
+        for key in 0..60 {
+            put(&store, &format!("key-{key}"), &value).await;
+        }
+        written_over += usize::from(had_spare && !spare.exists());
+        let now = store.revision();
+        store
+            .submit(Command::Compact(now, Finish::Done))
+            .await
+            .unwrap();
+        for _ in 0..8 {
+            put(&store, "key-0", &value).await;
+        }
+        let before = facts(&store);
+        let last = format!("last of round {round}");
+        put(&store, "last", &last).await;
+        let whole = facts(&store);
+        store.close();
+        let left = TempDir::new().unwrap();
+        copy_dir(directory.path(), left.path());
+        tear(left.path(), last.as_bytes());
+        for (place, facts_of) in [(left.path(), before), (directory.path(), whole)] {
+            let again = open_small(place, 32 << 10);
+            assert_eq!(facts(&again), facts_of);
+            put(&again, "again", "x").await;
+            let more = facts(&again);
+            again.close();
+            assert_eq!(facts(&open_small(place, 32 << 10)), more);
+        }
+    }
+    assert!(written_over > 3, "{written_over}");
+}
+
+/// Damages this text in the newest segment.
+fn tear(directory: &Path, text: &[u8]) {
+    let files = std::fs::read_dir(directory).unwrap();
+    let logs = files.map(|file| file.unwrap().path());
+    let newest = logs
+        .filter(|path| path.extension().is_some_and(|it| it == "log"))
+        .max();
+    let newest = newest.unwrap();
+    let mut bytes = std::fs::read(&newest).unwrap();
+    let found = bytes.windows(text.len()).position(|w| w == text);
+    bytes[found.expect("the newest change is in the newest segment")] ^= 1;
+    std::fs::write(newest, bytes).unwrap();
 }
 
 /// Twenty nodes renew their leases every ten seconds for a day, compacted every five minutes.

@@ -1,7 +1,8 @@
 //! Measures the embedded store: writes per second, CPU and bytes per write, the fan-out of events, memory and opening
 //! with a million objects, disk space after rewriting, and how long compaction holds the writer.
 //!
-//! `cargo xtask bench engine [DIRECTORY [PART…]]`; parts: floor puts fan-out memory million rewrite sweep
+//! `cargo xtask bench engine [DIRECTORY [PART…]] [--objects N]`; parts: floor puts fan-out memory million rewrite sweep.
+//! All sizes follow the number of objects, a million unless given.
 
 use bytes::Bytes;
 use corten_store::engine::fjall::FjallEngine;
@@ -28,7 +29,15 @@ fn main() -> Outcome {
         .next()
         .unwrap_or_else(|| "/tmp/corten-store-bench".to_owned());
     let directory = Path::new(&directory);
-    let asked: Vec<String> = words.collect();
+    let mut asked: Vec<String> = words.collect();
+    let mut objects = MILLION;
+    if let Some(flag) = asked.iter().position(|word| word == "--objects") {
+        objects = asked
+            .get(flag + 1)
+            .ok_or("--objects needs a number")?
+            .parse()?;
+        asked.drain(flag..flag + 2);
+    }
     let parts: Vec<&str> = match asked.is_empty() {
         true => PARTS.to_vec(),
         false => asked.iter().map(String::as_str).collect(),
@@ -41,21 +50,26 @@ fn main() -> Outcome {
     for part in parts {
         match part {
             "floor" => floor(directory)?,
-            "puts" => puts(&runtime, directory)?,
+            "puts" => puts(&runtime, directory, objects)?,
             "fan-out" => {
                 for watchers in [1, 100, 10_000] {
-                    fan_out(&runtime, watchers)?;
+                    fan_out(&runtime, watchers, scaled(1_000_000, objects))?;
                 }
             }
-            "memory" => memory(&runtime)?,
-            "million" => million(&runtime, directory)?,
+            "memory" => memory(&runtime, scaled(50_000, objects))?,
+            "million" => million(&runtime, directory, objects)?,
             "open" => open(directory)?,
-            "rewrite" => rewrite(&runtime, directory)?,
-            "sweep" => sweep(&runtime)?,
+            "rewrite" => rewrite(&runtime, directory, scaled(100_000, objects))?,
+            "sweep" => sweep(&runtime, scaled(200_000, objects))?,
             other => println!("{other} is none of {PARTS:?}"),
         }
     }
     Ok(())
+}
+
+/// As much of what a million objects are measured with as there are objects.
+fn scaled(full: usize, objects: usize) -> usize {
+    (full / 1000 * objects / 1000).max(1000)
 }
 
 /// What the disk takes for one small durable write.
@@ -82,15 +96,15 @@ fn floor(directory: &Path) -> Outcome {
     Ok(())
 }
 
-fn puts(runtime: &tokio::runtime::Runtime, directory: &Path) -> Outcome {
+fn puts(runtime: &tokio::runtime::Runtime, directory: &Path, objects: usize) -> Outcome {
     for clients in [64, 1000] {
         let store = Store::open(Options::new(MemoryEngine::on(&MemoryDisk::new()), describe))?;
-        report("memory", clients, runtime, &store, 100_000);
+        report("memory", clients, runtime, &store, scaled(100_000, objects));
     }
     for (clients, writes) in [(1, 4_000), (16, 30_000), (64, 60_000), (1000, 100_000)] {
         let _ = std::fs::remove_dir_all(directory);
         let store = Store::open(Options::new(FjallEngine::open(directory)?, describe))?;
-        report("fjall", clients, runtime, &store, writes);
+        report("fjall", clients, runtime, &store, scaled(writes, objects));
         store.close();
     }
     std::fs::remove_dir_all(directory)?;
@@ -123,13 +137,13 @@ fn fill(runtime: &tokio::runtime::Runtime, store: &Store, objects: usize) {
 }
 
 /// A million objects: filled here, opened in a process of its own.
-fn million(runtime: &tokio::runtime::Runtime, directory: &Path) -> Outcome {
+fn million(runtime: &tokio::runtime::Runtime, directory: &Path, objects: usize) -> Outcome {
     let _ = std::fs::remove_dir_all(directory);
     let store = Store::open(Options::new(FjallEngine::open(directory)?, describe))?;
     let start = Instant::now();
-    fill(runtime, &store, MILLION);
+    fill(runtime, &store, objects);
     println!(
-        "million: filled in {:.1} s, {} MiB resident then, {} MiB on disk",
+        "million: {objects} objects filled in {:.1} s, {} MiB resident then, {} MiB on disk",
         start.elapsed().as_secs_f64(),
         resident() >> 20,
         size_of(directory) >> 20
@@ -162,32 +176,31 @@ fn open(directory: &Path) -> Outcome {
 }
 
 /// Everything written ten times: what the files take then, and after they were compacted.
-fn rewrite(runtime: &tokio::runtime::Runtime, directory: &Path) -> Outcome {
-    const OBJECTS: usize = 100_000;
+fn rewrite(runtime: &tokio::runtime::Runtime, directory: &Path, objects: usize) -> Outcome {
     let _ = std::fs::remove_dir_all(directory);
     let store = Store::open(Options::new(FjallEngine::open(directory)?, describe))?;
     let io = disk();
     for _ in 0..10 {
-        fill(runtime, &store, OBJECTS);
+        fill(runtime, &store, objects);
     }
-    let written = (disk() - io) as f64 / (10 * OBJECTS) as f64;
+    let written = (disk() - io) as f64 / (10 * objects) as f64;
     store.close();
     drop(store);
-    let live = (OBJECTS * OBJECT_BYTES) as f64;
+    let live = (objects * OBJECT_BYTES) as f64;
     let before = size_of(directory) as f64 / live;
     let mut engine = FjallEngine::open(directory)?;
     engine::Engine::compact(&mut engine)?;
     drop(engine);
     let after = size_of(directory) as f64 / live;
     println!(
-        "rewrite: 10 times {OBJECTS} objects: {before:.2} of the live bytes on disk, {after:.2} compacted, {written:.0} B written per put"
+        "rewrite: 10 times {objects} objects: {before:.2} of the live bytes on disk, {after:.2} compacted, {written:.0} B written per put"
     );
     std::fs::remove_dir_all(directory)?;
     Ok(())
 }
 
 /// How long the writer is held while history goes.
-fn sweep(runtime: &tokio::runtime::Runtime) -> Outcome {
+fn sweep(runtime: &tokio::runtime::Runtime, events: usize) -> Outcome {
     for how in ["by age", "on demand"] {
         let clock = Arc::new(ManualClock::starting_at(Duration::from_secs(1)));
         let mut options = Options::new(MemoryEngine::on(&MemoryDisk::new()), describe);
@@ -205,7 +218,7 @@ fn sweep(runtime: &tokio::runtime::Runtime) -> Outcome {
             }
             longest
         };
-        for number in 0..200_000 {
+        for number in 0..events {
             write(&mut core, number);
         }
         match how {
@@ -220,7 +233,7 @@ fn sweep(runtime: &tokio::runtime::Runtime) -> Outcome {
             slices += 1;
         }
         println!(
-            "sweep {how}: 200000 events in {slices} slices, the longest held a writer for {longest:?}"
+            "sweep {how}: {events} events in {slices} slices, the longest held a writer for {longest:?}"
         );
     }
     Ok(())
@@ -318,8 +331,8 @@ fn report(
     );
 }
 
-fn fan_out(runtime: &tokio::runtime::Runtime, watchers: usize) -> Outcome {
-    let writes = (1_000_000 / watchers).min(20_000);
+fn fan_out(runtime: &tokio::runtime::Runtime, watchers: usize, deliveries: usize) -> Outcome {
+    let writes = (deliveries / watchers).clamp(10, 20_000);
     let store = Store::open(Options::new(MemoryEngine::on(&MemoryDisk::new()), describe))?;
     let pods = Resource::new("pods");
     let mut tasks = Vec::new();
@@ -350,8 +363,7 @@ fn fan_out(runtime: &tokio::runtime::Runtime, watchers: usize) -> Outcome {
     Ok(())
 }
 
-fn memory(runtime: &tokio::runtime::Runtime) -> Outcome {
-    const OBJECTS: usize = 50_000;
+fn memory(runtime: &tokio::runtime::Runtime, objects: usize) -> Outcome {
     // An engine that keeps nothing, so that only the store is measured.
     struct Nothing;
     impl engine::Engine for Nothing {
@@ -387,7 +399,7 @@ fn memory(runtime: &tokio::runtime::Runtime) -> Outcome {
     options.clock = clock.clone();
     let (store, mut core) = Store::open_manual(options)?;
     let before = resident();
-    for number in 0..OBJECTS {
+    for number in 0..objects {
         let task = runtime.spawn({
             let store = store.clone();
             async move { store.commit(put(number / 1000, number)).await.map(drop) }
@@ -399,7 +411,7 @@ fn memory(runtime: &tokio::runtime::Runtime) -> Outcome {
     }
     clock.advance(Duration::from_secs(400));
     while core.step().more == Again::Now {}
-    let used = (resident() - before) as f64 / OBJECTS as f64;
+    let used = (resident() - before) as f64 / objects as f64;
     println!(
         "memory: {used:.0} B per object of {OBJECT_BYTES} B, so {:.0} B beside its bytes",
         used - OBJECT_BYTES as f64

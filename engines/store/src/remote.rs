@@ -76,6 +76,23 @@ pub struct RemoteEntry {
     pub stored: Bytes,
 }
 
+impl RemoteEntry {
+    /// What an entry is made of.
+    fn parts(self, key: Key, header: Header) -> EntryParts {
+        EntryParts {
+            key,
+            create_revision: self.create_revision,
+            mod_revision: self.mod_revision,
+            version: self.version,
+            expires_at: 0,
+            is_stale: self.is_stale,
+            lease: self.lease,
+            header,
+            stored: self.stored.into(),
+        }
+    }
+}
+
 /// What happened to a key.
 #[derive(Clone, Debug)]
 pub enum RemoteChange {
@@ -182,18 +199,7 @@ impl Store {
 
     /// An entry that is not in the store.
     pub fn detached(&self, key: Key, header: Header, remote: RemoteEntry) -> Arc<Entry> {
-        let parts = EntryParts {
-            key,
-            create_revision: remote.create_revision,
-            mod_revision: remote.mod_revision,
-            version: remote.version,
-            expires_at: 0,
-            is_stale: remote.is_stale,
-            lease: remote.lease,
-            header,
-            stored: remote.stored.into(),
-        };
-        Arc::new(Entry::new(parts, self.budget()))
+        Arc::new(Entry::new(remote.parts(key, header), self.budget()))
     }
 }
 
@@ -252,18 +258,10 @@ impl Follower {
                 Header::default()
             }
         };
-        let parts = EntryParts {
-            key,
-            create_revision: remote.create_revision,
-            mod_revision: remote.mod_revision,
-            version: remote.version,
-            expires_at: 0,
-            is_stale: remote.is_stale,
-            lease: remote.lease,
-            header,
-            stored: remote.stored.into(),
-        };
-        Arc::new(Entry::new(parts, &self.core.shared.budget))
+        Arc::new(Entry::new(
+            remote.parts(key, header),
+            &self.core.shared.budget,
+        ))
     }
 
     /// Replaces everything, without events: for the beginning.

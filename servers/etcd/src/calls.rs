@@ -22,6 +22,7 @@ pub(crate) const TXN: &str = "/etcdserverpb.KV/Txn";
 pub struct Face {
     pub(crate) store: Store,
     pub(crate) about: Arc<About>,
+    pub(crate) rooms: crate::http2::Rooms,
 }
 
 /// What the member says about itself.
@@ -105,12 +106,14 @@ impl Face {
     }
 
     /// Answers a read of one key, which takes no time; none for any other read.
-    pub(crate) fn get(&self, body: &Bytes) -> Result<Option<Bytes>, Refusal> {
+    pub(crate) fn get(&self, body: &Bytes) -> Result<Option<pb::RangeResponse>, Refusal> {
         let request: pb::RangeRequest = grpc::decode(body.clone())?;
         if !request.range_end.is_empty() {
             return Ok(None);
         }
-        self.answer(self.store.range(&request)?).map(Some)
+        let mut found = self.store.range(&request)?;
+        self.fill(&mut found.header);
+        Ok(Some(found))
     }
 
     /// Begins a put or a transaction; `then` is called with what it did, if it is not answered at once.
@@ -119,24 +122,16 @@ impl Face {
         path: &str,
         body: &Bytes,
         then: impl FnOnce(Result<Answer, Refusal>) + Send + 'static,
-    ) -> Result<Option<Bytes>, Refusal> {
+    ) -> Result<Option<pb::TxnResponse>, Refusal> {
         if path == PUT {
             self.store.put_then(grpc::decode(body.clone())?, then)?;
             return Ok(None);
         }
-        match self.store.txn_then(grpc::decode(body.clone())?, then)? {
-            Some(read) => self.answer(read).map(Some),
-            None => Ok(None),
+        let mut read = self.store.txn_then(grpc::decode(body.clone())?, then)?;
+        if let Some(read) = &mut read {
+            self.fill(&mut read.header);
         }
-    }
-
-    /// What became of what was begun.
-    pub(crate) fn done(&self, result: Result<Answer, Refusal>) -> Answered {
-        match result? {
-            Answer::Put(response) => self.answer(response),
-            Answer::Txn(response) => self.answer(response),
-            _ => Err(Refusal::STOPPED),
-        }
+        Ok(read)
     }
 
     async fn key_value(&self, method: &str, body: Bytes) -> Answered {

@@ -3,12 +3,12 @@
 use crate::calls::{About, Face};
 use crate::connection;
 use crate::tls::TlsFiles;
-use corten_etcd::mvcc::{LogError, Store, StoreOptions};
+use corten_etcd::mvcc::{Called, LogError, Store, StoreOptions};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -61,6 +61,8 @@ pub struct Serving {
     urls: Vec<String>,
     stopping: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Hands the writer's answers to their connections.
+    answering: JoinSet<()>,
 }
 
 struct Bound {
@@ -93,7 +95,7 @@ async fn bind(url: &str, tls: &TlsFiles) -> Result<Bound, ServeError> {
 
 impl Serving {
     /// Opens the store and serves.
-    pub async fn start(config: Config) -> Result<Serving, ServeError> {
+    pub async fn start(mut config: Config) -> Result<Serving, ServeError> {
         let mut bound = Vec::new();
         for url in &config.listen {
             bound.push(bind(url, &config.tls).await?);
@@ -101,6 +103,9 @@ impl Serving {
         let urls: Vec<String> = bound.iter().map(|one| one.url.clone()).collect();
         let quota_bytes = config.store.quota_bytes;
         let request_bytes_max = config.store.request_bytes_max;
+        let (deliver, delivered) = mpsc::unbounded_channel();
+        // If nobody takes them any more, nobody waits for them.
+        config.store.deliver = Some(Box::new(move |batch| drop(deliver.send(batch))));
         let opening = tokio::task::spawn_blocking(move || Store::open(config.store));
         let store = opening.await.map_err(|error| ServeError::Listen {
             address: "the store".to_owned(),
@@ -120,7 +125,10 @@ impl Serving {
                 request_bytes_max,
                 progress_notify: config.progress_notify.max(Duration::from_millis(100)),
             }),
+            rooms: Default::default(),
         };
+        let mut answering = JoinSet::new();
+        answering.spawn(answer(delivered));
         let stopping = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         for one in bound {
@@ -131,6 +139,7 @@ impl Serving {
             urls,
             stopping,
             tasks,
+            answering,
         })
     }
 
@@ -150,6 +159,15 @@ impl Serving {
         while self.tasks.join_next().await.is_some() {}
         let store = self.store.clone();
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        self.answering.shutdown().await;
+    }
+}
+
+/// Calls those whose changes were decided, a batch at a time. Connections are woken from here, one of the runtime's
+/// own threads, which costs them less than being woken by the writer.
+async fn answer(mut delivered: mpsc::UnboundedReceiver<Vec<Called>>) {
+    while let Some(batch) = delivered.recv().await {
+        batch.into_iter().for_each(Called::call);
     }
 }
 

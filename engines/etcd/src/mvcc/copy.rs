@@ -25,7 +25,8 @@ pub(crate) fn copy(index: &Index, (cluster, member): (u64, u64), visible: i64) -
     let mut sequence = 0;
     let mut flush = |builder: &mut Builder, out: &mut Vec<u8>| {
         if !builder.is_empty() {
-            out.extend_from_slice(builder.seal(&head, sequence));
+            let (length, frame) = builder.seal(&head, sequence);
+            out.extend_from_slice(&frame[..length as usize]);
             builder.clear();
             sequence += 1;
         }

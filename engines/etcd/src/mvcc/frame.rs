@@ -7,8 +7,10 @@ use super::record::{Record, read_varint, varint};
 pub const HEAD: usize = 64;
 /// The bytes before a frame's payload.
 pub const FRAME_HEAD: usize = 16;
-/// The version of this format.
-pub const FORMAT: u32 = 1;
+/// What says that no frame follows: it stands behind the newest one, whatever the file held before.
+pub const NOTHING: [u8; FRAME_HEAD] = [0; FRAME_HEAD];
+/// The version of this format: since 2 a frame's checksum covers what tells its segment from others.
+pub const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"corten\0v";
 const ALIGN: usize = 8;
 
@@ -78,8 +80,14 @@ impl Head {
         })
     }
 
+    /// What the checksums of a segment's frames begin with.
     fn seed(&self) -> u32 {
-        crc32c::crc32c(&self.encode())
+        let bytes = self.encode();
+        match self.format {
+            // With its own checksum at its end, the checksum of every head is the same.
+            1 => crc32c::crc32c(&bytes),
+            _ => crc32c::crc32c(&bytes[..HEAD - 4]),
+        }
     }
 }
 
@@ -153,16 +161,17 @@ impl Builder {
         }
     }
 
-    /// The frame, the `sequence`th of its segment; the builder is empty afterwards when [`Builder::clear`]ed.
-    pub fn seal(&mut self, head: &Head, sequence: u64) -> &[u8] {
+    /// The frame, the `sequence`th of its segment: its length, and its bytes with [`NOTHING`] behind them. The builder
+    /// is empty afterwards when [`Builder::clear`]ed.
+    pub fn seal(&mut self, head: &Head, sequence: u64) -> (u64, &[u8]) {
         let length = (self.bytes.len() - FRAME_HEAD) as u32;
         self.bytes[0..4].copy_from_slice(&length.to_le_bytes());
         self.bytes[8..16].copy_from_slice(&sequence.to_le_bytes());
         let sum = crc32c::crc32c_append(head.seed(), &self.bytes[8..]);
         self.bytes[4..8].copy_from_slice(&sum.to_le_bytes());
         let padded = self.bytes.len().next_multiple_of(ALIGN);
-        self.bytes.resize(padded, 0);
-        &self.bytes
+        self.bytes.resize(padded + NOTHING.len(), 0);
+        (padded as u64, &self.bytes)
     }
 
     /// Forgets everything.
@@ -213,10 +222,11 @@ pub fn next<'a>(bytes: &'a [u8], at: usize, head: &Head, sequence: u64) -> Next<
 /// the end of the log, but damage inside it.
 pub fn continues_after(bytes: &[u8], at: usize, head: &Head, sequence: u64) -> Option<usize> {
     let mut place = at + ALIGN;
+    let frames_max = (bytes.len() / (FRAME_HEAD + ALIGN)) as u64;
     while place + FRAME_HEAD <= bytes.len() {
         let found = u64::from_le_bytes(bytes[place + 8..place + 16].try_into().expect("8 bytes"));
         if found > sequence
-            && found - sequence < 1 << 32
+            && found - sequence <= frames_max
             && matches!(next(bytes, place, head, found), Next::Frame(..))
         {
             return Some(place);
@@ -283,7 +293,8 @@ mod tests {
         let mut builder = Builder::default();
         builder.entry(&Entry::Grant(id, 5));
         builder.entry(&Entry::Delete(3, 1, b"key"));
-        builder.seal(&HEAD_OF_TEST, sequence).to_vec()
+        let (length, frame) = builder.seal(&HEAD_OF_TEST, sequence);
+        frame[..length as usize].to_vec()
     }
 
     #[test]
@@ -307,6 +318,23 @@ mod tests {
         assert_eq!(read_entry(&mut payload), Ok(None));
         assert_eq!(next(&bytes, end, &HEAD_OF_TEST, 2), Next::End);
         assert_eq!(Head::decode(&HEAD_OF_TEST.encode()), Some(HEAD_OF_TEST));
+    }
+
+    #[test]
+    fn frames_of_other_segments_are_none_of_this_one() {
+        let other = Head {
+            first: 2,
+            last: 2,
+            ..HEAD_OF_TEST
+        };
+        assert_eq!(next(&frame(0, 1), 0, &other, 0), Next::Broken);
+        // The first format could not tell.
+        let [first, second] = [HEAD_OF_TEST, other].map(|head| Head { format: 1, ..head });
+        let mut builder = Builder::default();
+        builder.entry(&Entry::Revoke(1));
+        let (length, bytes) = builder.seal(&first, 0);
+        let found = next(&bytes[..length as usize], 0, &second, 0);
+        assert!(matches!(found, Next::Frame(..)), "{found:?}");
     }
 
     #[test]

@@ -88,6 +88,13 @@ pub struct Sealed {
     pub dead: u64,
 }
 
+/// How much room is made ready at once.
+const PREPARED: u64 = 1 << 20;
+/// What a page of the disk's is.
+const PAGE: u64 = 4096;
+/// A segment that is not needed any more, for the next one to be written over.
+const SPARE: &str = "spare";
+
 /// The log.
 pub struct Log {
     directory: PathBuf,
@@ -97,6 +104,8 @@ pub struct Log {
     file: File,
     /// Where the next frame goes.
     offset: u64,
+    /// Up to where the file was written to at some time, so that a write there changes nothing but data.
+    prepared: u64,
     sequence: u64,
     builder: Builder,
     pub sealed: BTreeMap<u32, Sealed>,
@@ -147,14 +156,15 @@ impl Log {
             }
         };
         let size = options.segment_bytes;
-        let (file, offset, sequence) = resume(directory, size, active, &mut head, &mut found)?;
+        let (active, offset, sequence) = resume(directory, size, active, &mut head, &mut found)?;
         Ok(Log {
             directory: directory.to_owned(),
             options,
             _lock: lock,
             head,
-            file,
+            file: active.file,
             offset,
+            prepared: active.prepared,
             sequence,
             builder: Builder::default(),
             sealed: found,
@@ -201,14 +211,38 @@ impl Log {
         if let Some(fault) = &mut self.options.fault {
             fault()?;
         }
-        let frame = self.builder.seal(&self.head, self.sequence);
+        let (length, frame) = self.builder.seal(&self.head, self.sequence);
         self.file.write_all_at(frame, self.offset)?;
         self.file.sync_data()?;
-        let length = frame.len() as u64;
         self.written += length;
         self.offset += length;
         self.sequence += 1;
         Ok(())
+    }
+
+    /// Whether there is room that was never written to.
+    pub fn is_unprepared(&self) -> bool {
+        !self.broken && self.prepared.max(self.offset) < self.options.segment_bytes
+    }
+
+    /// Writes to a piece of the room ahead, for times without work: later writes there need no further facts of the
+    /// file on the disk, which makes their syncs shorter.
+    pub fn prepare(&mut self) {
+        let from = self.prepared.max(self.offset).next_multiple_of(PAGE);
+        let until = (from + PREPARED).min(self.options.segment_bytes).max(from);
+        // Page by page: the kernel remembers what is written at once as one piece, and would hand all of it to the disk
+        // (or at least count it) whenever a part changes.
+        let zeroes = [0; PAGE as usize];
+        let mut pages = (from..until).step_by(PAGE as usize);
+        let written = pages.try_for_each(|page| self.file.write_all_at(&zeroes, page));
+        self.prepared = match written.and_then(|()| self.file.sync_data()) {
+            Ok(()) => until,
+            Err(error) => {
+                tracing::debug!(%error, "the log's room could not be prepared; it is used as it is");
+                u64::MAX
+            }
+        };
+        self.written += until - from;
     }
 
     /// Closes the segment when it is full, so that the next append goes to a new one. A failure leaves the log as
@@ -225,17 +259,17 @@ impl Log {
     fn roll(&mut self) -> io::Result<()> {
         let first = self.head.first;
         let next = Head {
+            format: FORMAT,
             first: first + 1,
             last: first + 1,
             ..self.head
         };
-        let file =
-            create(&self.directory, &next, self.options.segment_bytes).map_err(
-                |error| match error {
-                    LogError::Io { source, .. } => source,
-                    other => io::Error::other(other.to_string()),
-                },
-            )?;
+        let active = create(&self.directory, &next, self.options.segment_bytes).map_err(
+            |error| match error {
+                LogError::Io { source, .. } => source,
+                other => io::Error::other(other.to_string()),
+            },
+        )?;
         let sealed = Sealed {
             first,
             last: first,
@@ -245,7 +279,8 @@ impl Log {
         };
         self.sealed.insert(first, sealed);
         self.head = next;
-        self.file = file;
+        self.file = active.file;
+        self.prepared = active.prepared;
         self.offset = HEAD as u64;
         self.sequence = 0;
         Ok(())
@@ -303,6 +338,7 @@ impl Log {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let head = Head {
+            format: FORMAT,
             first: first.first,
             last: last.last,
             ..self.head
@@ -341,7 +377,7 @@ impl Log {
         for old in run {
             self.sealed.remove(&old.first);
             if old.path != target {
-                std::fs::remove_file(&old.path)?;
+                self.give_up(old)?;
             }
         }
         let merged = Sealed {
@@ -353,6 +389,15 @@ impl Log {
         };
         self.sealed.insert(head.first, merged);
         Ok(())
+    }
+
+    /// Keeps the file of a segment for the next one, if there is none yet and it is large enough; removes it otherwise.
+    fn give_up(&self, old: &Sealed) -> io::Result<()> {
+        let spare = self.directory.join(SPARE);
+        match old.bytes >= self.options.segment_bytes && !spare.exists() {
+            true => std::fs::rename(&old.path, spare),
+            false => std::fs::remove_file(&old.path),
+        }
     }
 }
 
@@ -381,9 +426,9 @@ impl Rewrite {
         if self.builder.is_empty() {
             return Ok(());
         }
-        let frame = self.builder.seal(&self.head, self.sequence);
-        self.file.write_all(frame)?;
-        self.bytes += frame.len() as u64;
+        let (length, frame) = self.builder.seal(&self.head, self.sequence);
+        self.file.write_all(&frame[..length as usize])?;
+        self.bytes += length;
         self.sequence += 1;
         self.builder.clear();
         Ok(())
@@ -473,6 +518,15 @@ struct Read {
     head: Head,
     end: u64,
     sequence: u64,
+    /// Nothing was torn.
+    is_clean: bool,
+}
+
+/// The file that is written to.
+struct Active {
+    file: File,
+    /// See [`Log`].
+    prepared: u64,
 }
 
 fn read_segment(
@@ -499,7 +553,7 @@ fn read_segment(
             found: head.format,
         });
     }
-    let (mut at, mut sequence) = (HEAD, 0);
+    let (mut at, mut sequence, mut is_clean) = (HEAD, 0, true);
     loop {
         match frame::next(&bytes, at, &head, sequence) {
             Next::Frame(mut payload, end) => {
@@ -525,6 +579,7 @@ fn read_segment(
                     return Err(damaged(at, "it ends in the middle of a record", *newest, 0));
                 }
                 // Torn while it was written: nobody was told of it.
+                is_clean = false;
                 break;
             }
         }
@@ -533,6 +588,7 @@ fn read_segment(
         head,
         end: at as u64,
         sequence,
+        is_clean,
     })
 }
 
@@ -544,11 +600,11 @@ fn resume(
     newest: Option<(Sealed, Read)>,
     head: &mut Head,
     sealed: &mut BTreeMap<u32, Sealed>,
-) -> Result<(File, u64, u64), LogError> {
+) -> Result<(Active, u64, u64), LogError> {
     if let Some((segment, read)) = newest {
         if segment.first == segment.last {
-            let file = reopen(&segment.path, read.end, size)?;
-            return Ok((file, read.end, read.sequence));
+            let active = reopen(&segment.path, &read, size)?;
+            return Ok((active, read.end, read.sequence));
         }
         head.first = segment.last + 1;
         head.last = head.first;
@@ -580,21 +636,31 @@ fn first_revision(bytes: &[u8], at: usize, head: &Head) -> i64 {
     0
 }
 
-fn create(directory: &Path, head: &Head, size: u64) -> Result<File, LogError> {
+fn create(directory: &Path, head: &Head, size: u64) -> Result<Active, LogError> {
     let path = path_of(directory, head.first, head.last);
     let attempt = format!("making {}", path.display());
-    let make = || -> io::Result<File> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .read(true)
-            .open(&path)?;
+    let spare = directory.join(SPARE);
+    let make = || -> io::Result<Active> {
+        let mut options = OpenOptions::new();
+        options.write(true).read(true);
+        // It has its head before it has its name: what stands behind that is no frame of the new segment, since
+        // frames' checksums cover the head.
+        if let Ok(file) = options.open(&spare) {
+            let prepared = file.metadata()?.len();
+            file.write_all_at(&head.encode(), 0)?;
+            file.write_all_at(&frame::NOTHING, HEAD as u64)?;
+            file.sync_all()?;
+            std::fs::rename(&spare, &path)?;
+            sync_directory(directory)?;
+            return Ok(Active { file, prepared });
+        }
+        let file = options.create(true).truncate(true).open(&path)?;
         reserve(&file, size);
         file.write_all_at(&head.encode(), 0)?;
         file.sync_all()?;
         sync_directory(directory)?;
-        Ok(file)
+        let prepared = HEAD as u64;
+        Ok(Active { file, prepared })
     };
     make().map_err(LogError::io(attempt))
 }
@@ -605,15 +671,19 @@ fn reserve(file: &File, size: u64) {
     let _ = rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size);
 }
 
-fn reopen(path: &Path, end: u64, size: u64) -> Result<File, LogError> {
+fn reopen(path: &Path, read: &Read, size: u64) -> Result<Active, LogError> {
     let attempt = format!("opening {}", path.display());
-    let open = || -> io::Result<File> {
+    let open = || -> io::Result<Active> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        // Whatever was torn must not be taken for a later record.
-        file.set_len(end)?;
-        reserve(&file, size.max(end));
+        let mut prepared = file.metadata()?.len();
+        if !read.is_clean || prepared < size {
+            // Whatever was torn must not be taken for a later record.
+            file.set_len(read.end)?;
+            reserve(&file, size.max(read.end));
+            prepared = read.end;
+        }
         file.sync_all()?;
-        Ok(file)
+        Ok(Active { file, prepared })
     };
     open().map_err(LogError::io(attempt))
 }

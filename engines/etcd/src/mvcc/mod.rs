@@ -35,4 +35,4 @@ pub(crate) mod varint {
     pub(crate) use super::record::{read_varint, varint};
 }
 pub use watch::{Said, Shown, WatchStream};
-pub use writer::{Answer, Command, Finish};
+pub use writer::{Answer, Called, Command, Deliver, Finish};

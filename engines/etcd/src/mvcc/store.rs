@@ -9,7 +9,7 @@ use super::index::{Index, Span};
 use super::log::{Log, LogError, LogOptions};
 use super::record::{Position, Record};
 use super::watch::WatchStream;
-use super::writer::{Answer, Command, Queue, Respond, Writer};
+use super::writer::{Answer, Command, Deliver, Queue, Respond, Writer};
 use crate::proto::etcdserverpb::{
     DeleteRangeRequest, DeleteRangeResponse, LeaseTimeToLiveResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, TxnRequest, TxnResponse,
@@ -37,6 +37,8 @@ pub struct StoreOptions {
     pub quota_bytes: u64,
     /// How the log is kept.
     pub log: LogOptions,
+    /// Takes those of a batch who are to be called ([`Store::put_then`]); by default the writer calls them.
+    pub deliver: Option<Deliver>,
 }
 
 impl StoreOptions {
@@ -48,6 +50,7 @@ impl StoreOptions {
             request_bytes_max: 1536 * 1024,
             quota_bytes: 2 << 30,
             log: LogOptions::default(),
+            deliver: None,
         }
     }
 }
@@ -81,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) log_bytes: AtomicU64,
     pub(crate) written: AtomicU64,
     pub(crate) applied: AtomicU64,
+    pub(crate) deliver: Option<Deliver>,
     alarms: Mutex<BTreeSet<i32>>,
     closed: watch::Sender<bool>,
     quota: u64,
@@ -234,6 +238,7 @@ impl Store {
             log_bytes: AtomicU64::new(log.bytes()),
             written: AtomicU64::new(0),
             applied: AtomicU64::new(0),
+            deliver: options.deliver,
             alarms: Mutex::new(replayed.alarms),
             closed: watch::Sender::new(false),
             quota: options.quota_bytes,
@@ -322,7 +327,7 @@ impl Store {
         }
     }
 
-    /// Like [`Store::put`], for callers that do not wait: the writer calls `then`, which must not take long.
+    /// Like [`Store::put`], for callers that do not wait: `then` is called, which must not take long.
     pub fn put_then(
         &self,
         request: PutRequest,
@@ -334,8 +339,8 @@ impl Store {
         self.shared.queue.push_for(Command::Put(request), then)
     }
 
-    /// Like [`Store::txn`], for callers that do not wait: one that only reads is answered at once, for any other the
-    /// writer calls `then`, which must not take long.
+    /// Like [`Store::txn`], for callers that do not wait: one that only reads is answered at once, for any other
+    /// `then` is called, which must not take long.
     pub fn txn_then(
         &self,
         request: TxnRequest,

@@ -30,6 +30,8 @@ const PRUNE_MAX: usize = 2048;
 const EXPIRE_MAX: usize = 256;
 /// How long an expired lease waits that could not be revoked.
 const EXPIRE_RETRY: Duration = Duration::from_secs(3);
+/// After how long without work the log's room is prepared, once there was any.
+const IDLE: Duration = Duration::from_millis(250);
 
 /// A change that is asked for.
 pub enum Command {
@@ -81,20 +83,55 @@ pub enum Answer {
 
 pub(crate) type Answered = Result<Answer, Refusal>;
 
+type Then = Box<dyn FnOnce(Answered) + Send>;
+
+/// Somebody who is to be called, and what with.
+pub struct Called {
+    then: Then,
+    result: Answered,
+}
+
+impl Called {
+    /// Calls.
+    pub fn call(self) {
+        (self.then)(self.result);
+    }
+}
+
+/// Takes those of a batch who are to be called.
+pub type Deliver = Box<dyn Fn(Vec<Called>) + Send + Sync>;
+
 /// Who is told what a command answered.
 pub(crate) enum Respond {
     /// Somebody who waits.
     Channel(oneshot::Sender<Answered>),
     /// Somebody who is called.
-    Call(Box<dyn FnOnce(Answered) + Send>),
+    Call(Then),
 }
 
-impl Respond {
-    fn say(self, result: Answered) {
-        match self {
+/// Answers a batch: those who wait at once, those who are called together.
+struct Responses<'a> {
+    deliver: Option<&'a Deliver>,
+    called: Vec<Called>,
+}
+
+impl Responses<'_> {
+    fn say(&mut self, to: Option<Respond>, result: Answered) {
+        match to {
             // Whoever does not wait any more does not want to know.
-            Respond::Channel(channel) => drop(channel.send(result)),
-            Respond::Call(call) => call(result),
+            Some(Respond::Channel(channel)) => drop(channel.send(result)),
+            Some(Respond::Call(then)) => self.called.push(Called { then, result }),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Responses<'_> {
+    fn drop(&mut self) {
+        let called = std::mem::take(&mut self.called);
+        match self.deliver {
+            Some(deliver) if !called.is_empty() => deliver(called),
+            _ => called.into_iter().for_each(Called::call),
         }
     }
 }
@@ -200,6 +237,7 @@ pub(crate) struct Writer {
     /// Compactions that are answered when pruning is done.
     pruned: Vec<(Respond, i64)>,
     last_changes: Vec<Arc<Record>>,
+    last_work: Option<Instant>,
 }
 
 impl Writer {
@@ -216,6 +254,7 @@ impl Writer {
             grants,
             pruned: Vec::new(),
             last_changes: Vec::new(),
+            last_work: None,
         }
     }
 
@@ -224,6 +263,9 @@ impl Writer {
             self.add_expired(&mut batch);
             if !batch.is_empty() {
                 self.commit(batch);
+                self.last_work = Some(Instant::now());
+            } else if self.log.is_unprepared() && !self.shared.index.read().is_pruning() {
+                self.log.prepare();
             }
             self.prune();
             if let Err(error) = self.log.roll_when_full() {
@@ -239,7 +281,12 @@ impl Writer {
         if index.is_pruning() {
             return Some(Instant::now());
         }
-        index.leases.next_due()
+        let due = index.leases.next_due();
+        if !self.log.is_unprepared() {
+            return due;
+        }
+        let idle = self.last_work.map_or_else(Instant::now, |at| at + IDLE);
+        Some(due.map_or(idle, |due| due.min(idle)))
     }
 
     fn add_expired(&mut self, batch: &mut Vec<Pending>) {
@@ -286,8 +333,9 @@ impl Writer {
         {
             self.take_back(base, taken, &lost);
             let refusal = self.failed(&error);
+            let mut responses = shared.responses();
             for (answer, _) in answers {
-                respond(answer, Err(refusal.clone()));
+                responses.say(answer, Err(refusal.clone()));
             }
             return;
         }
@@ -304,17 +352,19 @@ impl Writer {
             let publish = || self.shared.published.store(reached, Ordering::Release);
             self.shared.hub.publish(&changes, publish);
         }
+        let mut responses = shared.responses();
         for (answer, result) in answers {
             match result {
-                Ok(Outcome::Answer(done)) => respond(answer, Ok(done)),
+                Ok(Outcome::Answer(done)) => responses.say(answer, Ok(done)),
                 Ok(Outcome::WhenPruned(revision)) => {
                     if let Some(answer) = answer {
                         self.pruned.push((answer, revision));
                     }
                 }
-                Err(refusal) => respond(answer, Err(refusal)),
+                Err(refusal) => responses.say(answer, Err(refusal)),
             }
         }
+        drop(responses);
         self.last_changes = changes;
     }
 
@@ -517,8 +567,9 @@ impl Writer {
             self.log.bury(segment, bytes);
         }
         if done {
+            let mut responses = shared.responses();
             for (answer, revision) in self.pruned.drain(..) {
-                answer.say(Ok(compacted(revision)));
+                responses.say(Some(answer), Ok(compacted(revision)));
             }
         }
     }
@@ -553,8 +604,11 @@ fn compacted(revision: i64) -> Answer {
     })
 }
 
-fn respond(answer: Option<Respond>, result: Answered) {
-    if let Some(answer) = answer {
-        answer.say(result);
+impl Shared {
+    fn responses(&self) -> Responses<'_> {
+        Responses {
+            deliver: self.deliver.as_ref(),
+            called: Vec::new(),
+        }
     }
 }

@@ -1,21 +1,25 @@
 //! One HTTP/2 connection: its frames, windows and streams. What one key's read answers goes out with the next write;
 //! changes are answered when they are durable; streams and long reads are tasks of their own, which end with it.
 
+use super::call::{Collected, End, Input, Request, Stream};
 use super::frame::{self, Head, PAYLOAD_MAX, Reason};
 use super::hpack::{Block, Decoder};
+use super::mailbox::{Done, Mailbox};
 use super::stream::{Body, Promise, ROOM, Reply, Said, Say};
 use crate::calls::{Answered, Face, PUT, RANGE, TXN};
 use crate::gateway;
 use crate::streams::{In, Out, is_stream};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use corten_etcd::mvcc::Answer;
 use corten_etcd::{Code, Refusal, grpc};
+use prost::Message;
 use std::collections::{BTreeMap, VecDeque};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -31,8 +35,6 @@ const STREAMS_MAX: usize = 1 << 20;
 const BLOCK_MAX: usize = 64 << 10;
 /// How much waits for the socket before nothing more is read or made.
 const OUT_MAX: usize = 256 << 10;
-/// How much is read at once, at least.
-const READ: usize = 4 << 10;
 /// What gRPC's framing and small fields may add to the largest request.
 const OVERHEAD: usize = 512 << 10;
 
@@ -45,87 +47,10 @@ where
     poll_fn(|cx| connection.poll(cx)).await
 }
 
-/// What a request says before its body.
-#[derive(Default)]
-struct Request {
-    method: String,
-    path: String,
-    is_grpc: bool,
-}
-
-/// The body of a request, in the pieces in which it came.
-#[derive(Default)]
-struct Collected {
-    first: Bytes,
-    all: BytesMut,
-}
-
-impl Collected {
-    fn push(&mut self, piece: Bytes) {
-        if self.len() == 0 {
-            self.first = piece;
-            return;
-        }
-        if self.all.is_empty() {
-            self.all.put_slice(&self.first);
-        }
-        self.all.put_slice(&piece);
-    }
-
-    fn len(&self) -> usize {
-        self.first.len().max(self.all.len())
-    }
-
-    fn whole(self) -> Bytes {
-        match self.all.is_empty() {
-            true => self.first,
-            false => self.all.freeze(),
-        }
-    }
-}
-
-/// Who takes what arrives on a stream.
-enum Input {
-    Collect(Request, Collected),
-    Feed(mpsc::UnboundedSender<Bytes>),
-    /// Nobody: the call runs or is over.
-    Closed,
-}
-
-/// How a stream's answer ends.
-enum End {
-    Trailers(Bytes),
-    Data,
-}
-
-struct Stream {
-    input: Input,
-    /// The client has said everything.
-    ended: bool,
-    /// What was read of it and not yet said to be read.
-    read: usize,
-    /// What may be sent.
-    window: i64,
-    waiting: VecDeque<Bytes>,
-    /// Whether it is in the row of streams that wait for the connection.
-    in_row: bool,
-    end: Option<End>,
-    room: Option<Arc<Semaphore>>,
-    /// Whether its answer has begun.
-    answered: bool,
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        if let Some(room) = &self.room {
-            room.close();
-        }
-    }
-}
-
 struct Connection<T> {
     io: T,
     face: Face,
+    /// The front of a frame of which more has to come.
     received: BytesMut,
     out: BytesMut,
     /// What was written may still be held back below, by TLS.
@@ -133,7 +58,7 @@ struct Connection<T> {
     headers: Decoder,
     /// A header block that is to be continued: its first frame, and what came so far.
     continued: Option<(Head, BytesMut)>,
-    streams: BTreeMap<u32, Stream>,
+    streams: BTreeMap<u32, Box<Stream>>,
     /// The newest stream that the client opened.
     newest: u32,
     /// What a new stream may send, and the largest payload.
@@ -148,6 +73,9 @@ struct Connection<T> {
     tasks: JoinSet<()>,
     /// Changes that the writer has not answered.
     promised: usize,
+    mailbox: Arc<Mailbox>,
+    /// What was taken out of the mailbox last, empty between.
+    done: Vec<(u32, Done)>,
     say: Say,
     said: mpsc::UnboundedReceiver<(u32, Said)>,
     /// The first header block and the trailers of an answer without refusal.
@@ -183,6 +111,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             row: VecDeque::new(),
             tasks: JoinSet::new(),
             promised: 0,
+            mailbox: Arc::default(),
+            done: Vec::new(),
             say,
             said,
             usual: (head_of_answer().finish(), trailers(Ok(()))),
@@ -192,7 +122,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.promised > 0 || !self.tasks.is_empty() {
+            if self.promised > 0 {
+                self.take_done(cx);
+            }
+            if !self.tasks.is_empty() {
                 // Tasks first: what one that ended has said is there by then.
                 while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(cx) {}
                 while let Poll::Ready(Some((id, said))) = self.said.poll_recv(cx) {
@@ -215,23 +148,54 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             match self.poll_read(cx)? {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(0) => return Poll::Ready(Ok(())),
-                Poll::Ready(_) => {
-                    if let Err(reason) = self.frames() {
-                        self.go_away(reason);
-                    }
-                }
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Ready(Some(Ok(()))) => {}
+                Poll::Ready(Some(Err(reason))) => self.go_away(reason),
             }
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<usize>> {
-        self.received.reserve(READ);
-        let reading = pin!(self.io.read_buf(&mut self.received));
-        match reading.poll(cx) {
-            Poll::Pending => Ok(Poll::Pending),
-            Poll::Ready(read) => read.map(Poll::Ready),
+    /// Hears what became of changes, and is woken by the next one.
+    fn take_done(&mut self, cx: &mut Context<'_>) {
+        let mut done = std::mem::take(&mut self.done);
+        self.mailbox.take(cx, &mut done);
+        self.promised -= done.len();
+        for (id, result) in done.drain(..) {
+            self.changed(id, result);
         }
+        self.done = done;
+    }
+
+    /// Reads what is there and takes it in; none at the end. It is read into room that is warm from other connections.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<Option<Result<(), Reason>>>> {
+        let mut room = self.face.rooms.take();
+        let mut read = ReadBuf::new(&mut room);
+        let polled = Pin::new(&mut self.io).poll_read(cx, &mut read);
+        let length = read.filled().len();
+        let outcome = match polled {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(())) if length == 0 => Ok(Poll::Ready(None)),
+            Poll::Ready(Ok(())) => Ok(Poll::Ready(Some(self.take_in(&room[..length])))),
+        };
+        self.face.rooms.give(room);
+        outcome
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        if self.received.is_empty() {
+            let taken = self.frames(bytes)?;
+            self.received.put_slice(&bytes[taken..]);
+            return Ok(());
+        }
+        let mut received = std::mem::take(&mut self.received);
+        received.put_slice(bytes);
+        let taken = self.frames(&received)?;
+        received.advance(taken);
+        if !received.is_empty() {
+            self.received = received;
+        }
+        Ok(())
     }
 
     /// Writes what is due; ready when all of it is written.
@@ -265,34 +229,33 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.closing = true;
     }
 
-    /// Takes every whole frame of what was received.
-    fn frames(&mut self) -> Result<(), Reason> {
-        while let Some(head) = Head::read(&self.received) {
+    /// Takes every whole frame; answers how many bytes they are.
+    fn frames(&mut self, received: &[u8]) -> Result<usize, Reason> {
+        let mut taken = 0;
+        while let Some(head) = Head::read(&received[taken..]) {
             if head.length > PAYLOAD_MAX {
                 return Err(Reason::FrameSize);
             }
-            let length = frame::HEAD + head.length;
-            if self.received.len() < length {
-                self.received.reserve(length - self.received.len());
-                return Ok(());
-            }
-            self.received.advance(frame::HEAD);
-            let payload = self.received.split_to(head.length).freeze();
+            let from = taken + frame::HEAD;
+            let Some(payload) = received.get(from..from + head.length) else {
+                break;
+            };
             self.frame(head, payload)?;
+            taken = from + head.length;
             if self.out.len() > 4 * OUT_MAX {
                 // Nobody who reads what is sent gets this far.
                 return Err(Reason::Calm);
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
-    fn frame(&mut self, head: Head, payload: Bytes) -> Result<(), Reason> {
+    fn frame(&mut self, head: Head, payload: &[u8]) -> Result<(), Reason> {
         if let Some((first, mut block)) = self.continued.take() {
             if head.kind != frame::CONTINUATION || head.stream != first.stream {
                 return Err(Reason::Protocol);
             }
-            block.put_slice(&payload);
+            block.put_slice(payload);
             return self.block(first, head, block);
         }
         match head.kind {
@@ -303,9 +266,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 }
                 let payload = head.strip(payload)?;
                 if head.has(frame::END_HEADERS) {
-                    return self.request(head, &payload);
+                    return self.request(head, payload);
                 }
-                self.block(head, head, BytesMut::from(&payload[..]))
+                self.block(head, head, BytesMut::from(payload))
             }
             frame::SETTINGS => self.settings(head, payload),
             frame::WINDOW => self.window(head, payload),
@@ -321,7 +284,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     return Err(Reason::FrameSize);
                 }
                 if !head.has(frame::ACK) {
-                    frame::write(&mut self.out, frame::PING, frame::ACK, 0, &payload);
+                    frame::write(&mut self.out, frame::PING, frame::ACK, 0, payload);
                 }
                 Ok(())
             }
@@ -348,19 +311,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// A whole header block: a new stream, or the trailers of one.
     fn request(&mut self, head: Head, block: &[u8]) -> Result<(), Reason> {
         let mut request = Request::default();
-        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        let decoded = self.headers.decode(block, |name, value| match name {
-            b":method" => request.method = text(value),
-            b":path" => request.path = text(value),
-            b"content-type" => request.is_grpc = value.starts_with(b"application/grpc"),
-            _ => {}
-        });
+        let decoded = self
+            .headers
+            .decode(block, |name, value| request.hear(name, value));
         decoded.map_err(|_| Reason::Compression)?;
         let id = head.stream;
         if id <= self.newest {
             // Trailers, or what was sent before the client knew that the stream is over.
             if head.has(frame::END_STREAM) && self.streams.contains_key(&id) {
-                self.receive(id, Bytes::new(), true);
+                self.receive(id, &[], true);
             }
             return Ok(());
         }
@@ -373,24 +332,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             frame::reset(&mut self.out, id, Reason::Refused);
             return Ok(());
         }
-        let mut stream = Stream {
-            input: Input::Closed,
-            ended: false,
-            read: 0,
-            window: self.window_of_streams,
-            waiting: VecDeque::new(),
-            in_row: false,
-            end: None,
-            room: None,
-            answered: false,
-        };
+        let mut stream = Box::new(Stream::new(self.window_of_streams));
         match request.is_grpc && is_stream(&request.path) {
             true => self.start(id, &mut stream, request),
             false => stream.input = Input::Collect(request, Collected::default()),
         }
         self.streams.insert(id, stream);
         if head.has(frame::END_STREAM) {
-            self.receive(id, Bytes::new(), true);
+            self.receive(id, &[], true);
         }
         Ok(())
     }
@@ -435,7 +384,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.face.about.request_bytes_max + OVERHEAD
     }
 
-    fn data(&mut self, head: Head, payload: Bytes) -> Result<(), Reason> {
+    fn data(&mut self, head: Head, payload: &[u8]) -> Result<(), Reason> {
         if head.stream == 0 || head.stream > self.newest {
             return Err(Reason::Protocol);
         }
@@ -470,7 +419,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Gives what arrived to whom it is for.
-    fn receive(&mut self, id: u32, data: Bytes, end: bool) {
+    fn receive(&mut self, id: u32, data: &[u8], end: bool) {
         let bytes_max = self.bytes_max();
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
@@ -480,7 +429,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let mut too_long = None;
         match &mut stream.input {
             Input::Collect(request, collected) => {
-                collected.push(data);
+                collected.push(data, request.is_grpc, bytes_max);
                 let most = match request.is_grpc {
                     true => bytes_max + grpc::PREFIX,
                     false => gateway::BODY_MAX,
@@ -495,7 +444,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             Input::Feed(feed) => {
                 // Whoever does not listen any more has ended the call.
                 if length > 0 {
-                    let _ = feed.send(data);
+                    let _ = feed.send(Bytes::copy_from_slice(data));
                 }
                 if end {
                     let _ = feed.send(Bytes::new());
@@ -542,30 +491,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             Err(refusal) => return self.answer(id, Err(refusal)),
         };
         let at_once = match &*request.path {
-            RANGE => self.face.get(&message),
+            RANGE => match self.face.get(&message) {
+                Ok(Some(found)) => return self.say(id, &found),
+                Ok(None) => Ok(()),
+                Err(refusal) => Err(refusal),
+            },
             PUT | TXN => {
                 // When it is answered at once, the promise is dropped, and what that says comes too late.
                 self.promised += 1;
-                let promise = Promise {
-                    stream: id,
-                    say: self.say.clone(),
-                    kept: false,
-                };
+                let promise = Promise::of(id, self.mailbox.clone());
                 let begun = self
                     .face
                     .begin(&request.path, &message, move |result| promise.keep(result));
                 match begun {
                     Ok(None) => return,
-                    other => other,
+                    Ok(Some(read)) => return self.say(id, &read),
+                    Err(refusal) => Err(refusal),
                 }
             }
-            _ => Ok(None),
+            _ => Ok(()),
         };
         match at_once {
-            Ok(Some(answer)) => self.answer(id, Ok(answer)),
             Err(refusal) => self.answer(id, Err(refusal)),
             // It may take long: others on this connection do not wait for it.
-            Ok(None) => {
+            Ok(()) => {
                 let (face, say) = (self.face.clone(), self.say.clone());
                 self.tasks.spawn(async move {
                     let answered = face.call(&request.path, message).await;
@@ -573,6 +522,44 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 });
             }
         }
+    }
+
+    /// What became of a change.
+    fn changed(&mut self, id: u32, result: Done) {
+        match result {
+            Ok(Answer::Put(mut response)) => {
+                self.face.fill(&mut response.header);
+                self.say(id, &response);
+            }
+            Ok(Answer::Txn(mut response)) => {
+                self.face.fill(&mut response.header);
+                self.say(id, &response);
+            }
+            Ok(_) => self.answer(id, Err(Refusal::STOPPED)),
+            Err(refusal) => self.answer(id, Err(refusal)),
+        }
+    }
+
+    /// Answers with a message: in one piece where there is room, as it is for nearly all.
+    fn say(&mut self, id: u32, message: &impl Message) {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let length = grpc::PREFIX + message.encoded_len();
+        let most = stream.window.min(self.window).min(self.payload_max as i64);
+        let at_once = stream.ended && !stream.answered && self.out.len() < OUT_MAX;
+        if !at_once || length as i64 > most {
+            return self.answer(id, Ok(grpc::framed(message)));
+        }
+        self.streams.remove(&id);
+        self.window -= length as i64;
+        let (head, trailers) = &self.usual;
+        let frames = 3 * frame::HEAD + head.len() + trailers.len();
+        self.out.reserve(frames + length);
+        frame::block(&mut self.out, 0, id, head);
+        frame::head(&mut self.out, length, frame::DATA, 0, id);
+        grpc::write(&mut self.out, message);
+        frame::block(&mut self.out, frame::END_STREAM, id, trailers);
     }
 
     fn answer(&mut self, id: u32, answered: Answered) {
@@ -600,12 +587,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// What a task says about its stream.
     fn hear(&mut self, id: u32, said: Said) {
-        if let Said::Done(result) = said {
-            self.promised -= 1;
-            let answered = self.face.done(result);
-            self.answer(id, answered);
-            return;
-        }
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
@@ -621,8 +602,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             Said::Read(bytes) => self.read(id, bytes),
             Said::Answered(answered) => self.answer(id, answered),
-            // Heard above.
-            Said::Done(_) => {}
             Said::Dropped => {
                 frame::reset(&mut self.out, id, Reason::Cancel);
                 self.streams.remove(&id);
@@ -691,7 +670,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    fn settings(&mut self, head: Head, mut payload: Bytes) -> Result<(), Reason> {
+    fn settings(&mut self, head: Head, mut payload: &[u8]) -> Result<(), Reason> {
         if head.has(frame::ACK) {
             return Ok(());
         }
@@ -735,7 +714,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Ok(())
     }
 
-    fn window(&mut self, head: Head, mut payload: Bytes) -> Result<(), Reason> {
+    fn window(&mut self, head: Head, mut payload: &[u8]) -> Result<(), Reason> {
         if payload.len() != 4 {
             return Err(Reason::FrameSize);
         }

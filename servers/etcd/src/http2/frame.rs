@@ -1,6 +1,6 @@
 //! HTTP/2's frames: nine bytes that say what follows, and what follows.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 /// The bytes before a frame's payload.
 pub(super) const HEAD: usize = 9;
@@ -69,21 +69,17 @@ impl Head {
     }
 
     /// Takes padding and priority off a payload.
-    pub(super) fn strip(&self, mut payload: Bytes) -> Result<Bytes, Reason> {
+    pub(super) fn strip<'a>(&self, mut payload: &'a [u8]) -> Result<&'a [u8], Reason> {
         let mut padding = 0;
         if self.has(PADDED) {
-            padding = usize::from(*payload.first().ok_or(Reason::FrameSize)?);
-            payload.advance(1);
+            let (first, rest) = payload.split_first().ok_or(Reason::FrameSize)?;
+            (padding, payload) = (usize::from(*first), rest);
         }
         if self.kind == HEADERS && self.has(PRIORITIZED) {
-            if payload.len() < 5 {
-                return Err(Reason::FrameSize);
-            }
-            payload.advance(5);
+            payload = payload.get(5..).ok_or(Reason::FrameSize)?;
         }
         let length = payload.len().checked_sub(padding).ok_or(Reason::Protocol)?;
-        payload.truncate(length);
-        Ok(payload)
+        Ok(&payload[..length])
     }
 }
 
@@ -154,12 +150,8 @@ mod tests {
             flags: PADDED | PRIORITIZED,
             stream: 1,
         };
-        let payload = Bytes::from_static(b"\x02prio!text..");
-        assert_eq!(head.strip(payload), Ok(Bytes::from_static(b"text")));
-        assert_eq!(
-            head.strip(Bytes::from_static(b"\x09prio!text")),
-            Err(Reason::Protocol)
-        );
-        assert_eq!(head.strip(Bytes::new()), Err(Reason::FrameSize));
+        assert_eq!(head.strip(b"\x02prio!text.."), Ok(&b"text"[..]));
+        assert_eq!(head.strip(b"\x09prio!text"), Err(Reason::Protocol));
+        assert_eq!(head.strip(b""), Err(Reason::FrameSize));
     }
 }

@@ -3,12 +3,15 @@
 //!
 //! Left out: server push, priorities (received and ignored), compressing answers' headers with a dynamic table.
 
+mod call;
 mod connection;
 mod frame;
 mod hpack;
 mod huffman;
+mod mailbox;
 mod stream;
 
 pub(crate) use connection::serve;
 pub(crate) use hpack::Block;
+pub(crate) use mailbox::Rooms;
 pub(crate) use stream::{Body, Reply};

@@ -1,10 +1,10 @@
 //! The two ends of a call that streams, for the task that runs it: what arrives, and where answers go. Both wait for
 //! the other side: what was received counts as received when it was read, and answers wait for room to send.
 
+use super::mailbox::{Done, Mailbox};
 use crate::calls::Answered;
 use bytes::Bytes;
 use corten_etcd::Refusal;
-use corten_etcd::mvcc::Answer;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -29,8 +29,6 @@ pub(super) enum Said {
     Read(usize),
     /// An answer that was made elsewhere.
     Answered(Answered),
-    /// What became of a change.
-    Done(Result<Answer, Refusal>),
     /// The call was given up.
     Dropped,
 }
@@ -39,23 +37,30 @@ pub(super) type Say = mpsc::UnboundedSender<(u32, Said)>;
 
 /// That a change will be answered, even if the writer ends first.
 pub(super) struct Promise {
-    pub(super) stream: u32,
-    pub(super) say: Say,
-    pub(super) kept: bool,
+    stream: u32,
+    /// None once it is kept.
+    mailbox: Option<Arc<Mailbox>>,
 }
 
 impl Promise {
-    pub(super) fn keep(mut self, result: Result<Answer, Refusal>) {
-        self.kept = true;
-        let _ = self.say.send((self.stream, Said::Done(result)));
+    pub(super) fn of(stream: u32, mailbox: Arc<Mailbox>) -> Promise {
+        Promise {
+            stream,
+            mailbox: Some(mailbox),
+        }
+    }
+
+    pub(super) fn keep(mut self, result: Done) {
+        if let Some(mailbox) = self.mailbox.take() {
+            mailbox.put(self.stream, result);
+        }
     }
 }
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        if !self.kept {
-            let stopped = Said::Done(Err(Refusal::STOPPED));
-            let _ = self.say.send((self.stream, stopped));
+        if let Some(mailbox) = self.mailbox.take() {
+            mailbox.put(self.stream, Err(Refusal::STOPPED));
         }
     }
 }

@@ -21,6 +21,8 @@ const BLOCK: usize = 100;
 const CLIENTS: usize = 8;
 /// How often history is compacted while everything is written again.
 const SLICES: usize = 10;
+/// How long a call may take: etcd compacts and defragments gigabytes in one.
+const CALL_MAX: Duration = Duration::from_secs(600);
 /// How long the files may take to become smaller.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 
@@ -110,7 +112,7 @@ impl Store {
             // Otherwise its file never becomes smaller.
             let request = pb::DefragmentRequest {};
             let _: pb::DefragmentResponse = client
-                .call("/etcdserverpb.Maintenance/Defragment", &request)
+                .call_within(CALL_MAX, "/etcdserverpb.Maintenance/Defragment", &request)
                 .await?;
         }
         Ok(())
@@ -134,7 +136,9 @@ impl Store {
                         return anyhow::Ok(());
                     }
                     let block = from..(from + BLOCK).min(end);
-                    client.txn(&puts(block, round, bytes)).await?;
+                    let _: pb::TxnResponse = client
+                        .call_within(CALL_MAX, "/etcdserverpb.KV/Txn", &puts(block, round, bytes))
+                        .await?;
                 }
             }));
         }
@@ -152,7 +156,11 @@ impl Store {
             count_only: true,
             ..Default::default()
         };
-        let count = running.client()?.range(&request).await?.count;
+        let answer: pb::RangeResponse = running
+            .client()?
+            .call_within(CALL_MAX, "/etcdserverpb.KV/Range", &request)
+            .await?;
+        let count = answer.count;
         ensure!(
             count == self.objects as i64,
             "{count} of {} objects are there after opening",
@@ -169,7 +177,9 @@ async fn compact(client: &Client) -> Result<()> {
         revision: status.header.map_or(0, |header| header.revision),
         physical: true,
     };
-    client.compact(&request).await?;
+    let _: pb::CompactionResponse = client
+        .call_within(CALL_MAX, "/etcdserverpb.KV/Compact", &request)
+        .await?;
     Ok(())
 }
 

@@ -17,10 +17,12 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(json::encode(&again.object), text);
     }
     if let Ok(value) = json::decode_value(data) {
-        let text = json::encode_value(&value);
-        assert_eq!(
-            json::encode_value(&json::decode_value(&text).expect("own output is accepted")),
-            text
-        );
+        // Once more than for objects: a float of minus nothing is written as -0 and read as the integer 0, as upstream does.
+        let text = again(&json::encode_value(&value));
+        assert_eq!(again(&text), text);
     }
 });
+
+fn again(text: &[u8]) -> Vec<u8> {
+    json::encode_value(&json::decode_value(text).expect("own output is accepted"))
+}

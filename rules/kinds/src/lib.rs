@@ -46,7 +46,9 @@ mod rules;
 pub use bootstrap::bootstrap_objects;
 pub use convert::convert;
 pub use error::{ErrorKind, FieldError};
-pub use metadata::{validate_metadata, validate_metadata_update};
+pub use metadata::{
+    CUSTOM_ROUNDS, Round, metadata_rounds, validate_metadata, validate_metadata_update,
+};
 pub use rules::{Generation, NAME_AND_AGE, Rules};
 
 use corten_api::Object;

@@ -103,8 +103,112 @@ fn validate_namespace(namespace: &str, namespaced: bool, path: &Path) -> Vec<Fie
     }
 }
 
-/// Upstream's ValidateObjectMetaUpdate, apart from resourceVersion, which the API server checks.
-pub fn validate_metadata_update(new: &ObjectMeta, old: &ObjectMeta) -> Vec<FieldError> {
+/// A part of validating the metadata of an update. Upstream's strategies each repeat some of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// What holds for metadata at any time.
+    Whole,
+    /// The same, and finalizers without a domain must be known ones.
+    WholeStrict,
+    /// What an update may not change, and the maps.
+    Change,
+    /// The same, and finalizers without a domain must be known ones.
+    ChangeStrict,
+}
+
+/// What custom resources go through after what every kind does.
+pub const CUSTOM_ROUNDS: &[Round] = &[Round::Change];
+
+/// What a kind's updates go through after what every kind does.
+pub fn metadata_rounds(group: &str, kind: &str) -> &'static [Round] {
+    use Round::{Change, ChangeStrict, Whole, WholeStrict};
+    match (group, kind) {
+        ("" , "Event") | ("policy", "PodDisruptionBudget") => &[],
+        ("coordination.k8s.io", "Lease") | ("apiextensions.k8s.io", _) => &[Change],
+        ("admissionregistration.k8s.io", _) => &[Whole],
+        ("apiregistration.k8s.io", _) => &[Change, Whole],
+        ("node.k8s.io", _) => &[Whole, Change],
+        ("", "LimitRange")
+        | ("flowcontrol.apiserver.k8s.io" | "discovery.k8s.io", _)
+        | ("storage.k8s.io", "CSINode" | "VolumeAttachment") => &[WholeStrict],
+        ("", "PersistentVolume") => &[WholeStrict, WholeStrict],
+        ("", "Namespace" | "Node")
+        | ("batch", "Job")
+        | ("networking.k8s.io", "IPAddress")
+        | ("certificates.k8s.io" | "rbac.authorization.k8s.io", _)
+        | ("resource.k8s.io", "DeviceClass" | "ResourceClaim" | "ResourceClaimTemplate")
+        | ("storage.k8s.io", "StorageClass" | "CSIStorageCapacity") => {
+            &[WholeStrict, ChangeStrict]
+        }
+        (
+            "",
+            "ConfigMap" | "Secret" | "ServiceAccount" | "Endpoints" | "PersistentVolumeClaim"
+            | "Pod",
+        )
+        | ("apps", "ControllerRevision")
+        | ("networking.k8s.io", "Ingress" | "IngressClass")
+        | ("storage.k8s.io", "VolumeAttributesClass") => &[ChangeStrict, WholeStrict],
+        _ => &[ChangeStrict],
+    }
+}
+
+/// Upstream's checks of the metadata of an update: those that every kind has, then these rounds. Apart from
+/// resourceVersion, which the API server checks.
+pub fn validate_metadata_update(
+    new: &ObjectMeta,
+    old: &ObjectMeta,
+    rounds: &[Round],
+) -> Vec<FieldError> {
+    // Nearly always there is nothing, whatever the rounds.
+    let strict = changed(new, old)
+        .into_iter()
+        .chain(whole(new))
+        .chain(bare_finalizers(new));
+    if strict.count() == 0 {
+        return Vec::new();
+    }
+    let all = [Round::Whole, Round::Change];
+    let mut errors = Vec::new();
+    for round in all.iter().chain(rounds) {
+        match round {
+            Round::Whole | Round::WholeStrict => errors.extend(whole(new)),
+            Round::Change | Round::ChangeStrict => errors.extend(changed(new, old)),
+        }
+        if matches!(round, Round::WholeStrict | Round::ChangeStrict) {
+            errors.extend(bare_finalizers(new));
+        }
+    }
+    errors
+}
+
+fn maps(meta: &ObjectMeta, path: &Path) -> Vec<FieldError> {
+    let mut errors = validate_labels(&meta.labels, &path.f("labels"));
+    let annotations = path.f("annotations");
+    errors.extend(validate_annotations(&meta.annotations, &annotations));
+    let owners = path.f("ownerReferences");
+    errors.extend(validate_owners(&meta.owner_references, &owners));
+    errors
+}
+
+fn whole(meta: &ObjectMeta) -> Vec<FieldError> {
+    let path = Path::Root.f("metadata");
+    let mut errors = maps(meta, &path);
+    errors.extend(validate_finalizers(&meta.finalizers, &path.f("finalizers")));
+    let managers = path.f("managedFields");
+    errors.extend(validate_managed_fields(&meta.managed_fields, &managers));
+    errors
+}
+
+fn bare_finalizers(meta: &ObjectMeta) -> Vec<FieldError> {
+    let metadata = Path::Root.f("metadata");
+    let path = metadata.f("finalizers");
+    let names = meta.finalizers.iter().enumerate();
+    names
+        .filter_map(|(i, name)| standard_finalizer(name, &path.i(i)))
+        .collect()
+}
+
+fn changed(new: &ObjectMeta, old: &ObjectMeta) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = Path::Root.f("metadata");
     if old.deletion_timestamp.is_some() {
@@ -135,19 +239,9 @@ pub fn validate_metadata_update(new: &ObjectMeta, old: &ObjectMeta) -> Vec<Field
         ));
     }
     errors.extend(validate_fixed(new, old, &path));
-    errors.extend(validate_labels(&new.labels, &path.f("labels")));
-    errors.extend(validate_annotations(
-        &new.annotations,
-        &path.f("annotations"),
-    ));
-    errors.extend(validate_owners(
-        &new.owner_references,
-        &path.f("ownerReferences"),
-    ));
-    errors.extend(validate_managed_fields(
-        &new.managed_fields,
-        &path.f("managedFields"),
-    ));
+    errors.extend(maps(new, &path));
+    let managers = path.f("managedFields");
+    errors.extend(validate_managed_fields(&new.managed_fields, &managers));
     errors
 }
 

@@ -1,19 +1,21 @@
 //! What is served: every resource of every group and version, built in or custom, with what the ladders need of it.
 //! A catalog is immutable; a new one replaces it when custom resources come or go.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use corten_api::{Gvk, Object};
 use corten_client::Status;
 use corten_core::{Msg, Str, Time, Value};
-use corten_kinds::apiextensions::Part;
-use corten_kinds::{Context, FieldError, Scale, Strategy};
+use corten_kinds::apiextensions::{Beside, Part};
+use corten_kinds::{Context, FieldError, Scale, Strategy, validate_metadata};
 use corten_meta::{GroupResource, GroupVersionKind, GroupVersionResource};
 use corten_patch::Schema;
 use corten_store::Resource;
 
 use crate::custom::{self, Conversion, Custom};
+use crate::metadata;
 use crate::openapi::Documents;
 use crate::runtime_config::RuntimeConfig;
 
@@ -145,6 +147,10 @@ impl Catalog {
                 None => groups.push((served.group.clone(), vec![served.version.clone()])),
             }
         }
+        let known = corten_api::groups().len();
+        for (_, versions) in groups.iter_mut().skip(known) {
+            versions.sort_by_cached_key(|version| version_order(version));
+        }
         for (group, versions) in &mut groups {
             versions.retain(|v| all.iter().any(|s| s.group == *group && s.version == *v));
         }
@@ -207,6 +213,27 @@ impl Catalog {
     pub(crate) fn group_versions(&self) -> Vec<(String, Vec<String>)> {
         self.groups.clone()
     }
+}
+
+/// Where a version stands among others: stable ones before betas and alphas, newer ones first, other names last.
+fn version_order(version: &str) -> (u8, Reverse<u64>, Reverse<u64>, String) {
+    let other = (3, Reverse(0), Reverse(0), version.to_owned());
+    let Some(rest) = version.strip_prefix('v') else {
+        return other;
+    };
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (major, rest) = rest.split_at(digits);
+    let levels = [("", 0), ("beta", 1), ("alpha", 2)];
+    let found = levels.into_iter().find_map(|(name, level)| {
+        let minor = rest.strip_prefix(name)?;
+        let minor = match (name.is_empty(), minor) {
+            (true, "") => 0,
+            (true, _) => return None,
+            (false, minor) => minor.parse().ok()?,
+        };
+        Some((level, Reverse(major.parse().ok()?), Reverse(minor)))
+    });
+    found.map_or(other, |(level, major, minor)| (level, major, minor, String::new()))
 }
 
 fn built_in(r: &'static corten_api::Resource, config: &RuntimeConfig) -> Option<Arc<Served>> {
@@ -425,14 +452,25 @@ impl Served {
     pub(crate) fn served_version(&self, object: &Object) -> Result<Option<Object>, Status> {
         if self.is_custom() {
             let wanted = self.api_version();
-            let mut shown = match object.api_version() == wanted {
+            let same = object.api_version() == wanted;
+            let mut shown = match same {
                 true => object.clone(),
+                // First as the version that is stored is read, whose defaults it gets.
+                false if self.conversion().is_none() => {
+                    let mut stored = object.clone();
+                    self.as_stored(&mut stored);
+                    self.converted(&stored, &wanted)?
+                }
                 false => self.converted(object, &wanted)?,
             };
-            if let Some(custom) = self.custom.as_ref().filter(|c| c.conversion.is_some()) {
-                custom::with_body(&mut shown, |body| drop(custom.structural.prune(body)));
+            if let Some(custom) = &self.custom {
+                custom::with_body(&mut shown, |body| {
+                    custom.structural.prune(body);
+                    if same || custom.conversion.is_some() {
+                        custom.structural.default(body);
+                    }
+                });
             }
-            self.default(&mut shown);
             return Ok((shown != *object).then_some(shown));
         }
         if self.is_storage_version() {
@@ -441,6 +479,18 @@ impl Served {
         corten_kinds::convert(object.clone(), &self.group_version_kind())
             .map(Some)
             .map_err(Status::internal)
+    }
+
+    /// A custom resource as its own version has it now: without what the schema no longer names, with new defaults.
+    fn as_stored(&self, object: &mut Object) {
+        let version = object.gvk().version.to_owned();
+        let others = self.custom.iter().flat_map(|c| &c.others);
+        if let Some((_, structural)) = others.into_iter().find(|(name, _)| *name == version) {
+            custom::with_body(object, |body| {
+                structural.prune(body);
+                structural.default(body);
+            });
+        }
     }
 
     /// A custom resource in another version: as its webhook has it, or under another name.
@@ -541,12 +591,22 @@ impl Served {
         let (Some(custom), Some(value)) = (&self.custom, self.custom_value(object)) else {
             return Default::default();
         };
+        let metadata = match old {
+            None => validate_metadata(object.meta(), self.namespaced, self.strategy),
+            Some(old) => metadata::metadata_errors(self, object, old),
+        };
         let old = old.and_then(|o| self.custom_value(o));
         let part = match part {
             "status" => Part::Status,
             _ => Part::Whole,
         };
-        custom.structural.validate(&value, old.as_ref(), part)
+        let beside = Beside {
+            metadata,
+            scale: custom.scale.as_ref(),
+        };
+        custom
+            .structural
+            .validate(&value, old.as_ref(), part, &beside)
     }
 
     /// The columns of its Tables.
@@ -578,6 +638,11 @@ impl Served {
 
     /// The cells of one row.
     pub(crate) fn cells(&self, object: &Object, now: &Time) -> Vec<Value> {
+        let shown = match self.is_custom() {
+            true => self.served_version(object).ok().flatten(),
+            false => None,
+        };
+        let object = shown.as_ref().unwrap_or(object);
         match (&self.custom, self.custom_value(object)) {
             (Some(custom), Some(value)) => {
                 custom.columns.iter().map(|c| c.cell(&value, now)).collect()

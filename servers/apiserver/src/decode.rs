@@ -6,7 +6,7 @@ use corten_api::{Gvk, Object};
 use corten_client::{Cause, Status, Target};
 use corten_codec::json::{self, JsonError, Report};
 use corten_codec::{protobuf, yaml};
-use corten_core::{MsgRef, Value};
+use corten_core::{MsgMut, MsgRef, Value};
 
 use crate::audit;
 use crate::catalog::Served;
@@ -110,6 +110,7 @@ fn read_of(
                 Value::from(expected.api_version().as_str()),
             );
             value.set(&["kind"], Value::from(expected.kind));
+            report.problems.extend(custom_metadata(&value)?);
             Object::from_value(&value).map_err(|e| JsonError::Type(e.to_string()))
         })
     } else {
@@ -221,19 +222,29 @@ fn check_custom_kind(
     text: &[u8],
 ) -> Result<(), Status> {
     let wanted = expected.api_version();
-    if !api_version.is_empty() && api_version != wanted {
+    if kind.is_empty() {
+        let shown = String::from_utf8_lossy(text);
+        let why = format!("Object 'Kind' is missing in '{shown}' ({})", summary(text));
+        return Err(unrecognized(expected, &why));
+    }
+    if api_version != wanted {
         return Err(Status::bad_request(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
         )));
     }
-    if kind.is_empty() || kind == expected.kind {
+    if kind == expected.kind {
         return Ok(());
     }
     let value = json::decode_value(text).unwrap_or_default();
+    Err(other_kind(expected, kind, value.str_at(&["metadata", "name"])))
+}
+
+/// 422 about a custom resource that says it is of another kind.
+pub(crate) fn other_kind(expected: Gvk<'_>, kind: &str, name: &str) -> Status {
     let target = Target {
         group: expected.group,
         resource: kind,
-        name: value.str_at(&["metadata", "name"]),
+        name,
     };
     let message = format!("Invalid value: {kind:?}: must be {}", expected.kind);
     let cause = Cause {
@@ -241,11 +252,21 @@ fn check_custom_kind(
         message: message.clone(),
         field: "kind".to_owned(),
     };
-    Err(Status::invalid(
-        target,
-        vec![cause],
-        &format!("kind: {message}"),
-    ))
+    Status::invalid(target, vec![cause], &format!("kind: {message}"))
+}
+
+/// What is wrong or unknown in the metadata of a custom resource, which is typed like everybody's.
+fn custom_metadata(value: &Value) -> Result<Vec<String>, JsonError> {
+    let Some(metadata) = value.get("metadata").filter(|m| !m.is_null()) else {
+        return Ok(Vec::new());
+    };
+    let mut report = Report::default();
+    let mut typed = corten_api::meta::v1::ObjectMeta::default();
+    let text = json::encode_value(metadata);
+    json::decode_message(&text, MsgMut::new(&mut typed), Some(&mut report))?;
+    let problems = report.problems.into_iter();
+    let placed = problems.map(|problem| problem.replacen("field \"", "field \"metadata.", 1));
+    Ok(placed.collect())
 }
 
 fn unregistered(api_version: &str, kind: &str) -> String {
@@ -316,11 +337,12 @@ pub(crate) fn value_object(
     value.set(&["apiVersion"], Value::from(gvk.api_version().as_str()));
     value.set(&["kind"], Value::from(gvk.kind));
     if served.is_custom() {
+        let mut problems = custom_metadata(&value).map_err(|e| e.to_string())?;
         let mut object = Object::from_value(&value).map_err(|e| e.to_string())?;
         let custom = served.custom.as_ref();
         let dropped = custom.map(|c| prune(&mut object, c)).unwrap_or_default();
-        let unknown = dropped.iter().map(|path| format!("unknown field {path:?}"));
-        return Ok((object, unknown.collect()));
+        problems.extend(dropped.iter().map(|path| format!("unknown field {path:?}")));
+        return Ok((object, problems));
     }
     let text = json::encode_value(&value);
     let mut report = Report::default();
@@ -449,7 +471,10 @@ pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions
         (None, None) => None,
     };
     Ok(DeleteOptions {
-        dry_run: crate::options::dry_run(parsed.dry_run.iter().map(|d| d.as_str()))?,
+        dry_run: crate::options::dry_run(
+            parsed.dry_run.iter().map(|d| d.as_str()),
+            "DeleteOptions",
+        )?,
         grace_seconds: parsed.grace_period_seconds,
         propagation,
         uid: parsed

@@ -193,6 +193,16 @@ fn check_preconditions(
         );
         return Err(Status::conflict(aim.target(), &why));
     }
+    let found = entry.mod_revision().to_string();
+    if let Some(version) = &options.resource_version
+        && namespace
+        && *version != found
+    {
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {found}"
+        );
+        return Err(Status::conflict(aim.target(), &why));
+    }
     if let Some(uid) = &options.uid
         && uid != stored
     {
@@ -203,12 +213,12 @@ fn check_preconditions(
         return Err(Status::conflict(by_kind, &why));
     }
     if let Some(version) = &options.resource_version
-        && *version != entry.mod_revision().to_string()
+        && *version != found
     {
         let why = format!(
             "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). \
              The object might have been modified",
-            entry.mod_revision()
+            found
         );
         return Err(Status::conflict(by_kind, &why));
     }
@@ -293,6 +303,8 @@ fn set_propagation(finalizers: &mut Vec<String>, asked: Option<Propagation>, aim
     };
     finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
     match propagation {
+        // Nothing depends on events.
+        _ if aim.served.is_event() => {}
         Propagation::Orphan => finalizers.push(ORPHAN.into()),
         Propagation::Foreground => finalizers.push(FOREGROUND.into()),
         Propagation::Background => {}
@@ -316,8 +328,10 @@ pub(crate) async fn collection(
             name: &name,
             ..aim.clone()
         };
+        let object = typed::object(&entry)?;
         match delete(server, user, &one, options).await {
-            Ok(deleted) => objects.push(deleted.object),
+            // Shown as it was listed.
+            Ok(_) => objects.push(object),
             Err(status) if status.is_not_found() => {}
             Err(status) => return Err(status),
         }

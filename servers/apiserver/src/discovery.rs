@@ -207,7 +207,10 @@ fn resource_list(
         };
     }
     http::routed(&call.headers, &MEDIA)?;
-    resources.sort_by(|a, b| a.name.cmp(&b.name));
+    // Custom resources are listed with their parts behind them.
+    if catalog.serves_group(group) {
+        resources.sort_by(|a, b| a.name.cmp(&b.name));
+    }
     let (api_version, group_version) = match group {
         "" => ("", version.to_owned()),
         _ => ("v1", format!("{group}/{version}")),

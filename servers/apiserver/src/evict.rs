@@ -48,7 +48,7 @@ pub(crate) async fn evict(
     let eviction = read_eviction(gvk, media, &body)?;
     let mut object = Object::from(eviction);
     let aim = crate::resource::aim(served, &call);
-    let sent = WriteOptions::parse(&call.query, call.agent())?;
+    let sent = WriteOptions::parse(&call.query, call.agent(), "CreateOptions")?;
     admit::admit_created(server, &call.user, &aim, gvk, &mut object, &sent).await?;
     let eviction = object
         .downcast_ref::<Eviction>()
@@ -62,7 +62,10 @@ pub(crate) async fn evict(
     let asked = eviction.delete_options.as_deref();
     let mut options = DeleteOptions::default();
     if let Some(asked) = asked {
-        options.dry_run = crate::options::dry_run(asked.dry_run.iter().map(|d| d.as_str()))?;
+        options.dry_run = crate::options::dry_run(
+            asked.dry_run.iter().map(|d| d.as_str()),
+            "DeleteOptions",
+        )?;
         options.grace_seconds = asked.grace_period_seconds;
         options.uid = asked
             .preconditions
@@ -75,7 +78,7 @@ pub(crate) async fn evict(
             .and_then(|p| p.resource_version.as_ref())
             .map(|v| v.to_string());
     }
-    options.dry_run |= crate::options::dry_run(call.query.all("dryRun"))?;
+    options.dry_run |= crate::options::dry_run(call.query.all("dryRun"), "CreateOptions")?;
     evict_pod(
         server,
         served,

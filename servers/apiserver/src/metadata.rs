@@ -11,17 +11,22 @@ use crate::catalog::Served;
 use crate::server::Server;
 use crate::write::Aim;
 
+/// 500 about a new object that came with a revision.
+pub(crate) fn check_new(revision: &str) -> Result<(), Status> {
+    match revision {
+        "" | "0" => Ok(()),
+        _ => Err(Status::new(
+            500,
+            "",
+            "resourceVersion should not be set on objects to be created",
+        )),
+    }
+}
+
 /// Namespace, name, uid and times of a new object.
 pub(crate) fn fill(server: &Server, object: &mut Object, aim: &Aim<'_>) -> Result<(), Status> {
     check_namespace(object, aim)?;
     let meta = object.meta_mut();
-    if !meta.resource_version.is_empty() && meta.resource_version != "0" {
-        return Err(Status::new(
-            500,
-            "",
-            "resourceVersion should not be set on objects to be created",
-        ));
-    }
     meta.resource_version = "".into();
     meta.deletion_timestamp = None;
     meta.deletion_grace_period_seconds = None;
@@ -67,25 +72,41 @@ pub(crate) fn check_namespace(object: &mut Object, aim: &Aim<'_>) -> Result<(), 
     Ok(())
 }
 
+/// The name of an update must be the URL's.
+pub(crate) fn check_name(object: &Object, name: &str) -> Result<(), Status> {
+    let given = &object.meta().name;
+    if given.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    match given == name {
+        true => Ok(()),
+        false => Err(name_mismatch(given, name)),
+    }
+}
+
+/// Where the new form of an object is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The client gave all of it; its uid is a precondition.
+    Given,
+    /// A patch made it of what is stored; its uid is a field like others.
+    Computed,
+}
+
 /// Name, uid and resourceVersion of an update against what is stored.
 pub(crate) fn check_versions(
     served: &Served,
     aim: &Aim<'_>,
     object: &Object,
     current: &Entry,
+    origin: Origin,
 ) -> Result<(), Status> {
+    check_name(object, aim.name)?;
     let meta = object.meta();
-    if meta.name.is_empty() {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({} based on URL) was undeterminable: name must be provided",
-            aim.name
-        )));
-    }
-    if meta.name != aim.name {
-        return Err(name_mismatch(&meta.name, aim.name));
-    }
     let stored_uid = current.header().uid();
-    if !meta.uid.is_empty() && meta.uid != stored_uid {
+    if !meta.uid.is_empty() && meta.uid != stored_uid && origin == Origin::Given {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
              failed: UID in precondition: {}, UID in object meta: {stored_uid}",
@@ -128,13 +149,13 @@ pub(crate) fn carry_over(object: &mut Object, old: &Object, aim: &Aim<'_>) -> Re
     let meta = object.meta_mut();
     meta.generation = before.generation;
     meta.self_link = "".into();
-    if meta.creation_timestamp.is_zero() {
+    if !before.creation_timestamp.is_zero() {
         meta.creation_timestamp = before.creation_timestamp;
     }
     if meta.uid.is_empty() {
         meta.uid = before.uid.clone();
     }
-    if meta.deletion_timestamp.is_none() {
+    if before.deletion_timestamp.is_some() {
         meta.deletion_timestamp = before.deletion_timestamp;
     }
     if meta.deletion_grace_period_seconds.is_none() {
@@ -178,7 +199,7 @@ pub(crate) fn check_update(
     old: &Object,
     found: Vec<FieldError>,
 ) -> Result<(), Status> {
-    let mut errors = validate_metadata_update(object.meta(), old.meta());
+    let mut errors = metadata_errors(served, object, old);
     errors.extend(found);
     let errors = settle(served, errors);
     if errors.is_empty() {
@@ -186,6 +207,15 @@ pub(crate) fn check_update(
     } else {
         Err(invalid(served, aim.name, &errors))
     }
+}
+
+/// What is wrong with the metadata of an update, as often as upstream says it of the kind.
+pub(crate) fn metadata_errors(served: &Served, object: &Object, old: &Object) -> Vec<FieldError> {
+    let rounds = match served.is_custom() {
+        true => corten_kinds::CUSTOM_ROUNDS,
+        false => corten_kinds::metadata_rounds(&served.group, &served.kind),
+    };
+    validate_metadata_update(object.meta(), old.meta(), rounds)
 }
 
 /// Definitions and custom resources may have finalizers without a slash, as upstream lets them.

@@ -45,8 +45,8 @@ pub(crate) enum Admitting {
 }
 
 impl WriteOptions {
-    /// From query parameters; `agent` is the manager when none is named.
-    pub(crate) fn parse(query: &Query, agent: &str) -> Result<WriteOptions, Status> {
+    /// From query parameters; `agent` is the manager when none is named, `kind` what the options are called.
+    pub(crate) fn parse(query: &Query, agent: &str, kind: &str) -> Result<WriteOptions, Status> {
         let validation = match query.get("fieldValidation") {
             None | Some("" | "Warn") => FieldValidation::Warn,
             Some("Strict") => FieldValidation::Strict,
@@ -56,14 +56,14 @@ impl WriteOptions {
                     "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
                 );
                 return Err(invalid_options(
-                    "CreateOptions",
+                    kind,
                     "fieldValidation",
                     "FieldValueNotSupported",
                     &text,
                 ));
             }
         };
-        check_manager(query)?;
+        check_manager(query, kind)?;
         let manager = query
             .get("fieldManager")
             .filter(|m| !m.is_empty())
@@ -77,7 +77,7 @@ impl WriteOptions {
         Ok(WriteOptions {
             admitting: Admitting::Here,
             given,
-            dry_run: dry_run(query.all("dryRun"))?,
+            dry_run: dry_run(query.all("dryRun"), kind)?,
             manager: manager.chars().take(128).collect(),
             force: query.truthy("force"),
             validation,
@@ -102,12 +102,12 @@ fn shown_options(mut given: Value, kind: &str, dry_run: bool) -> Value {
 }
 
 /// At most 128 bytes, all printable.
-fn check_manager(query: &Query) -> Result<(), Status> {
+fn check_manager(query: &Query, kind: &str) -> Result<(), Status> {
     let manager = query.get("fieldManager").unwrap_or_default();
     if manager.len() > 128 {
         let text = "fieldManager: Too long: may not be more than 128 bytes";
         return Err(invalid_options(
-            "CreateOptions",
+            kind,
             "fieldManager",
             "FieldValueTooLong",
             text,
@@ -121,7 +121,7 @@ fn check_manager(query: &Query) -> Result<(), Status> {
                 u32::from(c)
             );
             Err(invalid_options(
-                "CreateOptions",
+                kind,
                 "fieldManager",
                 "FieldValueInvalid",
                 &text,
@@ -132,7 +132,10 @@ fn check_manager(query: &Query) -> Result<(), Status> {
 }
 
 /// Whether `dryRun=All` is asked for.
-pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Status> {
+pub(crate) fn dry_run<'a>(
+    values: impl Iterator<Item = &'a str>,
+    kind: &str,
+) -> Result<bool, Status> {
     let mut asked = false;
     for value in values {
         match value {
@@ -142,7 +145,7 @@ pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool,
                 let text =
                     format!("dryRun: Unsupported value: [{other:?}]: supported values: \"All\"");
                 return Err(invalid_options(
-                    "CreateOptions",
+                    kind,
                     "dryRun",
                     "FieldValueNotSupported",
                     &text,
@@ -415,7 +418,7 @@ impl DeleteOptions {
     /// From query parameters (used when there is no body).
     pub(crate) fn parse(query: &Query) -> Result<DeleteOptions, Status> {
         let mut options = DeleteOptions {
-            dry_run: dry_run(query.all("dryRun"))?,
+            dry_run: dry_run(query.all("dryRun"), "DeleteOptions")?,
             grace_seconds: whole_number(query, "gracePeriodSeconds")?,
             ..DeleteOptions::default()
         };

@@ -106,6 +106,11 @@ impl Patched<'_> {
                 return Err(self.refused(value, &why));
             }
         }
+        let kind = value.str_at(&["kind"]);
+        if self.served.is_custom() && self.kind != PatchKind::Apply && kind != expected.kind {
+            let name = value.str_at(&["metadata", "name"]);
+            return Err(decode::other_kind(expected, kind, name));
+        }
         let read = decode::value_object(self.served, value);
         let (object, found) = read.map_err(|why| self.refused(value, &self.worded(&why)))?;
         let mut problems = match self.kind {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::{Request, Response, header};
+use hyper::{Request, Response};
 
 use corten_api::Object;
 use corten_api::meta::v1::ManagedFieldsEntry;
@@ -19,7 +19,7 @@ use crate::catalog::Served;
 use crate::http::{self, Call};
 use crate::options::WriteOptions;
 use crate::patched::{Document, Patched};
-use crate::resource::{accepted, aim, answer_written};
+use crate::resource::{self, accepted, aim, answer_written};
 use crate::server::Server;
 use crate::write::{Aim, Change, Written};
 use crate::{merging, tracking, write};
@@ -46,7 +46,9 @@ impl PatchKind {
             MERGE => Ok(PatchKind::Merge),
             STRATEGIC if !served.is_custom() => Ok(PatchKind::Strategic),
             APPLY => Ok(PatchKind::Apply),
-            STRATEGIC => Err(Status::unsupported_media(&[JSON, MERGE, APPLY], STRATEGIC)),
+            given if served.is_custom() => {
+                Err(Status::unsupported_media(&[JSON, MERGE, APPLY], given))
+            }
             _ => {
                 let mut status =
                     Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
@@ -64,13 +66,8 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     let accepted = accepted(&call, served)?;
-    let content_type = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
-    let kind = PatchKind::of(content_type, served)?;
-    let options = WriteOptions::parse(&call.query, call.agent())?;
+    let kind = PatchKind::of(resource::content_type(request.headers()), served)?;
+    let options = WriteOptions::parse(&call.query, call.agent(), "PatchOptions")?;
     if kind == PatchKind::Apply && call.query.get("fieldManager").is_none_or(str::is_empty) {
         return Err(crate::options::invalid_options(
             "PatchOptions",

@@ -89,7 +89,7 @@ pub(crate) async fn bind(
     call: Call,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
-    let options = WriteOptions::parse(&call.query, call.agent())?;
+    let options = WriteOptions::parse(&call.query, call.agent(), "CreateOptions")?;
     let media = body_media(request.headers())?;
     let body = http::read_body(request).await?;
     let gvk = Gvk {

@@ -46,6 +46,9 @@ pub(crate) async fn get(
             ..ListOptions::default()
         };
         let revision = options.revision().map_err(|status| {
+            if served.is_event() {
+                return status;
+            }
             // Reads of one object word it as a failure of the server.
             let text = status
                 .message
@@ -136,7 +139,9 @@ async fn place(
     }
     let exact = options.version_match == Match::Exact
         || (options.version_match == Match::Unset && options.limit > 0);
-    wait_fresh(server, revision).await?;
+    if !exact || server.store.is_remote() {
+        wait_fresh(server, revision).await?;
+    }
     if !exact {
         return Ok((current(), None, options.limit));
     }
@@ -146,7 +151,14 @@ async fn place(
             RevisionError::Compacted(_) => Status::expired(
                 "The provided resource version is too old to display a consistent list result.",
             ),
-            RevisionError::Future { current, .. } => too_new(revision, current),
+            RevisionError::Future { current, .. } => {
+                // Nobody waited, and nobody is told to.
+                let mut status = too_new(revision, current);
+                if let Some(details) = &mut status.details {
+                    details.retry_after_seconds = 0;
+                }
+                status
+            }
         })?;
     Ok((snapshot, None, options.limit))
 }

@@ -16,6 +16,7 @@ use crate::encode::{self, Form};
 use crate::http::{self, Call};
 use crate::negotiate::{self, Accepted, Media, Shape, Transforms};
 use crate::options::{DeleteOptions, ListOptions, WriteOptions};
+use crate::selection::Selection;
 use crate::server::Server;
 use crate::write::{Aim, Change, Written};
 use crate::{
@@ -58,15 +59,24 @@ pub(crate) async fn serve(
             .subresources
             .iter()
             .any(|s| s.name == info.subresource);
-    call.warnings.extend(served.deprecation().filter(|_| known));
     let collection = matches!(info.verb.as_str(), "list" | "watch");
     let nowhere =
         served.namespaced && info.namespace.is_empty() && !collection && served.is_stored();
     let nameless = info.name.is_empty() && matches!(info.verb.as_str(), "update" | "patch");
     let proxied = info.subresource == "proxy";
-    if nowhere || nameless || (request.method() == hyper::Method::HEAD && !proxied) {
+    if served.is_custom() && info.subresource.is_empty() && !served.verbs.contains(&info.verb) {
+        return Err(not_supported(&served, &info.verb));
+    }
+    // Custom resources have one handler for all methods, which takes a HEAD for the GET that it is about.
+    let head = request.method() == hyper::Method::HEAD && !proxied && !served.is_custom();
+    let placed = info.verb == "create" && !info.name.is_empty() && info.subresource.is_empty();
+    if nowhere || nameless || head || (placed && !served.is_custom()) {
         return Err(Status::method_not_allowed());
     }
+    if info.verb == "patch" && known {
+        patching::PatchKind::of(content_type(request.headers()), &served)?;
+    }
+    call.warnings.extend(served.deprecation().filter(|_| known && !info.verb.is_empty()));
     if !info.subresource.is_empty() || !served.is_stored() {
         return subresource::serve(server, &served, call, request).await;
     }
@@ -86,6 +96,25 @@ pub(crate) async fn serve(
         "delete" | "deletecollection" => remove(server, &served, call, request).await,
         _ => Err(Status::method_not_allowed()),
     }
+}
+
+/// The type of a request's body, as it is given.
+pub(crate) fn content_type(headers: &hyper::HeaderMap) -> &str {
+    let given = headers.get(hyper::header::CONTENT_TYPE);
+    given.and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
+/// 405 as the handler of custom resources words it.
+fn not_supported(served: &Served, verb: &str) -> Status {
+    let (group, kind) = (&served.group, &served.plural);
+    let text = format!("{verb} is not supported on resources of kind \"{kind}.{group}\"");
+    let mut status = Status::new(405, "MethodNotAllowed", text);
+    status.details = Some(Box::new(corten_client::Details {
+        group: group.clone(),
+        kind: kind.clone(),
+        ..corten_client::Details::default()
+    }));
+    status
 }
 
 /// What the client accepts for objects of a resource.
@@ -248,15 +277,15 @@ async fn create(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     let accepted = accepted(&call, served)?;
-    if !call.info.name.is_empty() {
-        return Err(Status::method_not_allowed());
-    }
-    let options = WriteOptions::parse(&call.query, call.agent())?;
+    let options = WriteOptions::parse(&call.query, call.agent(), "CreateOptions")?;
     let media = body_media(request.headers())?;
     let body = http::read_body(request).await?;
     let (object, problems) = decode::object(served, media, &body, options.validation)?;
     call.warnings.extend(problems);
-    let aim = aim(served, &call);
+    let aim = Aim {
+        name: "",
+        ..aim(served, &call)
+    };
     let written = write::create(server, &call.user, &aim, object, &options).await?;
     answer_written(server, served, accepted, &call, written).await
 }
@@ -268,7 +297,7 @@ async fn update(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
     let accepted = accepted(&call, served)?;
-    let options = WriteOptions::parse(&call.query, call.agent())?;
+    let options = WriteOptions::parse(&call.query, call.agent(), "UpdateOptions")?;
     let media = body_media(request.headers())?;
     let body = http::read_body(request).await?;
     let (object, problems) = decode::object(served, media, &body, options.validation)?;
@@ -326,12 +355,16 @@ async fn remove(
         false => decode::delete_options(media, &body)?,
     };
     let aim = aim(served, &call);
+    let form = Form::new(served, accepted, server.now());
+    let mut selection = ListOptions::default();
+    if call.info.verb == "deletecollection" {
+        selection = ListOptions::parse(&call.query, false)?;
+        Selection::parse(served, &selection)?;
+    }
     if served.plural == "jobs" && served.group == "batch" && options.propagation.is_none() {
         call.warnings.extend([ORPHANED.to_owned()]);
     }
-    let form = Form::new(served, accepted, server.now());
     if call.info.verb == "deletecollection" {
-        let selection = ListOptions::parse(&call.query, false)?;
         let objects = delete::collection(server, &call.user, &aim, &selection, &options).await?;
         let _converted = conversion::ready(&server.outbound, served, &objects).await?;
         let body = encode::objects(served, &form, &objects, Some(server.store.revision()))?;

@@ -27,7 +27,7 @@ use crate::resource::{accepted, aim, answer_written, body_media};
 use crate::server::Server;
 use crate::write::Change;
 use crate::{
-    component_status, decode, evict, patching, pods, read, resource, reviews, tokens, tracking,
+    component_status, decode, evict, metadata, patching, pods, read, resource, reviews, tokens, tracking,
     typed, write,
 };
 
@@ -105,7 +105,7 @@ async fn part(
         "patch" => patching::serve(server, served, call, request).await,
         _ => {
             let accepted = accepted(&call, served)?;
-            let options = WriteOptions::parse(&call.query, call.agent())?;
+            let options = WriteOptions::parse(&call.query, call.agent(), "UpdateOptions")?;
             let media = body_media(request.headers())?;
             let body = http::read_body(request).await?;
             let (object, problems) = decode::object(served, media, &body, options.validation)?;
@@ -114,6 +114,14 @@ async fn part(
             let written = resource::replace(server, &call, &target, object, &options).await?;
             answer_written(server, served, accepted, &call, written).await
         }
+    }
+}
+
+/// What a write's options are called.
+fn options_kind(call: &Call) -> &'static str {
+    match call.info.verb.as_str() {
+        "patch" => "PatchOptions",
+        _ => "UpdateOptions",
     }
 }
 
@@ -130,12 +138,16 @@ async fn scale(
     call: Call,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
+    let target = aim(served, &call);
+    let mut read = None;
+    if call.info.verb == "get" {
+        resource::route(&call.headers, false)?;
+        read = Some(read_scale(server, &target).await?);
+    }
     let accepted = negotiate::accept(&call.headers, &call.query, Transforms::None)
         .map_err(|()| Status::not_acceptable(&["application/json", "application/yaml"]))?;
     let form = Form::new(served, accepted, server.now());
-    let target = aim(served, &call);
-    if call.info.verb == "get" {
-        let scale = read_scale(server, &target).await?;
+    if let Some(scale) = read {
         let body = encode::any_object(&form, &scale.into())?;
         return Ok(http::respond(
             StatusCode::OK,
@@ -143,8 +155,11 @@ async fn scale(
             body,
         ));
     }
-    let options = WriteOptions::parse(&call.query, call.agent())?;
+    let options = WriteOptions::parse(&call.query, call.agent(), options_kind(&call))?;
     let wish = scale_wish(served, &call, request).await?;
+    if let ScaleWish::Given(object) = &wish {
+        metadata::check_name(object, target.name)?;
+    }
     let scale = write_scale(server, &call.user, &target, wish, options).await?;
     let body = encode::any_object(&form, &scale.into())?;
     Ok(http::respond(
@@ -245,12 +260,7 @@ async fn scale_wish(
     request: Request<Incoming>,
 ) -> Result<ScaleWish, Status> {
     if call.info.verb == "patch" {
-        let content_type = request
-            .headers()
-            .get(hyper::header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default();
-        let kind = PatchKind::of(content_type, served)?;
+        let kind = PatchKind::of(resource::content_type(request.headers()), served)?;
         let body = http::read_body(request).await?;
         return Ok(ScaleWish::Patched(kind, Document::read(kind, &body)?.value));
     }
@@ -351,7 +361,8 @@ fn check_scale(served: &Served, wanted: &Scale, old: &Object, name: &str) -> Res
         );
         return Err(Status::conflict(target, &why));
     }
-    if wanted.spec.replicas < 0 {
+    // Custom resources are checked as a whole afterwards.
+    if wanted.spec.replicas < 0 && !served.is_custom() {
         let text = "must be greater than or equal to 0";
         let error = corten_kinds::FieldError::invalid(
             "spec.replicas",

@@ -48,7 +48,7 @@ pub(crate) async fn request(
     let (mut object, _) = decode::object_of(gvk, false, media, &body, FieldValidation::Ignore)?;
     // Before the audiences are defaulted: admission tells a token for the API from one for others.
     let aim = crate::resource::aim(served, &call);
-    let sent = WriteOptions::parse(&call.query, call.agent())?;
+    let sent = WriteOptions::parse(&call.query, call.agent(), "CreateOptions")?;
     admit::admit_created(server, &call.user, &aim, gvk, &mut object, &sent).await?;
     let wanted = object
         .downcast_ref::<TokenRequest>()

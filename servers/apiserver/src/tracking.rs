@@ -29,10 +29,17 @@ pub(crate) fn update(
     }
     // Out of the object while it is turned into a tree: they are looked at beside it.
     let given = std::mem::take(&mut object.meta_mut().managed_fields);
-    let Some((live, new)) = trees(served, old, object) else {
+    let Some((mut live, mut new)) = trees(served, old, object) else {
         object.meta_mut().managed_fields = given;
         return;
     };
+    if served.is_custom() && subresource.is_empty() && served.subresource("status").is_some() {
+        // A write of the whole leaves the status alone.
+        let trees = std::iter::once(&mut new).chain(live.as_mut());
+        for map in trees.filter_map(Value::as_map_mut) {
+            map.remove("status");
+        }
+    }
     let track = Track {
         live: live.as_ref(),
         new: &new,

@@ -108,6 +108,7 @@ async fn create_once(
         "" => object.meta().name.clone(),
         name => name.into(),
     };
+    let revision = object.meta().resource_version.clone();
     metadata::fill(server, &mut object, aim)?;
     // Before admission and allocation: what those add is not the client's.
     tracking::update(served, None, &mut object, options, "", server.now());
@@ -144,6 +145,7 @@ async fn create_once(
         if server.store.get(&aim.key()).is_some() {
             return Err(Status::already_exists(aim.target()));
         }
+        object.meta_mut().resource_version = revision;
         return Ok(Some(Written {
             object: Arc::new(object),
             entry: None,
@@ -151,6 +153,7 @@ async fn create_once(
             warnings,
         }));
     }
+    metadata::check_new(&revision)?;
     match commit_charged(server, &admission, &aim, object, None, allocation.ops).await? {
         Some(Committing::Done(committed)) => written(&committed, warnings, true).map(Some),
         Some(Committing::Lost(conflict)) if conflict.op == 0 => Err(exists(&aim, &conflict)),
@@ -357,7 +360,11 @@ fn changed(
         Change::Replace(object) => (object.clone(), object.meta().resource_version.is_empty()),
         Change::Compute(compute) => (compute(old)?, true),
     };
-    metadata::check_versions(aim.served, aim, &object, current)?;
+    let origin = match change {
+        Change::Replace(_) => metadata::Origin::Given,
+        Change::Compute(_) => metadata::Origin::Computed,
+    };
+    metadata::check_versions(aim.served, aim, &object, current, origin)?;
     metadata::carry_over(&mut object, old, aim)?;
     // Before admission and allocation: what those add is not the client's.
     let part = aim.subresource;

@@ -5,6 +5,7 @@
 mod compare;
 mod corpus;
 mod deviations;
+mod expand;
 mod http;
 mod normal;
 mod recorded;

@@ -31,6 +31,12 @@ static REPLACED: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
             r#"(\\?"resourceVersion\\?"):\\?"[0-9]+\\?""#,
             "$1:<revision>",
         ),
+        (r#"resourceVersion: "[0-9]+""#, "resourceVersion: <revision>"),
+        (r"current: [0-9]+$", "current: <revision>"),
+        (
+            r"ResourceVersion in record \([0-9]+\)",
+            "ResourceVersion in record (<revision>)",
+        ),
         // Go's differ mixes in spaces that do not break, so that nobody takes its text for a format.
         ("\u{a0}", " "),
     ];
@@ -61,6 +67,7 @@ pub fn body(bytes: &[u8]) -> Value {
     match parsed {
         Ok(mut all) if all.len() == 1 => {
             let mut one = all.remove(0);
+            without_type_checking(&mut one);
             value("", &mut one);
             one
         }
@@ -70,6 +77,37 @@ pub fn body(bytes: &[u8]) -> Value {
             all
         }
         _ => Value::String(text(&String::from_utf8_lossy(bytes))),
+    }
+}
+
+/// Takes out of a policy, or a list of them, what is noted when its types were checked: by a controller that is not there
+/// beside upstream's API server, and here some moment after the write.
+fn without_type_checking(body: &mut Value) {
+    const CHECKER: &str = "validatingadmissionpolicy-status";
+    let one = |policy: &mut Value| {
+        let managers = policy.pointer_mut("/metadata/managedFields");
+        if let Some(managers) = managers.and_then(Value::as_array_mut) {
+            managers.retain(|entry| entry["manager"] != CHECKER);
+        }
+        if let Some(status) = policy.get_mut("status").and_then(Value::as_object_mut) {
+            status.retain(|key, _| !matches!(key.as_str(), "observedGeneration" | "typeChecking"));
+        }
+    };
+    match body["kind"].as_str() {
+        Some("ValidatingAdmissionPolicy" | "PartialObjectMetadata") => one(body),
+        Some("ValidatingAdmissionPolicyList" | "PartialObjectMetadataList") => {
+            let items = body.get_mut("items").and_then(Value::as_array_mut);
+            items.into_iter().flatten().for_each(one);
+        }
+        Some("Table") => {
+            let rows = body.get_mut("rows").and_then(Value::as_array_mut);
+            let objects = rows
+                .into_iter()
+                .flatten()
+                .filter_map(|row| row.get_mut("object"));
+            objects.for_each(one);
+        }
+        _ => {}
     }
 }
 

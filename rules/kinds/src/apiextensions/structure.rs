@@ -6,6 +6,7 @@ use corten_core::Value;
 
 use super::evaluate::SchemaRules;
 use super::lists;
+use super::scale;
 use super::value::{self, Before, Pruning};
 use crate::error::{ErrorKind, FieldError};
 
@@ -15,6 +16,15 @@ pub struct Structural {
     preserve: bool,
     /// Compiled when the first value is checked.
     rules: OnceLock<Option<SchemaRules>>,
+}
+
+/// What else decides about a resource besides its schema.
+#[derive(Debug, Default)]
+pub struct Beside<'a> {
+    /// What is wrong with its metadata; that is said elsewhere.
+    pub metadata: Vec<FieldError>,
+    /// Where its `scale` has spec.replicas, status.replicas and the selector.
+    pub scale: Option<&'a (String, String, String)>,
 }
 
 /// Which part of a resource a write is about.
@@ -62,6 +72,7 @@ impl Structural {
         value: &Value,
         old: Option<&Value>,
         part: Part,
+        beside: &Beside<'_>,
     ) -> (Vec<FieldError>, Vec<String>) {
         let before = |name: Option<&str>| match (old, name) {
             (None, _) => Before::Create,
@@ -71,10 +82,16 @@ impl Structural {
         let mut errors = match part {
             Part::Whole => {
                 let mut errors = value::validate(value, &self.root, before(None));
+                errors.extend(beside.scale.into_iter().flat_map(|s| scale::spec(value, s)));
+                errors.extend(beside.scale.into_iter().flat_map(|s| scale::status(value, s)));
                 errors.extend(lists::embedded(value, &self.root));
                 errors
             }
-            Part::Status => self.status(value, before(Some("status"))),
+            Part::Status => {
+                let mut errors = self.status(value, before(Some("status")));
+                errors.extend(beside.scale.into_iter().flat_map(|s| scale::status(value, s)));
+                errors
+            }
         };
         let twice = lists::duplicates(value, &self.root);
         if !twice.is_empty() && old.is_none_or(|o| lists::duplicates(o, &self.root).is_empty()) {
@@ -84,7 +101,7 @@ impl Structural {
         let Some(rules) = rules else {
             return (errors, Vec::new());
         };
-        if errors.iter().any(blocks) {
+        if errors.iter().chain(&beside.metadata).any(blocks) {
             let text = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
             let null = crate::error::verbatim("null");
             errors.push(FieldError::invalid("<nil>", null, text));

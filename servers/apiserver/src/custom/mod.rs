@@ -41,6 +41,8 @@ pub(crate) struct Custom {
     /// The webhook that converts versions, where there is one.
     pub conversion: Option<Conversion>,
     pub columns: Vec<CustomColumn>,
+    /// The schemas of the definition's other versions, where no webhook converts.
+    pub others: Vec<(String, Structural)>,
     /// JSON paths of spec.replicas, status.replicas and the selector.
     pub scale: Option<(String, String, String)>,
     /// Field labels that selectors may use, as `.spec.x`.
@@ -108,15 +110,9 @@ fn served(
     let names = &definition.status.accepted_names;
     let words = |list: &[corten_core::Str]| list.iter().map(|s| s.to_string()).collect::<Vec<_>>();
     let storage = spec.versions.iter().find(|v| v.storage).unwrap_or(version);
-    let schema = version
-        .schema
-        .as_ref()
-        .and_then(|s| s.open_apiv3_schema.as_deref());
-    let text = schema.map(|s| json::encode_message(MsgRef::new(s)));
-    let value = text
-        .as_ref()
-        .and_then(|t| json::decode_value(t).ok())
-        .unwrap_or_default();
+    let text = schema_text(version);
+    let others = spec.versions.iter().filter(|v| v.name != version.name);
+    let others = others.filter(|_| !converts_by_webhook(definition));
     let asked = version.subresources.as_deref();
     let scale = asked.and_then(|s| s.scale.as_deref()).map(|s| {
         let selector = s
@@ -150,7 +146,10 @@ fn served(
             definition: state_of(definition),
             conversion: spec.conversion.as_deref().and_then(Conversion::of),
             keeps_unknown: spec.preserve_unknown_fields,
-            structural: Structural::new(value, spec.preserve_unknown_fields),
+            structural: structural(definition, version),
+            others: others
+                .map(|v| (v.name.to_string(), structural(definition, v)))
+                .collect(),
             columns: columns::of(&version.additional_printer_columns),
             scale,
             selectable: version
@@ -160,6 +159,25 @@ fn served(
                 .collect(),
         },
     })
+}
+
+fn schema_text(version: &CustomResourceDefinitionVersion) -> Option<Vec<u8>> {
+    let schema = version.schema.as_ref()?.open_apiv3_schema.as_deref()?;
+    Some(json::encode_message(MsgRef::new(schema)))
+}
+
+fn structural(
+    definition: &CustomResourceDefinition,
+    version: &CustomResourceDefinitionVersion,
+) -> Structural {
+    let value = schema_text(version).and_then(|text| json::decode_value(&text).ok());
+    let preserve = definition.spec.preserve_unknown_fields;
+    Structural::new(value.unwrap_or_default(), preserve)
+}
+
+fn converts_by_webhook(definition: &CustomResourceDefinition) -> bool {
+    let conversion = definition.spec.conversion.as_deref();
+    conversion.is_some_and(|c| c.strategy == "Webhook")
 }
 
 fn served_subresources(

@@ -9,7 +9,7 @@ use corten_api::Object;
 use corten_api::meta::v1::ListMeta;
 use corten_client::Status;
 use corten_codec::{json, protobuf};
-use corten_core::MsgRef;
+use corten_core::{MsgRef, Value};
 use corten_store::Revision;
 
 use super::listing::{Listing, can_stamp};
@@ -123,9 +123,21 @@ fn assemble(served: &Served, form: &Form, meta: &ListMeta, items: Vec<Bytes>) ->
     text(form, bytes)
 }
 
+/// The metadata of a list. That of custom resources is a map, in which `continue` always stands.
+pub(super) fn list_meta(served: &Served, meta: &ListMeta) -> Vec<u8> {
+    let written = json::encode_message(MsgRef::new(meta));
+    if !served.is_custom() {
+        return written;
+    }
+    let mut map = json::decode_value(&written).unwrap_or_else(|_| Value::map());
+    map.set(&["continue"], meta.continue_.as_str());
+    map.set(&["resourceVersion"], meta.resource_version.as_str());
+    json::encode_value(&map)
+}
+
 fn json_list(served: &Served, meta: &ListMeta, items: Vec<Bytes>) -> Answer {
     let mut head = Vec::with_capacity(256);
-    let meta = json::encode_message(MsgRef::new(meta));
+    let meta = list_meta(served, meta);
     if served.is_custom() {
         head.extend_from_slice(
             format!("{{\"apiVersion\":\"{}\",\"items\":[", served.api_version()).as_bytes(),

@@ -13,7 +13,7 @@ use corten_core::MsgRef;
 use corten_store::{Encoding, Entry};
 use flate2::write::GzEncoder;
 
-use super::list::{push_varint, varint_len};
+use super::list::{list_meta, push_varint, varint_len};
 use super::{Form, encoding, shape, stamped, stamped_size};
 use crate::catalog::Served;
 use crate::negotiate::{Media, Shape};
@@ -285,7 +285,7 @@ impl Listing {
                 let version = served.api_version();
                 self.head = format!("{{\"apiVersion\":\"{version}\",\"items\":[").into_bytes();
                 self.tail = format!("],\"kind\":\"{}List\",\"metadata\":", served.kind).into();
-                json::write_message(MsgRef::new(meta), &mut self.tail);
+                self.tail.extend_from_slice(&list_meta(served, meta));
                 self.tail.extend_from_slice(b"}\n");
             }
             _ => {

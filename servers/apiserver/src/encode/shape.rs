@@ -29,6 +29,9 @@ pub(super) fn bytes(served: &Served, form: &Form, object: &Object) -> Result<Byt
             };
             table(served, form, std::iter::once(object), &meta)
         }
+        Shape::PartialList if served.is_custom() => {
+            Err(Status::new(500, "", "content is not a list"))
+        }
         Shape::PartialList => Err(Status::new(
             406,
             "NotAcceptable",
@@ -86,9 +89,11 @@ pub(super) fn many(
                 406,
                 "NotAcceptable",
                 format!(
-                    "you requested PartialObjectMetadata, but the requested object is a list (*{}.{}List)",
-                    package(served),
-                    served.kind
+                    "you requested PartialObjectMetadata, but the requested object is a list (*{})",
+                    match served.is_custom() {
+                        true => "unstructured.UnstructuredList".to_owned(),
+                        false => format!("{}.{}List", package(served), served.kind),
+                    }
                 ),
             ));
         }
@@ -99,7 +104,7 @@ pub(super) fn many(
 /// Go's name of the package of the internal types.
 fn package(served: &Served) -> &str {
     match served.group.split('.').next().unwrap_or_default() {
-        "" => "core",
+        "" | "events" => "core",
         first => first,
     }
 }

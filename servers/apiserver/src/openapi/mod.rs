@@ -1,14 +1,16 @@
 //! OpenAPI v3 (per group version, with content hashes) and v2 (JSON and protobuf), generated from the field table, the
-//! catalog and the descriptions, which are in memory only while a document is made. Left out: v3 as protobuf.
+//! catalog and the descriptions, which are in memory only while a document is made.
 
 mod custom;
 mod documents;
 mod gnostic;
+mod gnostic3;
 mod merge;
 mod naming;
 mod operations;
 mod parameters;
 mod schema;
+mod wire;
 
 use std::cell::LazyCell;
 use std::sync::Arc;
@@ -37,6 +39,8 @@ const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 /// Its name in clients of before it was mended to be a media type.
 const PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const PROTOBUF3: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+const PROTOBUF3_OLD: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
 /// Paths that belong to no group and are described too.
 const BESIDE: [&str; 5] = [
     ".well-known/openid-configuration",
@@ -57,11 +61,12 @@ pub(crate) fn serve(server: &Arc<Server>, call: &Call) -> Result<Response<Answer
         },
         "/openapi/v3" => return Ok(index(server, &catalog, &prose)),
         path => {
-            if chosen(call, &[JSON]).is_none() {
-                return Ok(empty(StatusCode::NOT_ACCEPTABLE));
-            }
             let name = path.strip_prefix("/openapi/v3/").unwrap_or_default();
-            (v3_named(server, &catalog, name, &prose), JSON)
+            match chosen(call, &[JSON, PROTOBUF3, PROTOBUF3_OLD]) {
+                None => return Ok(empty(StatusCode::NOT_ACCEPTABLE)),
+                Some(JSON) => (v3_named(server, &catalog, name, &prose), JSON),
+                Some(_) => (v3_protobuf(server, &catalog, name, &prose), PROTOBUF3),
+            }
         }
     };
     let Some(document) = document else {
@@ -205,6 +210,13 @@ fn v3_named(server: &Server, catalog: &Catalog, name: &str, prose: &Texts) -> Op
         Some(remote) => Document::new(&remote.schema.load_full()?, None),
         None => v3_own(catalog, name, prose),
     }
+}
+
+/// The same as protobuf; it has the hash of the JSON.
+fn v3_protobuf(server: &Server, catalog: &Catalog, name: &str, prose: &Texts) -> Option<Document> {
+    let json = v3_named(server, catalog, name, prose)?;
+    let value: Value = serde_json::from_slice(&json.whole()?).ok()?;
+    Document::new(&gnostic3::document(&value), Some(json.hash))
 }
 
 fn v3_own(catalog: &Catalog, name: &str, prose: &Texts) -> Option<Document> {

@@ -43,7 +43,7 @@ pub(crate) async fn serve(
     let body = http::read_body(request).await?;
     let (mut object, _) = decode::object(served, media, &body, FieldValidation::Ignore)?;
     let aim = crate::resource::aim(served, &call);
-    let sent = WriteOptions::parse(&call.query, call.agent())?;
+    let sent = WriteOptions::parse(&call.query, call.agent(), "CreateOptions")?;
     let kind = served.group_version_kind_ref();
     tracking::update(served, None, &mut object, &sent, "", server.now());
     admit::admit_created(server, &call.user, &aim, kind, &mut object, &sent).await?;

@@ -24,6 +24,10 @@ pub fn display(source: &str, issues: &[Issue]) -> String {
 }
 
 fn one(source: &str, issue: &Issue) -> String {
+    if source.is_empty() {
+        // There is no line to show.
+        return format!("ERROR: <input>:1:0: {}", issue.message);
+    }
     let mut line_number = 1;
     let mut start = 0;
     for (i, c) in source.chars().enumerate() {

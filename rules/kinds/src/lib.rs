@@ -47,7 +47,7 @@ pub use bootstrap::bootstrap_objects;
 pub use convert::convert;
 pub use error::{ErrorKind, FieldError};
 pub use metadata::{
-    CUSTOM_ROUNDS, Round, metadata_rounds, validate_metadata, validate_metadata_update,
+    CUSTOM_ROUNDS, FixedName, Round, metadata_rounds, validate_metadata, validate_metadata_update,
 };
 pub use rules::{Generation, NAME_AND_AGE, Rules};
 
@@ -196,6 +196,10 @@ pub trait Strategy: Sync {
     fn checks_finalizers(&self) -> bool {
         true
     }
+    /// The one name that an object may have because of what else it says, and upstream's words when it has another.
+    fn fixed_name(&self, _obj: &Object) -> Option<FixedName> {
+        None
+    }
     /// What is wrong with a name, in upstream's words; `prefix` when it is a generateName.
     fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
         names::dns_subdomain(&names::as_prefix(name, prefix))
@@ -215,6 +219,7 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
 static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     // core
     ("", "ConfigMap", &core::configmap::ConfigMaps),
+    ("", "ComponentStatus", &core::component_status::ComponentStatuses),
     ("", "Endpoints", &core::endpoints::EndpointsOfServices),
     ("", "Event", &core::event::Events),
     ("", "LimitRange", &core::limitrange::LimitRanges),

@@ -27,16 +27,36 @@ pub fn value_of_texts(texts: &[Str]) -> Value {
     Value::List(texts.iter().map(Value::from).collect())
 }
 
-/// Upstream's ValidateObjectMeta.
+/// The one name that an object may have because of what else it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedName {
+    /// It.
+    pub name: String,
+    /// What is said of another.
+    pub why: String,
+    /// Whether that is said also of names that could be nobody's.
+    pub always: bool,
+}
+
+/// Upstream's ValidateObjectMeta; `fixed` is the one name there may be, and the words when it is another.
 pub fn validate_metadata(
     meta: &ObjectMeta,
     namespaced: bool,
     strategy: &dyn Strategy,
+    fixed: Option<FixedName>,
 ) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = Path::Root.f("metadata");
+    let invalid = |name: &str, prefix: bool| {
+        let mut texts = strategy.invalid_name(name, prefix);
+        let fixed = fixed.as_ref().filter(|fixed| name != fixed.name);
+        if let Some(fixed) = fixed.filter(|fixed| fixed.always || texts.is_empty()) {
+            texts.push(fixed.why.clone());
+        }
+        texts
+    };
     if !meta.generate_name.is_empty() {
-        for text in strategy.invalid_name(&meta.generate_name, true) {
+        for text in invalid(&meta.generate_name, true) {
             errors.push(FieldError::invalid(
                 path.f("generateName"),
                 &meta.generate_name,
@@ -50,7 +70,7 @@ pub fn validate_metadata(
             "name or generateName is required",
         ));
     } else {
-        for text in strategy.invalid_name(&meta.name, false) {
+        for text in invalid(&meta.name, false) {
             errors.push(FieldError::invalid(path.f("name"), &meta.name, text));
         }
     }
@@ -123,7 +143,7 @@ pub const CUSTOM_ROUNDS: &[Round] = &[Round::Change];
 pub fn metadata_rounds(group: &str, kind: &str) -> &'static [Round] {
     use Round::{Change, ChangeStrict, Whole, WholeStrict};
     match (group, kind) {
-        ("" , "Event") | ("policy", "PodDisruptionBudget") => &[],
+        ("", "Event") | ("policy", "PodDisruptionBudget") => &[],
         ("coordination.k8s.io", "Lease") | ("apiextensions.k8s.io", _) => &[Change],
         ("admissionregistration.k8s.io", _) => &[Whole],
         ("apiregistration.k8s.io", _) => &[Change, Whole],
@@ -137,12 +157,14 @@ pub fn metadata_rounds(group: &str, kind: &str) -> &'static [Round] {
         | ("networking.k8s.io", "IPAddress")
         | ("certificates.k8s.io" | "rbac.authorization.k8s.io", _)
         | ("resource.k8s.io", "DeviceClass" | "ResourceClaim" | "ResourceClaimTemplate")
-        | ("storage.k8s.io", "StorageClass" | "CSIStorageCapacity") => {
-            &[WholeStrict, ChangeStrict]
-        }
+        | ("storage.k8s.io", "StorageClass" | "CSIStorageCapacity") => &[WholeStrict, ChangeStrict],
         (
             "",
-            "ConfigMap" | "Secret" | "ServiceAccount" | "Endpoints" | "PersistentVolumeClaim"
+            "ConfigMap"
+            | "Secret"
+            | "ServiceAccount"
+            | "Endpoints"
+            | "PersistentVolumeClaim"
             | "Pod",
         )
         | ("apps", "ControllerRevision")

@@ -3,7 +3,8 @@
 
 use crate::generic::content_changed;
 use crate::{
-    Column, Context, DeleteAnswer, FieldError, Propagation, Scale, Strategy, cells, names,
+    Column, Context, DeleteAnswer, FieldError, FixedName, Propagation, Scale, Strategy, cells,
+    names,
 };
 use corten_api::{Kind, Object};
 use corten_core::{Str, Time, Value};
@@ -109,6 +110,10 @@ pub trait Rules: Sync {
     /// Whether finalizers without a domain must be standard ones: kinds that upstream checks with the rules of core.
     fn checks_finalizers(&self) -> bool {
         true
+    }
+    /// The one name that an object may have because of what else it says, and upstream's words when it has another.
+    fn fixed_name(&self, _obj: &Self::Of) -> Option<FixedName> {
+        None
     }
     /// What is wrong with a name.
     fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
@@ -230,6 +235,10 @@ impl<R: Rules> Strategy for R {
     }
     fn checks_finalizers(&self) -> bool {
         Rules::checks_finalizers(self)
+    }
+    fn fixed_name(&self, obj: &Object) -> Option<FixedName> {
+        obj.downcast_ref()
+            .and_then(|obj| Rules::fixed_name(self, obj))
     }
     fn invalid_name(&self, name: &str, prefix: bool) -> Vec<String> {
         Rules::invalid_name(self, name, prefix)

@@ -8,6 +8,7 @@ use corten_api::core::v1::{
     ServicePort,
 };
 use corten_api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use corten_api::meta::v1::Condition;
 use corten_api::networking::v1::ServiceCIDR;
 use corten_api::{Kind, Object};
 use corten_client::Status;
@@ -50,7 +51,9 @@ pub(crate) async fn run(server: &Server, members: Option<&Members>) -> Result<()
     refused += count(others) + count(policy);
     // Before any service: addresses come from it.
     refused += report(ensure(server, service_range(server).into()).await);
+    refused += report(settle_range(server).await);
     refused += report(reconcile(server, service(server)?.into(), refit_service).await);
+    refused += report(ensure(server, token_tracking(server).into()).await);
     let authentication = authentication(server).into();
     refused += report(reconcile(server, authentication, refit_authentication).await);
     let own = server.config.advertise.ip();
@@ -142,6 +145,53 @@ fn service_range(server: &Server) -> ServiceCIDR {
         range.spec.cidrs.push(format!("{base}/{prefix}").as_str());
     }
     range
+}
+
+/// Says of the range that it is ready, unless its conditions were written before.
+async fn settle_range(server: &Server) -> Result<(), Status> {
+    let served = served_for(server, &service_range(server).into())?;
+    let aim = Aim {
+        served: &served,
+        namespace: "",
+        name: "kubernetes",
+        subresource: "status",
+    };
+    let Some(entry) = server.store.get(&aim.key()) else {
+        return Ok(());
+    };
+    let stored = typed::object(&entry)?;
+    let settled = |range: &ServiceCIDR| !range.status.conditions.is_empty();
+    if stored.downcast_ref::<ServiceCIDR>().is_none_or(settled) {
+        return Ok(());
+    }
+    let now = server.now();
+    let compute = |old: &Object| {
+        let mut new = old.clone();
+        if let Some(range) = new.downcast_mut::<ServiceCIDR>() {
+            range.status.conditions.push(Condition {
+                type_: "Ready".into(),
+                status: "True".into(),
+                last_transition_time: now,
+                message: "Kubernetes default Service CIDR is ready".into(),
+                ..Condition::default()
+            });
+        }
+        Ok(new)
+    };
+    let change = Change::Compute(&compute);
+    write::update(server, &loopback(), &aim, change, &options(&served))
+        .await
+        .map(drop)
+}
+
+/// Since when uses of tokens in secrets are counted.
+fn token_tracking(server: &Server) -> ConfigMap {
+    let name = "kube-apiserver-legacy-service-account-token-tracking";
+    let mut map = ConfigMap::namespaced("kube-system", name);
+    let now = server.now().to_string();
+    let day = now.split('T').next().unwrap_or_default();
+    map.data.insert("since", day);
+    map
 }
 
 /// What aggregated servers need to know to trust the front proxy and client certificates.

@@ -9,7 +9,7 @@ use corten_api::{Gvk, Object};
 use corten_client::Status;
 use corten_core::{Msg, Str, Time, Value};
 use corten_kinds::apiextensions::{Beside, Part};
-use corten_kinds::{Context, FieldError, Scale, Strategy, validate_metadata};
+use corten_kinds::{Context, FieldError, Scale, Strategy};
 use corten_meta::{GroupResource, GroupVersionKind, GroupVersionResource};
 use corten_patch::Schema;
 use corten_store::Resource;
@@ -233,7 +233,9 @@ fn version_order(version: &str) -> (u8, Reverse<u64>, Reverse<u64>, String) {
         };
         Some((level, Reverse(major.parse().ok()?), Reverse(minor)))
     });
-    found.map_or(other, |(level, major, minor)| (level, major, minor, String::new()))
+    found.map_or(other, |(level, major, minor)| {
+        (level, major, minor, String::new())
+    })
 }
 
 fn built_in(r: &'static corten_api::Resource, config: &RuntimeConfig) -> Option<Arc<Served>> {
@@ -592,7 +594,7 @@ impl Served {
             return Default::default();
         };
         let metadata = match old {
-            None => validate_metadata(object.meta(), self.namespaced, self.strategy),
+            None => metadata::new_metadata_errors(self, object),
             Some(old) => metadata::metadata_errors(self, object, old),
         };
         let old = old.and_then(|o| self.custom_value(o));

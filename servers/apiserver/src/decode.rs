@@ -236,7 +236,11 @@ fn check_custom_kind(
         return Ok(());
     }
     let value = json::decode_value(text).unwrap_or_default();
-    Err(other_kind(expected, kind, value.str_at(&["metadata", "name"])))
+    Err(other_kind(
+        expected,
+        kind,
+        value.str_at(&["metadata", "name"]),
+    ))
 }
 
 /// 422 about a custom resource that says it is of another kind.

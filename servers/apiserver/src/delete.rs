@@ -226,14 +226,17 @@ fn check_preconditions(
 }
 
 fn decide(server: &Server, aim: &Aim<'_>, object: &Object, options: &DeleteOptions) -> Verdict {
-    if let Some(verdict) = namespaces::decide(server, aim, object) {
-        return verdict.map_or(Verdict::Remove, |o| o.map_or(Verdict::Leave, Verdict::Mark));
+    if let Some(marked) = custom::mark(server, object) {
+        return Verdict::Mark(marked);
     }
     let meta = object.meta();
     let propagation = options.propagation;
     let mut finalizers: Vec<String> = meta.finalizers.iter().map(|f| f.to_string()).collect();
     let before = finalizers.clone();
     set_propagation(&mut finalizers, propagation, aim);
+    if let Some(verdict) = namespaces::decide(server, &finalizers, object) {
+        return verdict.map_or(Verdict::Remove, |o| o.map_or(Verdict::Leave, Verdict::Mark));
+    }
     let grace = aim.served.grace(object, options.grace_seconds);
     let kept_by_grace = grace.filter(|g| *g > 0);
     if let Some(_deleting) = &meta.deletion_timestamp {

@@ -62,10 +62,8 @@ pub(crate) async fn evict(
     let asked = eviction.delete_options.as_deref();
     let mut options = DeleteOptions::default();
     if let Some(asked) = asked {
-        options.dry_run = crate::options::dry_run(
-            asked.dry_run.iter().map(|d| d.as_str()),
-            "DeleteOptions",
-        )?;
+        options.dry_run =
+            crate::options::dry_run(asked.dry_run.iter().map(|d| d.as_str()), "DeleteOptions")?;
         options.grace_seconds = asked.grace_period_seconds;
         options.uid = asked
             .preconditions

@@ -39,6 +39,7 @@ mod keeping;
 mod keys;
 mod local;
 mod merging;
+mod log_socket;
 mod metadata;
 mod metrics;
 mod namespaces;

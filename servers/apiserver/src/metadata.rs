@@ -181,7 +181,7 @@ pub(crate) fn check_create(
     object: &Object,
     found: Vec<FieldError>,
 ) -> Result<(), Status> {
-    let mut errors = validate_metadata(object.meta(), served.namespaced, served.strategy());
+    let mut errors = new_metadata_errors(served, object);
     errors.extend(found);
     let errors = settle(served, errors);
     if errors.is_empty() {
@@ -207,6 +207,13 @@ pub(crate) fn check_update(
     } else {
         Err(invalid(served, aim.name, &errors))
     }
+}
+
+/// What is wrong with the metadata of a new object.
+pub(crate) fn new_metadata_errors(served: &Served, object: &Object) -> Vec<FieldError> {
+    let strategy = served.strategy();
+    let fixed = strategy.fixed_name(object);
+    validate_metadata(object.meta(), served.namespaced, strategy, fixed)
 }
 
 /// What is wrong with the metadata of an update, as often as upstream says it of the kind.

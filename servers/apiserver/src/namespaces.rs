@@ -69,16 +69,16 @@ pub(crate) fn has_content_finalizers(object: &Object) -> bool {
 /// every other kind.
 pub(crate) fn decide(
     server: &Server,
-    aim: &Aim<'_>,
+    finalizers: &[String],
     object: &Object,
 ) -> Option<Option<Option<Object>>> {
     let namespace = object.downcast_ref::<Namespace>()?;
-    let _ = aim;
     if namespace.metadata.deletion_timestamp.is_none() {
         let mut marked = object.clone();
         if let Some(namespace) = marked.downcast_mut::<Namespace>() {
             namespace.metadata.deletion_timestamp = Some(server.now());
             namespace.metadata.deletion_grace_period_seconds = None;
+            namespace.metadata.finalizers = finalizers.iter().map(String::as_str).collect();
             namespace.status.phase = "Terminating".into();
         }
         return Some(Some(Some(marked)));

@@ -27,7 +27,7 @@ use crate::options::{FieldValidation, WriteOptions};
 use crate::resource::body_media;
 use crate::server::Server;
 use crate::write::Aim;
-use crate::{decode, encode, negotiate, proxy, read, typed};
+use crate::{decode, encode, log_socket, negotiate, proxy, read, typed};
 
 const RETRIES_MAX: usize = 50;
 
@@ -277,11 +277,22 @@ pub(crate) async fn stream(
         }),
         _ => status,
     })?;
+    let is_log = call.info.subresource == "log";
+    let mut request = request;
+    let socket = match is_log {
+        true => log_socket::asked(&mut request)?.transpose(),
+        false => Ok(None),
+    };
+    let socket = match socket {
+        Ok(socket) => socket,
+        Err(response) => return Ok(response),
+    };
     let answer = connect::forward(&server.connector, &place, &path, request).await?;
     let refused = answer.status().as_u16() > 206;
-    match call.info.subresource == "log" && refused {
-        true => Err(refusal(&call.info.name, answer).await),
-        false => Ok(answer),
+    match socket {
+        _ if is_log && refused => Err(refusal(&call.info.name, answer).await),
+        Some(socket) => Ok(log_socket::answer(socket, answer.into_body())),
+        None => Ok(answer),
     }
 }
 

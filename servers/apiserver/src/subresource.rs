@@ -27,8 +27,8 @@ use crate::resource::{accepted, aim, answer_written, body_media};
 use crate::server::Server;
 use crate::write::Change;
 use crate::{
-    component_status, decode, evict, metadata, patching, pods, read, resource, reviews, tokens, tracking,
-    typed, write,
+    component_status, decode, evict, metadata, patching, pods, read, resource, reviews, tokens,
+    tracking, typed, write,
 };
 
 pub(crate) async fn serve(

@@ -23,13 +23,13 @@ use crate::watching::Watching;
 /// What RFC 6455 has the server prove that it understood.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const PROTOCOL: HeaderName = HeaderName::from_static("sec-websocket-protocol");
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const BINARY: u8 = 2;
+pub(crate) const CLOSE: u8 = 8;
+pub(crate) const PING: u8 = 9;
+pub(crate) const PONG: u8 = 10;
 /// A client has no reason to send more than this at once.
-const RECEIVED_MAX: usize = 64 * 1024;
+pub(crate) const RECEIVED_MAX: usize = 64 * 1024;
 
 /// Whether the request asks for a WebSocket.
 pub(crate) fn is_asked(headers: &HeaderMap) -> bool {
@@ -52,43 +52,16 @@ pub(crate) fn answer(
     headers: &HeaderMap,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Status> {
-    let mut response = Response::new(Answer::empty());
-    let key = headers.get(header::SEC_WEBSOCKET_KEY);
-    let protocols: Vec<&str> = headers
-        .get(&PROTOCOL)
-        .and_then(|v| v.to_str().ok())
-        .map(|v| v.split(',').map(str::trim).collect())
-        .unwrap_or_default();
-    let thirteen = headers
-        .get(header::SEC_WEBSOCKET_VERSION)
-        .is_some_and(|v| v.as_bytes() == b"13");
-    let (Some(key), true, true) = (key, thirteen, protocols.len() < 2) else {
-        *response.status_mut() = StatusCode::BAD_REQUEST;
-        return Ok(response);
+    let protocols = protocols(headers);
+    let protocol = match protocols.as_slice() {
+        [] => "",
+        [one] => one,
+        _ => return Ok(refused(StatusCode::BAD_REQUEST)),
     };
-    if !headers.contains_key(header::ORIGIN) {
-        *response.status_mut() = StatusCode::FORBIDDEN;
-        return Ok(response);
-    }
-    if request.version() != Version::HTTP_11 {
-        return Err(Status::bad_request(
-            "a WebSocket is opened over HTTP/1.1 only",
-        ));
-    }
-    let proof = [key.as_bytes(), GUID.as_bytes()].concat();
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &proof);
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let out = response.headers_mut();
-    out.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(accept) = HeaderValue::from_str(&STANDARD.encode(digest)) {
-        out.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    }
-    if let [protocol] = protocols.as_slice()
-        && let Ok(protocol) = HeaderValue::from_str(protocol)
-    {
-        out.insert(PROTOCOL, protocol);
-    }
+    let response = match accept(headers, request.version(), protocol)? {
+        Ok(response) => response,
+        Err(refusal) => return Ok(refusal),
+    };
     let upgraded = hyper::upgrade::on(request);
     let server = server.clone();
     tokio::spawn(async move {
@@ -98,6 +71,58 @@ pub(crate) fn answer(
         }
     });
     Ok(response)
+}
+
+/// The protocols that a client offers, in its order.
+pub(crate) fn protocols(headers: &HeaderMap) -> Vec<&str> {
+    let given = headers.get(&PROTOCOL).and_then(|v| v.to_str().ok());
+    let listed = given.into_iter().flat_map(|v| v.split(','));
+    listed.map(str::trim).collect()
+}
+
+/// An answer that opens nothing.
+pub(crate) fn refused(code: StatusCode) -> Response<Answer> {
+    let mut response = Response::new(Answer::empty());
+    *response.status_mut() = code;
+    response
+}
+
+/// 101 with proof that the key was understood, or the answer to a client that does not ask rightly.
+pub(crate) fn accept(
+    headers: &HeaderMap,
+    version: Version,
+    protocol: &str,
+) -> Result<Result<Response<Answer>, Response<Answer>>, Status> {
+    let key = headers.get(header::SEC_WEBSOCKET_KEY);
+    let thirteen = headers.get(header::SEC_WEBSOCKET_VERSION);
+    let thirteen = thirteen.is_some_and(|v| v.as_bytes() == b"13");
+    let (Some(key), true) = (key, thirteen) else {
+        return Ok(Err(refused(StatusCode::BAD_REQUEST)));
+    };
+    if !headers.contains_key(header::ORIGIN) {
+        return Ok(Err(refused(StatusCode::FORBIDDEN)));
+    }
+    if version != Version::HTTP_11 {
+        return Err(Status::bad_request(
+            "a WebSocket is opened over HTTP/1.1 only",
+        ));
+    }
+    let proof = [key.as_bytes(), GUID.as_bytes()].concat();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &proof);
+    let mut response = refused(StatusCode::SWITCHING_PROTOCOLS);
+    let out = response.headers_mut();
+    out.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Ok(accept) = HeaderValue::from_str(&STANDARD.encode(digest)) {
+        out.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Some(protocol) = HeaderValue::from_str(protocol)
+        .ok()
+        .filter(|v| !v.is_empty())
+    {
+        out.insert(PROTOCOL, protocol);
+    }
+    Ok(Ok(response))
 }
 
 async fn run<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
@@ -144,7 +169,7 @@ fn message(form: &Form, event: &Bytes) -> Vec<u8> {
 }
 
 /// An unmasked, final frame.
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 10);
     out.push(0x80 | opcode);
     match payload.len() {
@@ -163,7 +188,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Takes one whole frame of a client off the buffer: its opcode and unmasked payload.
-fn take_frame(buffer: &mut BytesMut) -> Option<(u8, Vec<u8>)> {
+pub(crate) fn take_frame(buffer: &mut BytesMut) -> Option<(u8, Vec<u8>)> {
     let (first, second) = (*buffer.first()?, *buffer.get(1)?);
     let (length, mut at) = match second & 0x7f {
         126 => (

@@ -31,11 +31,18 @@ static REPLACED: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
             r#"(\\?"resourceVersion\\?"):\\?"[0-9]+\\?""#,
             "$1:<revision>",
         ),
-        (r#"resourceVersion: "[0-9]+""#, "resourceVersion: <revision>"),
+        (
+            r#"resourceVersion: "[0-9]+""#,
+            "resourceVersion: <revision>",
+        ),
         (r"current: [0-9]+$", "current: <revision>"),
         (
             r"ResourceVersion in record \([0-9]+\)",
             "ResourceVersion in record (<revision>)",
+        ),
+        (
+            r"ResourceVersion in object meta: [0-9]+",
+            "ResourceVersion in object meta: <revision>",
         ),
         // Go's differ mixes in spaces that do not break, so that nobody takes its text for a format.
         ("\u{a0}", " "),

@@ -1,5 +1,5 @@
 //! Values as block YAML in Go's layout: sorted keys, lists not indented, texts quoted only where they must be.
-//! Invariant: byte-equal to the emitter behind `kubectl -o yaml`; lines are never folded.
+//! Invariant: byte-equal to the emitter behind `kubectl -o yaml`; texts are folded at spaces beyond column 80.
 
 use super::resolve::{Scalar, is_base60, resolve};
 use corten_core::Value;
@@ -53,6 +53,9 @@ fn number_text(value: f64) -> String {
     }
     float_text(value)
 }
+
+/// Lines longer than this are folded.
+const WIDTH: i32 = 80;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Context {
@@ -164,9 +167,17 @@ impl Emitter<'_> {
     fn text(&mut self, text: &str, indent: i32, context: Context) {
         let indent = if indent < 0 { 2 } else { indent + 2 };
         match style_of(text, context) {
-            Style::Plain => self.plain(text),
-            Style::Single => self.single_quoted(text),
-            Style::Double => self.double_quoted(text),
+            Style::Plain if context == Context::Key => self.plain(text),
+            Style::Plain => {
+                if !self.whitespace {
+                    self.put(" ");
+                }
+                self.folded(text, indent);
+                self.whitespace = false;
+                self.indention = false;
+            }
+            Style::Single => self.single_quoted(text, (context != Context::Key).then_some(indent)),
+            Style::Double => self.double_quoted(text, (context != Context::Key).then_some(indent)),
             Style::Literal => self.literal(text, indent),
         }
     }
@@ -180,19 +191,51 @@ impl Emitter<'_> {
         self.indention = false;
     }
 
-    fn single_quoted(&mut self, text: &str) {
+    /// A text whose single spaces become line breaks where the line is long.
+    fn folded(&mut self, text: &str, indent: i32) {
+        let mut after_space = false;
+        let mut chars = text.char_indices().peekable();
+        while let Some((i, c)) = chars.next() {
+            let inner = i > 0 && chars.peek().is_some_and(|(_, next)| *next != ' ');
+            if c == ' ' && !after_space && self.column > WIDTH && inner {
+                self.line(indent);
+            } else {
+                self.put(c.encode_utf8(&mut [0; 4]));
+                self.indention = false;
+            }
+            after_space = c == ' ';
+        }
+    }
+
+    /// `indent` is where folded lines go on; none where there is only one line.
+    fn single_quoted(&mut self, text: &str, indent: Option<i32>) {
         self.indicator("'", true, false);
-        self.put(&text.replace('\'', "''"));
+        let doubled = text.replace('\'', "''");
+        match indent {
+            Some(indent) => self.folded(&doubled, indent),
+            None => self.put(&doubled),
+        }
         self.indicator("'", false, false);
         self.whitespace = false;
         self.indention = false;
     }
 
-    fn double_quoted(&mut self, text: &str) {
+    fn double_quoted(&mut self, text: &str, indent: Option<i32>) {
         self.indicator("\"", true, false);
         // Upstream looks for a byte order mark at the start, whatever character it is at.
         let marked = text.starts_with('\u{feff}');
-        for c in text.chars() {
+        let (mut after_space, mut chars) = (false, text.char_indices().peekable());
+        while let Some((i, c)) = chars.next() {
+            let next = chars.peek().map(|(_, next)| *next);
+            let may_fold = c == ' ' && !after_space && i > 0 && next.is_some();
+            after_space = c == ' ';
+            if let Some(indent) = indent.filter(|_| may_fold && self.column > WIDTH) {
+                self.line(indent);
+                if next == Some(' ') {
+                    self.put("\\");
+                }
+                continue;
+            }
             if marked || !is_printable(c) || is_break(c) || c == '"' || c == '\\' {
                 self.put(&escape(c));
             } else {

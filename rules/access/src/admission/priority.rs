@@ -21,6 +21,9 @@ pub(super) fn mutate(review: &Review, object: &mut Object) -> Result<(), Denial>
         if let Some(old) = old.filter(|_| pod.spec.priority.is_none()) {
             pod.spec.priority = old.spec.priority;
         }
+        if let Some(old) = old.filter(|_| pod.spec.preemption_policy.is_none()) {
+            pod.spec.preemption_policy = old.spec.preemption_policy.clone();
+        }
         return Ok(());
     }
     let (priority, policy) = resolve(review, &mut pod.spec.priority_class_name)?;

@@ -2,7 +2,7 @@
 
 use super::validation;
 use crate::rules::{Generation, Rules, with_status};
-use crate::{Column, Context, FieldError, plain_table};
+use crate::{Column, Context, FieldError, FixedName, plain_table};
 use corten_api::apiextensions::v1::{CustomResourceConversion, CustomResourceDefinition};
 use corten_core::{Time, Value};
 
@@ -14,6 +14,9 @@ impl Rules for CustomResourceDefinitions {
     const GENERATION: Generation = Generation::Counted;
     with_status!();
 
+    fn fixed_name(&self, new: &CustomResourceDefinition) -> Option<FixedName> {
+        Some(validation::name(new))
+    }
     fn default(&self, obj: &mut CustomResourceDefinition) {
         let spec = &mut obj.spec;
         if spec.names.singular.is_empty() {

@@ -17,5 +17,5 @@ mod value;
 
 pub use definition::CustomResourceDefinitions;
 pub use evaluate::SchemaRules;
-pub use naming::{accept_names, terminating};
+pub use naming::{accept_names, marked, terminating};
 pub use structure::{Beside, Part, Structural};

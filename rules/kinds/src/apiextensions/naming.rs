@@ -132,6 +132,14 @@ pub fn terminating(definition: &mut CustomResourceDefinition, now: Time) {
     );
 }
 
+/// Says that the definition was marked for deletion, and that its objects go next.
+pub fn marked(definition: &mut CustomResourceDefinition, now: Time) {
+    let text =
+        "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    let reason = "InstanceDeletionPending";
+    set(definition, "Terminating", true, reason, text, now);
+}
+
 fn set(
     definition: &mut CustomResourceDefinition,
     kind: &str,

@@ -17,7 +17,9 @@ pub(super) fn status(value: &Value, paths: &Paths) -> Vec<FieldError> {
     let mut errors = replicas(value, &paths.1);
     let path = paths.2.as_str();
     if !path.is_empty()
-        && let Err(why) = at(value, path, "string", |found| matches!(found, Value::Str(_)))
+        && let Err(why) = at(value, path, "string", |found| {
+            matches!(found, Value::Str(_))
+        })
     {
         errors.push(FieldError::invalid(path, "", why));
     }

@@ -83,13 +83,23 @@ impl Structural {
             Part::Whole => {
                 let mut errors = value::validate(value, &self.root, before(None));
                 errors.extend(beside.scale.into_iter().flat_map(|s| scale::spec(value, s)));
-                errors.extend(beside.scale.into_iter().flat_map(|s| scale::status(value, s)));
+                errors.extend(
+                    beside
+                        .scale
+                        .into_iter()
+                        .flat_map(|s| scale::status(value, s)),
+                );
                 errors.extend(lists::embedded(value, &self.root));
                 errors
             }
             Part::Status => {
                 let mut errors = self.status(value, before(Some("status")));
-                errors.extend(beside.scale.into_iter().flat_map(|s| scale::status(value, s)));
+                errors.extend(
+                    beside
+                        .scale
+                        .into_iter()
+                        .flat_map(|s| scale::status(value, s)),
+                );
                 errors
             }
         };

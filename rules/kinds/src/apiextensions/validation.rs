@@ -2,6 +2,8 @@
 //! protected groups.
 
 use super::{approval, fieldpath, schema};
+use crate::FixedName;
+use crate::admissionregistration::client_config::validate_url;
 use crate::checks::{Errors, dns_label, immutable, known, one_of};
 use crate::error::FieldError;
 use crate::metadata::{json_of, value_of_texts};
@@ -13,20 +15,18 @@ use corten_api::apiextensions::v1::{
 };
 use corten_core::{Path, Str, Value, json_text};
 
+/// The name that a definition must have, and what is said of another.
+pub(super) fn name(new: &CustomResourceDefinition) -> FixedName {
+    FixedName {
+        name: format!("{}.{}", new.spec.names.plural, new.spec.group),
+        why: "must be spec.names.plural+\".\"+spec.group".to_owned(),
+        always: true,
+    }
+}
+
 /// A new definition.
 pub(super) fn create(new: &CustomResourceDefinition) -> Errors {
-    let mut errors = Vec::new();
-    let wanted = format!("{}.{}", new.spec.names.plural, new.spec.group);
-    if new.metadata.name != wanted {
-        let text = "must be spec.names.plural+\".\"+spec.group";
-        let path = Path::Root.f("metadata");
-        errors.push(FieldError::invalid(
-            path.f("name"),
-            &new.metadata.name,
-            text,
-        ));
-    }
-    errors.extend(both(new));
+    let mut errors = both(new);
     errors.extend(approval::check(new, None));
     errors
 }
@@ -55,7 +55,10 @@ pub(super) fn update(new: &CustomResourceDefinition, old: &CustomResourceDefinit
 fn both(new: &CustomResourceDefinition) -> Errors {
     let mut errors = Vec::new();
     spec(&mut errors, &Path::Root.f("spec"), &new.spec);
-    errors.extend(names(&new.status.accepted_names, "status", "acceptedNames"));
+    // What is wrong with the names that are wished for has been said.
+    if new.status.accepted_names != new.spec.names {
+        errors.extend(names(&new.status.accepted_names, "status", "acceptedNames"));
+    }
     stored_versions(&mut errors, new);
     if new.spec.preserve_unknown_fields {
         let text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
@@ -409,6 +412,7 @@ pub(super) fn names(names: &CustomResourceDefinitionNames, part: &str, member: &
             errors.push(FieldError::invalid(path.f(name), value, text));
         }
     }
+    labels(&mut errors, &path.f("shortNames"), &names.short_names);
     if !names.kind.is_empty() && names.kind == names.list_kind {
         let text = "kind and listKind may not be the same";
         errors.push(FieldError::invalid(
@@ -417,19 +421,17 @@ pub(super) fn names(names: &CustomResourceDefinitionNames, part: &str, member: &
             text,
         ));
     }
-    for (name, list) in [
-        ("shortNames", &names.short_names),
-        ("categories", &names.categories),
-    ] {
-        let path = path.f(name);
-        for (i, value) in list.iter().enumerate() {
-            let wrong = dns_1035_label(value);
-            if !wrong.is_empty() {
-                errors.push(FieldError::invalid(path.i(i), value, wrong.join(",")));
-            }
+    labels(&mut errors, &path.f("categories"), &names.categories);
+    errors
+}
+
+fn labels(errors: &mut Errors, path: &Path, list: &[Str]) {
+    for (i, value) in list.iter().enumerate() {
+        let wrong = dns_1035_label(value);
+        if !wrong.is_empty() {
+            errors.push(FieldError::invalid(path.i(i), value, wrong.join(",")));
         }
     }
-    errors
 }
 
 fn stored_versions(errors: &mut Errors, new: &CustomResourceDefinition) {
@@ -498,6 +500,9 @@ fn conversion(errors: &mut Errors, path: &Path, conversion: &CustomResourceConve
             errors.push(FieldError::required(client, text));
         }
         Some(config) => {
+            if let Some(url) = &config.url {
+                validate_url(errors, &client.f("url"), url);
+            }
             if let Some(service) = &config.service {
                 let path = client.f("service");
                 for (name, value) in [("name", &service.name), ("namespace", &service.namespace)] {

@@ -4,7 +4,7 @@ use super::columns;
 use crate::checks::{Errors, known};
 use crate::names;
 use crate::rules::{Rules, with_status};
-use crate::{Column, Context, FieldError, cells};
+use crate::{Column, Context, FieldError, FixedName, cells};
 use corten_api::apiregistration::v1::{APIService, APIServiceCondition};
 use corten_core::{Path, Time, Value};
 
@@ -103,21 +103,20 @@ impl Rules for ApiServices {
     fn checks_finalizers(&self) -> bool {
         false
     }
+    fn fixed_name(&self, new: &APIService) -> Option<FixedName> {
+        let wanted = format!("{}.{}", new.spec.version, new.spec.group);
+        let why = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
+        Some(FixedName {
+            name: wanted,
+            why,
+            always: false,
+        })
+    }
 }
 
 fn validate(new: &APIService) -> Errors {
     let mut errors = Vec::new();
     let (path, spec) = (Path::Root.f("spec"), &new.spec);
-    let wanted = format!("{}.{}", spec.version, spec.group);
-    if new.metadata.name != wanted {
-        let text = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
-        let path = Path::Root.f("metadata");
-        errors.push(FieldError::invalid(
-            path.f("name"),
-            &new.metadata.name,
-            text,
-        ));
-    }
     if spec.group.is_empty() && spec.version != "v1" {
         let text = "only v1 may have an empty group and it better be legacy kube";
         errors.push(FieldError::required(path.f("group"), text));

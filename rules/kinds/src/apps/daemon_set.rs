@@ -43,6 +43,10 @@ impl Rules for DaemonSets {
             rolling.max_surge.get_or_insert(IntOrString::Int(0));
         }
         obj.spec.revision_history_limit.get_or_insert(10);
+        // Upstream keeps it as a field of its own, which is there from the start.
+        if !obj.metadata.annotations.contains_key(TEMPLATE_GENERATION) {
+            obj.metadata.annotations.insert(TEMPLATE_GENERATION, "0");
+        }
     }
     fn prepare_create(&self, _cx: &Context, new: &mut DaemonSet) {
         let at_least_one = template_generation(new).max(1);

@@ -2,6 +2,7 @@
 
 pub mod claim;
 mod columns;
+pub mod component_status;
 pub mod configmap;
 pub mod endpoints;
 pub mod event;

@@ -7,7 +7,7 @@ pub(crate) mod conversion;
 
 pub(crate) use columns::{CustomColumn, number_at, set_number_at, text_at};
 pub(crate) use conversion::Conversion;
-use corten_kinds::apiextensions::{Structural, accept_names, terminating};
+use corten_kinds::apiextensions::{Structural, accept_names, marked, terminating};
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -212,11 +212,23 @@ pub(crate) fn establish(server: &Server, object: &mut Object) {
     let others: Vec<&CustomResourceDefinition> =
         view.snapshot.list::<CustomResourceDefinition>().collect();
     accept_names(definition, &others, now);
-    if definition.metadata.deletion_timestamp.is_none() {
-        definition.metadata.add_finalizer(CLEANUP);
-    } else {
+    if definition.metadata.deletion_timestamp.is_some() {
         terminating(definition, now);
     }
+}
+
+/// A definition as its deletion begins: marked, and kept by a finalizer until nothing of its kind is left. None for
+/// what is no definition, or is being deleted already.
+pub(crate) fn mark(server: &Server, object: &Object) -> Option<Object> {
+    let mut object = object.clone();
+    let definition = object.downcast_mut::<CustomResourceDefinition>()?;
+    if definition.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    definition.metadata.deletion_timestamp = Some(server.now());
+    definition.metadata.add_finalizer(CLEANUP);
+    marked(definition, server.now());
+    Some(object)
 }
 
 /// A step that may come round to itself.

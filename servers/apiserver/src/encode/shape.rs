@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corten_api::Object;
+use corten_api::flowcontrol::v1::FlowSchema;
 use corten_api::meta::v1::{ListMeta, PartialObjectMetadata, PartialObjectMetadataList};
 use corten_client::Status;
 use corten_codec::{json, protobuf};
@@ -67,7 +68,12 @@ pub(super) fn many(
     meta: &ListMeta,
 ) -> Result<Answer, Status> {
     let bytes = match form.shape {
-        Shape::Table => table(served, form, objects.iter().map(|o| &**o), meta)?,
+        Shape::Table => {
+            let mut objects: Vec<&Object> = objects.iter().map(|o| &**o).collect();
+            // The one kind that people are shown in the order in which it is matched.
+            objects.sort_by_key(|o| o.downcast_ref::<FlowSchema>().map(precedence));
+            table(served, form, objects.into_iter(), meta)?
+        }
         Shape::PartialList => {
             let list = PartialObjectMetadataList {
                 kind: "PartialObjectMetadataList".into(),
@@ -101,6 +107,11 @@ pub(super) fn many(
     Ok(text(form, bytes))
 }
 
+fn precedence(schema: &FlowSchema) -> (i32, String) {
+    let precedence = schema.spec.matching_precedence;
+    (precedence, schema.metadata.name.to_string())
+}
+
 /// Go's name of the package of the internal types.
 fn package(served: &Served) -> &str {
     match served.group.split('.').next().unwrap_or_default() {
@@ -110,10 +121,17 @@ fn package(served: &Served) -> &str {
 }
 
 pub(super) fn partial(object: &Object, version: MetaVersion) -> PartialObjectMetadata {
+    let mut metadata = object.meta().clone();
+    if object.kind() == "DaemonSet" && object.as_dynamic().is_none() {
+        // In the form that upstream makes these of it is a field, and no annotation.
+        metadata
+            .annotations
+            .remove("deprecated.daemonset.template.generation");
+    }
     PartialObjectMetadata {
         kind: "PartialObjectMetadata".into(),
         api_version: version.api_version().into(),
-        metadata: object.meta().clone(),
+        metadata,
     }
 }
 

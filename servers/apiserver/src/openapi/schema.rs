@@ -32,6 +32,43 @@ const GRANULAR: [(&str, &str); 2] = [
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
+/// Values of fields whose type belongs to another package than their message, which the table of fields does not know.
+type Foreign = ((&'static str, &'static str), &'static [&'static str]);
+
+const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+const FOREIGN: &[Foreign] = &[
+    (("EndpointPort", "protocol"), PROTOCOLS),
+    (("IngressPortStatus", "protocol"), PROTOCOLS),
+    (("NetworkPolicyPort", "protocol"), PROTOCOLS),
+    (("EndpointSlice", "addressType"), &["FQDN", "IPv4", "IPv6"]),
+    (
+        ("PriorityClass", "preemptionPolicy"),
+        &["Never", "PreemptLowerPriority"],
+    ),
+    (
+        ("StorageClass", "reclaimPolicy"),
+        &["Delete", "Recycle", "Retain"],
+    ),
+    (
+        ("PersistentVolumeClaimStatus", "allocatedResourceStatuses"),
+        &[
+            "ControllerResizeInProgress",
+            "ControllerResizeInfeasible",
+            "NodeResizeInProgress",
+            "NodeResizeInfeasible",
+            "NodeResizePending",
+        ],
+    ),
+];
+
+/// The schema of an element, with the values that it may have.
+fn with_values(mut element: Value, values: &[&str]) -> Value {
+    if !values.is_empty() {
+        element["enum"] = json!(values);
+    }
+    element
+}
+
 impl<'p> Schemas<'p> {
     pub(super) fn new(dialect: Dialect, prose: &'p Prose) -> Schemas<'p> {
         Schemas {
@@ -224,7 +261,7 @@ impl<'p> Schemas<'p> {
         let mut properties = Map::new();
         let mut required = Vec::new();
         for field in msg.json {
-            let mut schema = self.field(field);
+            let mut schema = self.field(msg.name, field);
             if let Some(text) = self.prose.of_field(&name, field.key) {
                 describe(&mut schema, &text, self.dialect);
             } else if (msg.name, field.key) == ("WatchEvent", "object") {
@@ -258,21 +295,27 @@ impl<'p> Schemas<'p> {
         schema
     }
 
-    fn field(&mut self, field: &'static Field) -> Value {
+    fn field(&mut self, of: &str, field: &'static Field) -> Value {
+        let foreign = FOREIGN.iter().find(|(at, _)| *at == (of, field.key));
+        let values = foreign.map_or(field.facts.values, |(_, values)| *values);
         let element = self.kind(field);
         let mut schema = match field.shape {
             Shape::Plain | Shape::Pointer => element,
-            Shape::List => json!({"type": "array", "items": self.sited(field, element)}),
+            Shape::List => {
+                let items = self.sited(field, element);
+                json!({"type": "array", "items": with_values(items, values)})
+            }
             Shape::Map => {
-                json!({"type": "object", "additionalProperties": self.sited(field, element)})
+                let each = self.sited(field, element);
+                json!({"type": "object", "additionalProperties": with_values(each, values)})
             }
         };
         let mut marks = marks(field.facts);
         if let Some(default) = self.default(field) {
             marks.insert("default".into(), default);
         }
-        if !field.facts.values.is_empty() {
-            marks.insert("enum".into(), json!(field.facts.values));
+        if !values.is_empty() && matches!(field.shape, Shape::Plain | Shape::Pointer) {
+            marks.insert("enum".into(), json!(values));
         }
         let bare = marks.is_empty();
         if let (Dialect::V3, false, Some(_)) = (self.dialect, bare, schema.get("$ref")) {

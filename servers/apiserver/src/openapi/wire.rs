@@ -58,7 +58,12 @@ impl Writer {
     }
 
     /// A message if there is something to make it of.
-    pub(super) fn part(&mut self, number: u32, of: Option<&Value>, write: impl FnOnce(&Value, &mut Writer)) {
+    pub(super) fn part(
+        &mut self,
+        number: u32,
+        of: Option<&Value>,
+        write: impl FnOnce(&Value, &mut Writer),
+    ) {
         if let Some(of) = of {
             self.message(number, |out| write(of, out));
         }

@@ -293,7 +293,14 @@ impl Status {
 
     /// Whether it is a lost race.
     pub fn is_conflict(&self) -> bool {
-        self.reason == "Conflict"
+        self.reason == "Conflict" || self.is_another()
+    }
+
+    /// Whether a patch named a uid that the object of that name does not have: it was made again meanwhile.
+    fn is_another(&self) -> bool {
+        let causes = self.details.as_ref().map(|details| &details.causes);
+        let mut causes = causes.into_iter().flatten();
+        self.code == 422 && causes.any(|cause| cause.field == "metadata.uid")
     }
 
     /// Whether a watch or continue token is too old.

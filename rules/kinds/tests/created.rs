@@ -40,7 +40,12 @@ fn create(input: &Value) -> (Object, Vec<String>) {
     strategy.default(&mut object);
     strategy.prepare_create(&cx, &mut object);
     let namespaced = resource_of_kind(object.gvk()).is_some_and(|r| r.namespaced);
-    let mut errors = validate_metadata(object.meta(), namespaced, strategy);
+    let mut errors = validate_metadata(
+        object.meta(),
+        namespaced,
+        strategy,
+        strategy.fixed_name(object),
+    );
     errors.extend(strategy.validate_create(&cx, &object));
     let mut texts: Vec<String> = errors
         .iter()

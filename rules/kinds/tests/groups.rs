@@ -43,7 +43,12 @@ impl Case {
         self.strategy.default(object);
         self.strategy.prepare_create(&self.context(), object);
         let namespaced = resource_of_kind(object.gvk()).is_some_and(|r| r.namespaced);
-        let mut errors = validate_metadata(object.meta(), namespaced, self.strategy);
+        let mut errors = validate_metadata(
+            object.meta(),
+            namespaced,
+            self.strategy,
+            self.strategy.fixed_name(object),
+        );
         errors.extend(self.strategy.validate_create(&self.context(), object));
         errors
     }
@@ -51,7 +56,13 @@ impl Case {
         let cx = self.context();
         self.strategy.default(new);
         self.strategy.prepare_update(&cx, part, new, old);
-        let mut errors = validate_metadata_update(new.meta(), old.meta());
+        // Each thing once, however often a kind says it.
+        let mut errors: Vec<FieldError> = Vec::new();
+        for error in validate_metadata_update(new.meta(), old.meta(), &[]) {
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
+        }
         errors.extend(self.strategy.validate_update(&cx, part, new, old));
         errors
     }

@@ -474,11 +474,9 @@ pub(crate) fn delete_options(media: Media, body: &Bytes) -> Result<DeleteOptions
         (None, Some(false)) => Some(Propagation::Background),
         (None, None) => None,
     };
+    let dry_run = parsed.dry_run.iter().map(|d| d.as_str());
     Ok(DeleteOptions {
-        dry_run: crate::options::dry_run(
-            parsed.dry_run.iter().map(|d| d.as_str()),
-            "DeleteOptions",
-        )?,
+        dry_run: crate::options::dry_run(dry_run, "DeleteOptions")?,
         grace_seconds: parsed.grace_period_seconds,
         propagation,
         uid: parsed

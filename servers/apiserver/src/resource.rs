@@ -76,11 +76,13 @@ pub(crate) async fn serve(
     if info.verb == "patch" && known {
         patching::PatchKind::of(content_type(request.headers()), &served)?;
     }
-    call.warnings.extend(
-        served
-            .deprecation()
-            .filter(|_| known && !info.verb.is_empty()),
-    );
+    let deprecated = served
+        .deprecation()
+        .filter(|_| known && !info.verb.is_empty());
+    if deprecated.is_some() {
+        server.metrics.deprecated(info);
+    }
+    call.warnings.extend(deprecated);
     if !info.subresource.is_empty() || !served.is_stored() {
         return subresource::serve(server, &served, call, request).await;
     }

@@ -138,6 +138,10 @@ pub(super) const ALL: &[Family] = &[
         "Requests by verb, dry run, group, version, resource, scope, component and HTTP code.",
     ),
     gauge(
+        "apiserver_requested_deprecated_apis",
+        "1 for each deprecated API that was asked for, by group, version, resource, subresource and the release that drops it.",
+    ),
+    gauge(
         "apiserver_resource_objects",
         "Stored objects by group and resource.",
     ),

@@ -253,6 +253,19 @@ impl Metrics {
         self.count(name, &[]);
     }
 
+    /// Notes that a deprecated API was asked for; no release drops those that there are.
+    pub(crate) fn deprecated(&self, info: &RequestInfo) {
+        let labels = Labels::of(&[
+            ("group", &info.group),
+            ("removed_release", ""),
+            ("resource", &info.resource),
+            ("subresource", &info.subresource),
+            ("version", &info.version),
+        ]);
+        let name = "apiserver_requested_deprecated_apis";
+        self.state.lock().numbers.insert((name, labels), 1.0);
+    }
+
     /// Counts an audit event.
     pub(crate) fn audited(&self) {
         self.count("apiserver_audit_event_total", &[]);
@@ -362,6 +375,8 @@ mod tests {
         );
         drop(running);
         metrics.finished(&list, 200, Duration::from_millis(30), Some(10));
+        let path = "/api/v1/namespaces/a/endpoints";
+        metrics.deprecated(&RequestInfo::new(&Method::GET, path, &Query::parse(None)));
         let text = metrics.text(&[("apps".into(), "deployments".into(), 3)]);
         for line in [
             "apiserver_request_total{code=\"200\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",scope=\"namespace\",subresource=\"\",verb=\"LIST\",version=\"v1\"} 1",
@@ -370,6 +385,7 @@ mod tests {
             "apiserver_resource_objects{group=\"apps\",resource=\"deployments\"} 3",
             "apiserver_storage_objects{resource=\"deployments.apps\"} 3",
             "# TYPE apiserver_request_duration_seconds histogram",
+            "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1",
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
         }

@@ -44,7 +44,7 @@ fn create(input: &Value) -> (Object, Vec<String>) {
         object.meta(),
         namespaced,
         strategy,
-        strategy.fixed_name(object),
+        strategy.fixed_name(&object),
     );
     errors.extend(strategy.validate_create(&cx, &object));
     let mut texts: Vec<String> = errors

@@ -136,7 +136,6 @@ fn message(coding: Coding, bytes: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt as _;
 
     #[tokio::test]
     async fn a_log_becomes_messages_and_ends_with_a_goodbye() {

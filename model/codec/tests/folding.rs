@@ -14,9 +14,9 @@ fn long_texts_are_folded_at_spaces() {
     );
     status.set(&["short"], "a b");
     let text = String::from_utf8(yaml::encode_value(&status)).unwrap();
-    let words = "word ".repeat(16);
+    let words = "word ".repeat(15);
     let expected = format!(
-        "message: '{name}\n  value: \"odd-one\"'\nplain: {} end\n  of it\nshort: a b\n",
+        "message: '{name}\n  value: \"odd-one\"'\nplain: {}\n  word end of it\nshort: a b\n",
         words.trim_end()
     );
     assert_eq!(text, expected);

@@ -1,6 +1,6 @@
 //! `corten apiserver`: the API server alone with its embedded store.
 
-use crate::cli::{self, Apiserver};
+use crate::cli::{self, Apiserver, Serving};
 use crate::instance::{self, Instance};
 use anyhow::{Context, Result};
 use corten_apiserver::{ApiServer, Config, Disk, EtcdConfig, RuntimeConfig};
@@ -13,25 +13,17 @@ pub async fn run(flags: Apiserver, given: Vec<(String, String)>) -> Result<()> {
     let data = &flags.data.data_dir;
     let _instance = Instance::take(data)?;
     let embedded = Disk::Directory(data.join("store"));
-    let disk = if flags.etcd.etcd_servers.is_empty() {
+    let disk = if flags.serving.etcd.etcd_servers.is_empty() {
         embedded
     } else {
-        etcd(&flags.etcd)
+        etcd(&flags.serving.etcd)
     };
     let mut config = Config::new(data.join("pki"), disk);
     config.listen = SocketAddr::new(flags.bind_address, flags.api_port);
     config.ranges.services = vec![parse_cidr(&flags.service_cidr)?];
-    flags.admission.apply(&mut config)?;
-    config.flags = given;
-    config.tracing_file = flags.tracing_config_file.clone();
-    config.access = flags.access.settings();
-    config.keeping = flags.store.keeping()?;
-    config.runtime = RuntimeConfig::parse(&flags.runtime_config, &flags.feature_gates)?;
-    for gate in config.runtime.without_effect() {
-        tracing::warn!(gate, "this feature gate changes nothing here");
-    }
+    flags.serving.apply(&mut config, given)?;
     let server = start(config).await?;
-    let _beside = flags.store.serve(data, server.store())?;
+    let _beside = flags.serving.store.serve(data, server.store())?;
     write_kubeconfig(&server, data, flags.write_kubeconfig.as_deref())?;
     println!("serving on {}", server.url());
     println!(
@@ -41,6 +33,22 @@ pub async fn run(flags: Apiserver, given: Vec<(String, String)>) -> Result<()> {
     instance::stop_requested().await?;
     server.stop().await;
     Ok(())
+}
+
+impl Serving {
+    /// Sets everything that the flags say but where the state is kept; `given` are all flags of the command.
+    pub fn apply(&self, config: &mut Config, given: Vec<(String, String)>) -> Result<()> {
+        self.admission.apply(config)?;
+        config.flags = given;
+        config.tracing_file = self.tracing_config_file.clone();
+        config.access = self.access.clone().settings();
+        config.keeping = self.store.keeping()?;
+        config.runtime = RuntimeConfig::parse(&self.runtime_config, &self.feature_gates)?;
+        for gate in config.runtime.without_effect() {
+            tracing::warn!(gate, "this feature gate changes nothing here");
+        }
+        Ok(())
+    }
 }
 
 /// An etcd as the flags name it.

@@ -117,16 +117,10 @@ pub struct Up {
     #[arg(long, value_name = "FILE")]
     pub image: Vec<PathBuf>,
     #[command(flatten)]
-    pub admission: AdmissionFlags,
-    #[command(flatten)]
-    pub access: AccessFlags,
-    #[command(flatten)]
-    pub store: StoreFlags,
+    pub serving: Serving,
     /// Where the state is kept: in the data directory, or in an etcd (see --etcd-servers).
     #[arg(long = "store", value_name = "KIND", default_value = "embedded")]
     pub state: StoreKind,
-    #[command(flatten)]
-    pub etcd: Etcd,
 }
 
 /// Flags of `corten reset`.
@@ -156,6 +150,13 @@ pub struct Apiserver {
     /// The addresses that services get.
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
     pub service_cidr: String,
+    #[command(flatten)]
+    pub serving: Serving,
+}
+
+/// Flags of an API server, alone or in a cluster.
+#[derive(Clone, Debug, Args)]
+pub struct Serving {
     #[command(flatten)]
     pub admission: AdmissionFlags,
     #[command(flatten)]

@@ -47,10 +47,9 @@ pub async fn run(flags: Up, given: Vec<(String, String)>) -> Result<()> {
         dns_ip: dns_ip(&flags.service_cidr)?,
     };
     let connector = Arc::new(InProcess::default());
-    let mut config = config(&flags, &layout, &settings, connector.clone())?;
-    config.flags = given;
+    let config = config(&flags, given, &layout, &settings, connector.clone())?;
     let server = Arc::new(apiserver::start(config).await?);
-    let _beside = flags.store.serve(&layout.data, server.store())?;
+    let _beside = flags.serving.store.serve(&layout.data, server.store())?;
     apiserver::write_kubeconfig(&server, &layout.data, flags.write_kubeconfig.as_deref())?;
     println!(
         "API server ready after {:.2} s: {}",
@@ -88,13 +87,14 @@ pub async fn run(flags: Up, given: Vec<(String, String)>) -> Result<()> {
 
 fn config(
     flags: &Up,
+    given: Vec<(String, String)>,
     layout: &Layout,
     settings: &NodeSettings,
     connector: Arc<InProcess>,
 ) -> Result<Config> {
-    let disk = match (flags.state, flags.etcd.etcd_servers.is_empty()) {
+    let disk = match (flags.state, flags.serving.etcd.etcd_servers.is_empty()) {
         (StoreKind::Embedded, true) => Disk::Directory(layout.store()),
-        (StoreKind::Etcd, false) => apiserver::etcd(&flags.etcd),
+        (StoreKind::Etcd, false) => apiserver::etcd(&flags.serving.etcd),
         (StoreKind::Etcd, true) => bail!("--store=etcd needs --etcd-servers"),
         (StoreKind::Embedded, false) => bail!("--etcd-servers needs --store=etcd"),
     };
@@ -104,10 +104,8 @@ fn config(
     config.names = vec![settings.name.clone(), "localhost".to_owned()];
     config.cluster_domain = node::DOMAIN.to_owned();
     config.ranges.services = vec![apiserver::parse_cidr(&flags.service_cidr)?];
-    config.access = flags.access.clone().settings();
     config.connector = connector;
-    flags.admission.apply(&mut config)?;
-    config.keeping = flags.store.keeping()?;
+    flags.serving.apply(&mut config, given)?;
     Ok(config)
 }
 

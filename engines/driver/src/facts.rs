@@ -5,11 +5,12 @@
 
 use crate::requests::request;
 use corten_api::apiextensions::v1::CustomResourceDefinition;
-use corten_api::{Object, resource_of};
+use corten_api::authorization::v1::{SubjectAccessReview, SubjectAccessReviewSpec};
+use corten_api::{Kind, Object, resource_of};
 use corten_client::{Body, Error, ListAnswer, Request, Status, Verb, WatchRequest};
 use corten_controllers::{Fact, custom};
 use corten_core::Str;
-use corten_meta::{GroupVersionResource, Snapshot};
+use corten_meta::{GroupVersionResource, ObjectKey, Snapshot};
 use std::sync::Arc;
 
 /// One question to the server.
@@ -19,6 +20,8 @@ pub enum Probe {
     Gone(Box<Request>, Str),
     /// List this: nothing must be in it.
     Empty(WatchRequest),
+    /// Create this review: it must say yes.
+    Allowed(Box<Request>),
     /// List the definitions of custom resources: each that serves must be among these resources.
     Followed(WatchRequest, Vec<GroupVersionResource>),
 }
@@ -37,9 +40,20 @@ pub(crate) fn probes(
                 let get = request(Verb::Get, resource, "", &target.key, Body::None);
                 vec![Probe::Gone(Box::new(get), target.uid.clone())]
             }
+            Fact::Allowed(spec) => vec![Probe::Allowed(Box::new(review(spec)))],
             Fact::Empty { namespace } => emptiness(namespace, snapshot, &followed()),
         })
         .collect()
+}
+
+fn review(spec: &SubjectAccessReviewSpec) -> Request {
+    let object = SubjectAccessReview {
+        spec: spec.clone(),
+        ..SubjectAccessReview::default()
+    };
+    let body = Body::Object(Arc::new(Object::from(object.with_type())));
+    let resource = GroupVersionResource::of::<SubjectAccessReview>();
+    request(Verb::Create, resource, "", &ObjectKey::new("", ""), body)
 }
 
 fn emptiness(
@@ -84,13 +98,31 @@ fn names(error: &Error, name: &str) -> bool {
     details.is_some_and(|d| d.name == name)
 }
 
+/// What a review said; a refusal when it said no.
+fn allowed(review: &Object) -> Result<(), Error> {
+    let Some(review) = review.downcast_ref::<SubjectAccessReview>() else {
+        return Err(Error::Connection("the server answered no review".to_owned()));
+    };
+    if review.status.allowed {
+        return Ok(());
+    }
+    let asked = review.spec.resource_attributes.as_deref();
+    let what = asked.map_or(String::new(), |a| {
+        format!("{} {}/{}", a.verb, a.resource, a.subresource)
+    });
+    let why = format!("{} may not {what}: {}", review.spec.user, review.status.reason);
+    Err(Status::new(403, "Forbidden", why).into())
+}
+
 impl Probe {
-    /// What the answer to [`Probe::Gone`] means.
+    /// What the answer to [`Probe::Gone`] or [`Probe::Allowed`] means.
     ///
     /// # Errors
-    /// A conflict when the object exists; what the server answered when it could not tell.
+    /// A conflict when the object exists, a refusal when the review says no; what the server answered when it could not
+    /// tell.
     pub fn judge_object(&self, answer: Result<Arc<Object>, Error>) -> Result<(), Error> {
         match (self, answer) {
+            (Probe::Allowed(_), Ok(review)) => allowed(&review),
             (Probe::Gone(request, uid), Ok(found))
                 if uid.is_empty() || found.meta().uid == *uid =>
             {
@@ -133,7 +165,7 @@ impl Probe {
                     Some(resource) => Err(disproved(format!("{resource} is not followed yet"))),
                 }
             }
-            Probe::Gone(..) => Ok(()),
+            Probe::Gone(..) | Probe::Allowed(_) => Ok(()),
         }
     }
 }

@@ -71,14 +71,16 @@ pub(crate) fn request_of(write: Write, snapshot: &Snapshot) -> Request {
 }
 
 /// Upstream's controllers replace objects, and so do the roles allow; pods and nodes, which others write all the time,
-/// are patched, and secrets, which a role lets be patched but not replaced.
+/// are patched, and secrets and definitions, which roles let be patched but not replaced.
 fn change(target: Target, subresource: &str, mut patch: Value, snapshot: &Snapshot) -> Request {
     let group_resource = target.resource.group_resource();
-    let is_contended = group_resource.group.is_empty()
-        && matches!(
-            group_resource.resource.as_str(),
-            "pods" | "nodes" | "secrets"
-        );
+    let is_contended = matches!(
+        (
+            group_resource.group.as_str(),
+            group_resource.resource.as_str()
+        ),
+        ("", "pods" | "nodes" | "secrets") | ("apiextensions.k8s.io", "customresourcedefinitions")
+    );
     let seen = snapshot.object(&group_resource, &target.key);
     let seen = seen.filter(|o| target.uid.is_empty() || o.meta().uid == target.uid);
     if let Some(seen) = seen.filter(|_| !is_contended)

@@ -4,7 +4,7 @@
 //! long as it likes while the next one is made beside it. What a source holds is at that moment, too.
 
 use crate::owners::OwnerIndex;
-use crate::{GroupResource, ObjectKey, Revision};
+use crate::{Feature, Features, GroupResource, ObjectKey, Revision};
 use corten_api::{Kind, Object};
 use imbl::OrdMap;
 use std::fmt;
@@ -18,6 +18,9 @@ pub type Table = OrdMap<ObjectKey, Arc<Object>>;
 /// Where a snapshot finds objects that it does not hold itself, as they were at its moment: those of resources with
 /// so many objects that each is decoded when it is asked for.
 pub trait Source: Send + Sync + fmt::Debug {
+    /// Whether the source has the objects of a resource, so that a snapshot with it holds none of them.
+    fn finds(&self, resource: &GroupResource) -> bool;
+
     /// One object.
     fn object(&self, resource: &GroupResource, key: &ObjectKey) -> Option<Arc<Object>>;
 
@@ -64,6 +67,7 @@ pub struct Snapshot {
     tables: OrdMap<GroupResource, Table>,
     owners: Option<OwnerIndex>,
     revision: Revision,
+    features: Features,
     source: Option<Arc<dyn Source>>,
 }
 
@@ -89,6 +93,21 @@ impl Snapshot {
     /// Notes that everything up to `revision` has been seen.
     pub fn set_revision(&mut self, revision: Revision) {
         self.revision = self.revision.max(revision);
+    }
+
+    /// The features that the cluster has beside upstream's defaults.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Whether the cluster has a feature that is off by default.
+    pub fn has_feature(&self, feature: Feature) -> bool {
+        self.features.has(feature)
+    }
+
+    /// Says which features the cluster has beside upstream's defaults.
+    pub fn set_features(&mut self, features: Features) {
+        self.features = features;
     }
 
     /// Where to find what the snapshot does not hold.
@@ -143,10 +162,21 @@ impl Snapshot {
         }
     }
 
+    /// What the snapshot holds of a resource. Whoever looks here for what is only found would take it for absent, and so
+    /// that ends a test.
+    fn held(&self, resource: &GroupResource) -> Option<&Table> {
+        let table = self.tables.get(resource);
+        let is_found = || self.source.as_ref().is_some_and(|s| s.finds(resource));
+        debug_assert!(
+            table.is_some() || !is_found(),
+            "{resource} are not held by this snapshot: find them, as decision 011 says"
+        );
+        table
+    }
+
     /// The object `name` of kind `T`; `namespace` is empty for cluster-scoped kinds.
     pub fn get<T: Kind>(&self, namespace: &str, name: &str) -> Option<&T> {
-        self.tables
-            .get(&GroupResource::of::<T>())?
+        self.held(&GroupResource::of::<T>())?
             .get(&ObjectKey::new(namespace, name))?
             .downcast_ref::<T>()
     }
@@ -167,7 +197,7 @@ impl Snapshot {
 
     /// The objects of a resource, typed or not.
     pub fn table(&self, resource: &GroupResource) -> Option<&Table> {
-        self.tables.get(resource)
+        self.held(resource)
     }
 
     /// The objects of a resource in `namespace`, by name.
@@ -181,7 +211,7 @@ impl Snapshot {
             namespace: namespace.clone(),
             name: corten_core::Str::EMPTY,
         };
-        let table = self.tables.get(resource);
+        let table = self.held(resource);
         table
             .into_iter()
             .flat_map(move |t| t.range(start.clone()..))
@@ -191,7 +221,7 @@ impl Snapshot {
 
     /// Any object, typed or not.
     pub fn object(&self, resource: &GroupResource, key: &ObjectKey) -> Option<&Arc<Object>> {
-        self.tables.get(resource)?.get(key)
+        self.held(resource)?.get(key)
     }
 
     /// The resources that the snapshot holds, by group and name.

@@ -1,7 +1,9 @@
 //! Snapshots by namespace and moment, and how names print.
 
+use super::Source;
 use crate::{GroupResource, GroupVersionKind, ObjectKey, Revision, Snapshot};
-use corten_api::Kind;
+use corten_api::{Kind, Object};
+use std::sync::Arc;
 use corten_api::core::v1::{Node, Pod};
 use corten_api::meta::v1::OwnerReference;
 
@@ -125,4 +127,51 @@ fn an_owner_is_known_to_have_gone_only_when_it_was_seen_to_go() {
         "it is only not followed any longer"
     );
     assert!(dependents(&snapshot, "first").is_empty());
+}
+
+/// Has pods, all of them called the same.
+#[derive(Debug)]
+struct Pods;
+
+impl Source for Pods {
+    fn finds(&self, resource: &GroupResource) -> bool {
+        *resource == GroupResource::of::<Pod>()
+    }
+    fn object(&self, _: &GroupResource, key: &ObjectKey) -> Option<Arc<Object>> {
+        let pod = Pod::namespaced(&key.namespace, &key.name);
+        Some(Arc::new(Object::from(pod)))
+    }
+    fn objects_in(
+        &self,
+        _: &GroupResource,
+        _: &str,
+        _: Option<(&str, &str)>,
+    ) -> Vec<Arc<Object>> {
+        Vec::new()
+    }
+}
+
+fn with_source() -> Snapshot {
+    let mut snapshot = Snapshot::new();
+    snapshot.set_source(Arc::new(Pods));
+    snapshot
+}
+
+#[test]
+fn what_is_not_held_is_found() {
+    let snapshot = with_source();
+    assert!(snapshot.find::<Pod>("a", "x").is_some());
+    assert!(snapshot.get::<Node>("", "n").is_none(), "nodes are no matter of the source");
+}
+
+#[test]
+#[should_panic(expected = "pods are not held by this snapshot")]
+fn who_gets_what_is_only_found_is_stopped() {
+    let _ = with_source().get::<Pod>("a", "x");
+}
+
+#[test]
+#[should_panic(expected = "pods are not held by this snapshot")]
+fn who_lists_what_is_only_found_is_stopped() {
+    let _ = with_source().list_in::<Pod>("a").count();
 }

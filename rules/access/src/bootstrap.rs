@@ -3,6 +3,7 @@
 //! Invariant: what an administrator added is kept, what a release needs is added; an object whose annotation
 //! `rbac.authorization.kubernetes.io/autoupdate` is `false` is left alone.
 
+use crate::gated;
 use crate::generated::policy::{BINDINGS, ROLES};
 use corten_api::meta::v1::{LabelSelector, ObjectMeta};
 use corten_api::rbac::v1::{
@@ -11,9 +12,11 @@ use corten_api::rbac::v1::{
 };
 use corten_api::{Kind, Object};
 use corten_core::{List, Map, Str};
+use corten_meta::Features;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+const NODE_ROLE: &str = "system:node";
 const BOOTSTRAPPING: (&str, &str) = ("kubernetes.io/bootstrapping", "rbac-defaults");
 
 pub(crate) struct RuleFacts {
@@ -111,11 +114,23 @@ const INSTALLED_BINDINGS: &[BindingFacts] = &[
     },
 ];
 
-/// The roles and bindings of a fresh cluster.
-pub fn bootstrap_objects() -> Vec<Object> {
-    let roles = ROLES.iter().chain(INSTALLED_ROLES).map(role);
-    let bindings = BINDINGS.iter().chain(INSTALLED_BINDINGS).map(binding);
-    roles.chain(bindings).collect()
+/// The roles and bindings of a fresh cluster with these features.
+pub fn bootstrap_objects(features: Features) -> Vec<Object> {
+    let more = || gated::of(features);
+    let roles = ROLES.iter().chain(INSTALLED_ROLES);
+    let roles = roles.chain(more().flat_map(|g| g.roles)).map(role);
+    let bindings = BINDINGS.iter().chain(INSTALLED_BINDINGS);
+    let bindings = bindings.chain(more().flat_map(|g| g.bindings)).map(binding);
+    let mut all: Vec<Object> = roles.chain(bindings).collect();
+    let nodes = |o: &&mut ClusterRole| o.metadata.name == NODE_ROLE;
+    if let Some(nodes) = all
+        .iter_mut()
+        .filter_map(|o| o.downcast_mut())
+        .find(nodes)
+    {
+        nodes.rules.extend(more().flat_map(|g| g.node).map(policy_rule));
+    }
+    all
 }
 
 fn texts(list: &[&'static str]) -> List<Str> {
@@ -139,16 +154,19 @@ fn metadata(namespace: &'static str, name: &'static str, labels: &[&'static str]
     }
 }
 
-fn role(facts: &RoleFacts) -> Object {
-    let rule = |rule: &RuleFacts| PolicyRule {
+fn policy_rule(rule: &RuleFacts) -> PolicyRule {
+    PolicyRule {
         verbs: texts(rule.verbs),
         api_groups: texts(rule.groups),
         resources: texts(rule.resources),
         resource_names: texts(rule.names),
         non_resource_urls: texts(rule.urls),
-    };
+    }
+}
+
+fn role(facts: &RoleFacts) -> Object {
     let metadata = metadata(facts.namespace, facts.name, facts.labels);
-    let rules = facts.rules.iter().map(rule).collect();
+    let rules = facts.rules.iter().map(policy_rule).collect();
     if !facts.namespace.is_empty() {
         return Object::from(
             Role {
@@ -280,17 +298,43 @@ fn add_missing<T: PartialEq + Clone>(have: &mut List<T>, wanted: &[T]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corten_meta::Feature;
 
     #[test]
     fn a_fresh_object_needs_nothing() {
-        for object in bootstrap_objects() {
+        let all = [
+            Feature::ClusterTrustBundle,
+            Feature::PodCertificateRequest,
+            Feature::StorageVersionMigrator,
+        ];
+        for object in bootstrap_objects(Features::from_iter(all)) {
             assert_eq!(reconcile(&object, &object), None, "{}", object.meta().name);
         }
     }
 
     #[test]
+    fn open_gates_add_roles_and_rights_of_nodes() {
+        let names = |features| -> Vec<String> {
+            let all = bootstrap_objects(features);
+            all.iter().map(|o| o.meta().name.to_string()).collect()
+        };
+        let open = Features::default().with(Feature::PodCertificateRequest);
+        let (before, after) = (names(Features::default()), names(open));
+        let cleaner = "system:controller:podcertificaterequestcleaner";
+        assert!(!before.contains(&cleaner.to_owned()));
+        assert_eq!(after.iter().filter(|name| *name == cleaner).count(), 2);
+        let rules = |features| {
+            let all = bootstrap_objects(features);
+            let role = all.iter().find(|o| o.meta().name == NODE_ROLE);
+            let role = role.and_then(|o| o.downcast_ref::<ClusterRole>());
+            role.expect("there is one").rules.len()
+        };
+        assert_eq!(rules(open), rules(Features::default()) + 1);
+    }
+
+    #[test]
     fn removed_rules_come_back_and_added_ones_stay() {
-        let wanted = bootstrap_objects()
+        let wanted = bootstrap_objects(Features::default())
             .into_iter()
             .find(|o| o.meta().name == "system:node-proxier")
             .unwrap();

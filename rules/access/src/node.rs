@@ -5,11 +5,16 @@
 
 use crate::attributes::{Attributes, Decision};
 use crate::bootstrap::RuleFacts;
+use crate::gated;
 use crate::generated::policy::ROLES;
-use corten_api::core::v1::{PersistentVolume, Pod, SecretReference, Volume};
+use crate::node_references::{
+    uses_claim, uses_config_map, uses_resource_claim, uses_secret, volume_needs_secret,
+};
+use corten_api::certificates::v1beta1::PodCertificateRequest;
+use corten_api::core::v1::{PersistentVolume, Pod};
 use corten_api::resource::v1::ResourceSlice;
 use corten_api::storage::v1::VolumeAttachment;
-use corten_meta::{FieldSelector, Snapshot};
+use corten_meta::{Feature, FieldSelector, Snapshot};
 
 const NODE_PREFIX: &str = "system:node:";
 const NODES: &str = "system:nodes";
@@ -60,17 +65,16 @@ pub fn decide(snapshot: &Snapshot, a: &Attributes) -> Decision {
             ("resource.k8s.io", "resourceslices") => return scope.resource_slice(),
             ("", "nodes") => return scope.node_object(),
             ("", "pods") => return scope.pod(),
-            // Nodes get to see them only where PodCertificateRequest is switched on, which it is not.
-            ("certificates.k8s.io", "podcertificaterequests") => {
-                return Decision::NoOpinion(String::new());
-            }
+            ("certificates.k8s.io", "podcertificaterequests") => return scope.pod_certificate(),
             _ => {}
         }
     }
     let rules = ROLES
         .iter()
         .find(|r| r.name == "system:node" && r.namespace.is_empty());
-    match rules.is_some_and(|role| role.rules.iter().any(|rule| fits(rule, a))) || is_node_rule(a) {
+    let more = gated::of(snapshot.features()).flat_map(|g| g.node);
+    let mut rules = rules.into_iter().flat_map(|r| r.rules).chain(more);
+    match rules.any(|rule| fits(rule, a)) || is_node_rule(a) {
         true => allow(),
         false => Decision::NoOpinion(String::new()),
     }
@@ -239,6 +243,27 @@ impl Scope<'_> {
         selector.required("spec.nodeName") == Some(self.node)
     }
 
+    fn pod_certificate(&self) -> Decision {
+        if !self.snapshot.has_feature(Feature::PodCertificateRequest) {
+            return refuse("");
+        }
+        if !self.a.subresource.is_empty() {
+            return refuse("nodes may not access the status subresource of PodCertificateRequests");
+        }
+        match self.a.verb {
+            // For which pod, admission sees.
+            "create" => allow(),
+            "get" => self.related(),
+            "list" | "watch" => match self.selects_itself() {
+                true => allow(),
+                false => refuse(
+                    "can only list/watch podcertificaterequests with nodeName field selector",
+                ),
+            },
+            verb => Decision::NoOpinion(format!("nodes may not {verb} podcertificaterequests")),
+        }
+    }
+
     fn node_object(&self) -> Decision {
         let node = self.node;
         match (self.a.subresource, self.a.verb) {
@@ -296,6 +321,10 @@ impl Scope<'_> {
                 .snapshot
                 .get::<ResourceSlice>("", name)
                 .is_some_and(|slice| slice.spec.node_name.as_deref() == Some(self.node)),
+            "podcertificaterequests" => self
+                .snapshot
+                .get::<PodCertificateRequest>(self.a.namespace, name)
+                .is_some_and(|request| request.spec.node_name == self.node),
             "pods" => self
                 .snapshot
                 .find::<Pod>(self.a.namespace, name)
@@ -336,217 +365,4 @@ impl Scope<'_> {
             claim.is_some_and(|c| self.any_pod(&c.namespace, |pod| uses_claim(pod, &c.name)))
         })
     }
-}
-
-/// Whether nodes need the secret to use the volume. Where a source names no namespace, its claim's is meant.
-fn volume_needs_secret(volume: &PersistentVolume, namespace: &str, name: &str) -> bool {
-    let source = &volume.spec.persistent_volume_source;
-    let claim = volume.spec.claim_ref.as_deref();
-    let claim_namespace = claim.map_or("", |c| c.namespace.as_str());
-    let is_meant = |r: &SecretReference| r.name == name && r.namespace == namespace;
-    let may_default = |r: &SecretReference| {
-        let given = match r.namespace.is_empty() {
-            true => claim_namespace,
-            false => r.namespace.as_str(),
-        };
-        r.name == name && given == namespace
-    };
-    if name.is_empty() {
-        return false;
-    }
-    if let Some(azure) = source.azure_file.as_deref() {
-        let given = azure.secret_namespace.as_deref().unwrap_or_default();
-        let given = if given.is_empty() {
-            claim_namespace
-        } else {
-            given
-        };
-        return azure.secret_name == name && given == namespace;
-    }
-    let defaulting = [
-        source
-            .ceph_fs
-            .as_deref()
-            .and_then(|s| s.secret_ref.as_deref()),
-        source
-            .flex_volume
-            .as_deref()
-            .and_then(|s| s.secret_ref.as_deref()),
-        source.rbd.as_deref().and_then(|s| s.secret_ref.as_deref()),
-        source
-            .scale_io
-            .as_deref()
-            .and_then(|s| s.secret_ref.as_deref()),
-        source
-            .iscsi
-            .as_deref()
-            .and_then(|s| s.secret_ref.as_deref()),
-    ];
-    let cinder = source
-        .cinder
-        .as_deref()
-        .and_then(|s| s.secret_ref.as_deref());
-    let storage_os = source
-        .storage_os
-        .as_deref()
-        .and_then(|s| s.secret_ref.as_deref());
-    let csi = source.csi.as_deref().map(|csi| {
-        [
-            csi.node_publish_secret_ref.as_deref(),
-            csi.node_stage_secret_ref.as_deref(),
-            csi.node_expand_secret_ref.as_deref(),
-        ]
-    });
-    defaulting.into_iter().flatten().any(may_default)
-        || cinder.is_some_and(is_meant)
-        || storage_os.is_some_and(|r| r.name == name && r.namespace == namespace)
-        || csi.into_iter().flatten().flatten().any(is_meant)
-}
-
-/// Whether the pod refers to any secret.
-pub(crate) fn names_secret(pod: &Pod) -> bool {
-    uses_secret(pod, &|_: &str| true)
-}
-
-/// Whether the pod refers to any config map.
-pub(crate) fn names_config_map(pod: &Pod) -> bool {
-    uses_config_map(pod, &|_: &str| true)
-}
-
-/// Whether a name is meant.
-type Meant<'a> = &'a dyn Fn(&str) -> bool;
-
-/// Whether the pod's containers take environment variables from a secret, or else a config map, that is meant.
-fn environment_uses(pod: &Pod, meant: Meant, secrets: bool) -> bool {
-    let regular = pod
-        .spec
-        .init_containers
-        .iter()
-        .chain(pod.spec.containers.iter())
-        .map(|c| (&c.env, &c.env_from));
-    let ephemeral = pod.spec.ephemeral_containers.iter().map(|c| {
-        (
-            &c.ephemeral_container_common.env,
-            &c.ephemeral_container_common.env_from,
-        )
-    });
-    regular.chain(ephemeral).any(|(env, env_from)| {
-        env.iter()
-            .filter_map(|e| e.value_from.as_deref())
-            .any(|source| match secrets {
-                true => source
-                    .secret_key_ref
-                    .as_deref()
-                    .is_some_and(|r| meant(&r.local_object_reference.name)),
-                false => source
-                    .config_map_key_ref
-                    .as_deref()
-                    .is_some_and(|r| meant(&r.local_object_reference.name)),
-            })
-            || env_from.iter().any(|source| match secrets {
-                true => source
-                    .secret_ref
-                    .as_deref()
-                    .is_some_and(|r| meant(&r.local_object_reference.name)),
-                false => source
-                    .config_map_ref
-                    .as_deref()
-                    .is_some_and(|r| meant(&r.local_object_reference.name)),
-            })
-    })
-}
-
-fn uses_secret(pod: &Pod, meant: Meant) -> bool {
-    pod.spec.image_pull_secrets.iter().any(|s| meant(&s.name))
-        || pod
-            .spec
-            .volumes
-            .iter()
-            .any(|v| volume_uses_secret(v, meant))
-        || environment_uses(pod, meant, true)
-}
-
-fn volume_uses_secret(volume: &Volume, meant: Meant) -> bool {
-    let source = &volume.volume_source;
-    let projected = source.projected.iter().flat_map(|p| p.sources.iter());
-    let local = [
-        source
-            .ceph_fs
-            .as_deref()
-            .and_then(|s| s.secret_ref.as_deref()),
-        source
-            .cinder
-            .as_deref()
-            .and_then(|s| s.secret_ref.as_deref()),
-        source
-            .flex_volume
-            .as_deref()
-            .and_then(|s| s.secret_ref.as_deref()),
-        source.rbd.as_deref().and_then(|s| s.secret_ref.as_deref()),
-        source
-            .scale_io
-            .as_deref()
-            .and_then(|s| s.secret_ref.as_deref()),
-        source
-            .iscsi
-            .as_deref()
-            .and_then(|s| s.secret_ref.as_deref()),
-        source
-            .storage_os
-            .as_deref()
-            .and_then(|s| s.secret_ref.as_deref()),
-        source
-            .csi
-            .as_deref()
-            .and_then(|c| c.node_publish_secret_ref.as_deref()),
-    ];
-    let secret = source.secret.as_deref();
-    secret.is_some_and(|s| meant(&s.secret_name))
-        || source
-            .azure_file
-            .as_deref()
-            .is_some_and(|s| meant(&s.secret_name))
-        || local.into_iter().flatten().any(|s| meant(&s.name))
-        || projected
-            .filter_map(|p| p.secret.as_deref())
-            .any(|s| meant(&s.local_object_reference.name))
-}
-
-fn uses_config_map(pod: &Pod, meant: Meant) -> bool {
-    let in_volume = |volume: &Volume| {
-        let source = &volume.volume_source;
-        let projected = source.projected.iter().flat_map(|p| p.sources.iter());
-        source
-            .config_map
-            .as_deref()
-            .is_some_and(|c| meant(&c.local_object_reference.name))
-            || projected
-                .filter_map(|p| p.config_map.as_deref())
-                .any(|c| meant(&c.local_object_reference.name))
-    };
-    pod.spec.volumes.iter().any(in_volume) || environment_uses(pod, meant, false)
-}
-
-fn uses_claim(pod: &Pod, name: &str) -> bool {
-    pod.spec.volumes.iter().any(|v| {
-        let claim = v.volume_source.persistent_volume_claim.as_deref();
-        claim.is_some_and(|c| c.claim_name == name)
-            || (v.volume_source.ephemeral.is_some()
-                && name == format!("{}-{}", pod.metadata.name, v.name))
-    })
-}
-
-fn uses_resource_claim(pod: &Pod, name: &str) -> bool {
-    let named = pod
-        .spec
-        .resource_claims
-        .iter()
-        .any(|c| c.resource_claim_name.as_ref().is_some_and(|n| n == name));
-    let made = pod.status.resource_claim_statuses.iter();
-    let extended = pod.status.extended_resource_claim_status.as_deref();
-    named
-        || extended.is_some_and(|c| c.resource_claim_name == name)
-        || made
-            .filter_map(|c| c.resource_claim_name.as_ref())
-            .any(|n| n == name)
 }

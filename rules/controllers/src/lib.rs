@@ -43,6 +43,7 @@ pub mod serviceaccount;
 #[cfg(test)]
 mod settle_tests;
 pub mod statefulset;
+pub mod storage_migration;
 pub mod taint_eviction;
 pub mod template;
 #[cfg(test)]

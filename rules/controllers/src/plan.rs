@@ -3,6 +3,7 @@
 //! Invariant: a plan is plain data made from one snapshot; carrying it out is the driver's work, and a plan made from
 //! a snapshot that already shows its effects is empty. No client, no retry and no clock in here.
 
+use corten_api::authorization::v1::SubjectAccessReviewSpec;
 use corten_api::{Kind, Object};
 use corten_core::{Bin, Message, Str, Time, Value, ValueMap};
 use corten_meta::{GroupVersionResource, ObjectKey};
@@ -86,8 +87,8 @@ impl Step {
     }
 }
 
-/// Something that is missing from the snapshot, which proves nothing: a snapshot may be behind, and is so for each
-/// resource by another stretch. The driver asks the server.
+/// Something that the snapshot does not tell: that it does not show an object proves nothing, since it may be behind, and
+/// is so for each resource by another stretch; and who may do what is decided elsewhere. The driver asks the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
     /// No object with the target's UID exists under its name; none at all when the target has no UID. What has gone
@@ -99,6 +100,8 @@ pub enum Fact {
         /// The namespace.
         namespace: Str,
     },
+    /// Whoever this is about may do it, as all configured authorizers decide.
+    Allowed(Box<SubjectAccessReviewSpec>),
 }
 
 /// The events that tell how a write ended. `{name}` in a message stands for the written object's name, which the API

@@ -41,6 +41,17 @@ pub enum Watched {
     Every,
 }
 
+impl Controller {
+    /// The resources without which it has nothing to do: its own, and those that it names to be woken by.
+    pub fn resources(&self) -> impl Iterator<Item = fn() -> GroupVersionResource> + use<> {
+        let named = self.wakes.iter().filter_map(|wake| match wake.on {
+            Watched::One(resource) => Some(resource),
+            Watched::Every => None,
+        });
+        std::iter::once(self.primary).chain(named)
+    }
+}
+
 impl std::fmt::Debug for Controller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Controller")
@@ -84,6 +95,9 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::certificates::APPROVER,
     crate::certificates::SIGNER,
     crate::certificates::CLEANER,
+    crate::certificates::POD_CLEANER,
+    crate::certificates::PUBLISHER,
+    crate::storage_migration::CONTROLLER,
     crate::ephemeral_volume::CONTROLLER,
     crate::service_cidr::CONTROLLER,
     crate::service_address::SERVICES,

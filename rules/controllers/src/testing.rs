@@ -56,6 +56,11 @@ fn show_step(step: &Step) -> String {
     let given = step.given.iter().map(|fact| match fact {
         Fact::Gone(target) => format!(" if {} is gone", show_target(target)),
         Fact::Empty { namespace } => format!(" if {namespace} is empty"),
+        Fact::Allowed(spec) => {
+            let what = spec.resource_attributes.as_deref();
+            let part = what.map_or("", |a| a.subresource.as_str());
+            format!(" if {} may create {part}", spec.user)
+        }
     });
     given.fold(show_write(&step.write), |text, fact| text + &fact)
 }

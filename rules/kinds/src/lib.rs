@@ -36,6 +36,7 @@ pub mod resource;
 pub mod scheduling;
 pub mod selectors;
 pub mod storage;
+pub mod storagemigration;
 pub mod workload;
 
 mod bootstrap;
@@ -261,11 +262,13 @@ static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("storage.k8s.io", "VolumeAttachment", &storage::VolumeAttachments),
     ("storage.k8s.io", "VolumeAttributesClass", &storage::VolumeAttributesClasses),
     ("coordination.k8s.io", "Lease", &coordination::Leases),
+    ("storagemigration.k8s.io", "StorageVersionMigration", &storagemigration::StorageVersionMigrations),
     ("discovery.k8s.io", "EndpointSlice", &discovery::EndpointSlices),
     ("scheduling.k8s.io", "PriorityClass", &scheduling::PriorityClasses),
     // rbac, certificates, authentication, authorization
     ("certificates.k8s.io", "CertificateSigningRequest", &certificates::CertificateSigningRequests),
     ("certificates.k8s.io", "ClusterTrustBundle", &certificates::ClusterTrustBundles),
+    ("certificates.k8s.io", "PodCertificateRequest", &certificates::PodCertificateRequests),
     ("rbac.authorization.k8s.io", "ClusterRole", &rbac::ClusterRoles),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding", &rbac::ClusterRoleBindings),
     ("rbac.authorization.k8s.io", "Role", &rbac::Roles),

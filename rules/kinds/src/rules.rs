@@ -1,6 +1,7 @@
 //! `Rules`: a strategy written against a kind's own struct. Everything that implements it is a `Strategy`, which does
 //! the split of spec and status and counts generations; a kind says only what is its own.
 
+use crate::core::pod::drop_closed;
 use crate::generic::content_changed;
 use crate::{
     Column, Context, DeleteAnswer, FieldError, FixedName, Propagation, Scale, Strategy, cells,
@@ -150,6 +151,7 @@ impl<R: Rules> Strategy for R {
         }
     }
     fn prepare_create(&self, cx: &Context, new: &mut Object) {
+        drop_closed(cx.snapshot.features(), new, None);
         let Some(new) = new.downcast_mut::<R::Of>() else {
             return;
         };
@@ -160,6 +162,7 @@ impl<R: Rules> Strategy for R {
         Rules::prepare_create(self, cx, new);
     }
     fn prepare_update(&self, cx: &Context, part: &str, new: &mut Object, old: &Object) {
+        drop_closed(cx.snapshot.features(), new, Some(old));
         let (Some(new), Some(old)) = (new.downcast_mut::<R::Of>(), old.downcast_ref::<R::Of>())
         else {
             return;

@@ -43,7 +43,7 @@ pub(crate) async fn run(server: &Server, members: Option<&Members>) -> Result<()
     // All at once, so that they share a few syncs of the disk: one after another would cost a sync each.
     let mut refused = count(join_all(namespaces.into_iter().map(|o| ensure(server, o))).await);
     let others = join_all(others.into_iter().map(|o| ensure(server, o)));
-    let policy = corten_access::bootstrap_objects();
+    let policy = corten_access::bootstrap_objects(server.config.runtime.features());
     let policy = policy
         .into_iter()
         .map(|wanted| reconcile(server, wanted, corten_access::reconcile));

@@ -52,6 +52,7 @@ mod patched;
 mod patching;
 mod paths;
 mod pods;
+mod possession;
 mod proxy;
 mod read;
 mod reload;

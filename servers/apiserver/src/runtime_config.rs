@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use corten_api::Resource;
+use corten_meta::{Feature, Features};
 
 /// Resources that are served only while a gate is open, all closed by default.
 static GATED: [(&str, &str, &str); 5] = [
@@ -27,9 +28,13 @@ static GATED: [(&str, &str, &str); 5] = [
     ),
 ];
 
+/// Lets pods have trust bundles as files; beta, and nothing without the bundles themselves.
+const PROJECTION: &str = "ClusterTrustBundleProjection";
+
 /// Gates among them that are beta; the others are alpha.
-static BETA: [&str; 3] = [
+static BETA: [&str; 4] = [
     "ClusterTrustBundle",
+    PROJECTION,
     "PodCertificateRequest",
     "StorageVersionMigrator",
 ];
@@ -98,7 +103,7 @@ impl RuntimeConfig {
     /// Gates that are set but change nothing here.
     pub fn without_effect(&self) -> Vec<&str> {
         let known = |name: &str| {
-            matches!(name, "AllAlpha" | "AllBeta" | CBOR)
+            matches!(name, "AllAlpha" | "AllBeta" | CBOR | PROJECTION)
                 || GATED.iter().any(|(_, _, gate)| *gate == name)
         };
         self.gates
@@ -111,6 +116,28 @@ impl RuntimeConfig {
     /// Whether bodies may be CBOR.
     pub(crate) fn serves_cbor(&self) -> bool {
         self.is_open(CBOR)
+    }
+
+    /// What rules must know of open gates.
+    pub(crate) fn features(&self) -> Features {
+        let bundles = self.is_open("ClusterTrustBundle");
+        let all = [
+            (Feature::ClusterTrustBundle, bundles),
+            (
+                Feature::ClusterTrustBundleProjection,
+                bundles && self.is_open(PROJECTION),
+            ),
+            (
+                Feature::PodCertificateRequest,
+                self.is_open("PodCertificateRequest"),
+            ),
+            (
+                Feature::StorageVersionMigrator,
+                self.is_open("StorageVersionMigrator"),
+            ),
+        ];
+        let open = all.into_iter().filter(|(_, open)| *open);
+        open.map(|(feature, _)| feature).collect()
     }
 
     /// Whether a gate is open.

@@ -123,7 +123,7 @@ impl Server {
         tracing: Option<Arc<Tracing>>,
     ) -> Server {
         let catalog = Arc::new(Catalog::built_in(&config.runtime));
-        let typed = Arc::new(Typed::new(&store, &catalog));
+        let typed = Arc::new(Typed::new(&store, &catalog, config.runtime.features()));
         let outbound = Arc::new(Outbound::new(typed.clone()));
         if let Some(audit) = &access.audit {
             audit.connect(&outbound);

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use corten_access::Rules;
 use corten_api::Object;
 use corten_client::Status;
-use corten_meta::{GroupResource, ObjectKey, Snapshot, Source, Table};
+use corten_meta::{Features, GroupResource, ObjectKey, Snapshot, Source, Table};
 use corten_store::{Entry, Event, Key, Resource, Revision, Scope, StateSnapshot, Store, Watch};
 
 use crate::catalog::{Catalog, Served};
@@ -73,6 +73,10 @@ impl fmt::Debug for Stored {
 }
 
 impl Source for Stored {
+    fn finds(&self, resource: &GroupResource) -> bool {
+        self.names.contains_key(resource)
+    }
+
     fn object(&self, resource: &GroupResource, key: &ObjectKey) -> Option<Arc<Object>> {
         let key = Key::new(self.names.get(resource)?, &key.namespace, &key.name);
         object(self.state.get(&key)?).ok()
@@ -114,8 +118,9 @@ const DEFINITIONS: &str = "customresourcedefinitions";
 
 impl Typed {
     /// Reads everything there is.
-    pub(crate) fn new(store: &Store, catalog: &Catalog) -> Typed {
+    pub(crate) fn new(store: &Store, catalog: &Catalog, features: Features) -> Typed {
         let mut snapshot = Snapshot::default();
+        snapshot.set_features(features);
         let mut tails = Vec::new();
         let mut found = Names::new();
         for served in catalog.stored() {

@@ -16,7 +16,7 @@ use crate::commit::{self, Committing};
 use crate::custom::conversion;
 use crate::options::{Admitting, WriteOptions};
 use crate::server::Server;
-use crate::{allocate, custom, metadata, tracking, typed};
+use crate::{allocate, custom, metadata, possession, tracking, typed};
 
 /// How often a write that lost a race is run again.
 const RETRIES_MAX: usize = 50;
@@ -137,7 +137,11 @@ async fn create_once(
     let cx = admission.context();
     served.prepare_create(&cx, &mut object);
     custom::establish(server, &mut object);
-    metadata::check_create(served, &aim, &object, served.validate_create(&cx, &object))?;
+    let mut found = served.validate_create(&cx, &object);
+    if found.is_empty() {
+        found.extend(possession::check(&object));
+    }
+    metadata::check_create(served, &aim, &object, found)?;
     warnings.extend(served.warnings(&cx, &object, None));
     warnings.extend(admit::validate(&admission, Some(&object)).await?);
     if options.dry_run {

@@ -74,6 +74,19 @@ async fn wardle(listener: TcpListener, acceptor: TlsAcceptor) {
                         "{{\"kind\":\"APIResourceList\",\"apiVersion\":\"v1\",\"groupVersion\":\"{GROUP}/v1alpha1\",\"resources\":[{{\"name\":\"flunders\",\"singularName\":\"flunder\",\"namespaced\":true,\"kind\":\"Flunder\",\"verbs\":[\"get\",\"list\"],\"shortNames\":[\"fl\"]}},{{\"name\":\"flunders/status\",\"singularName\":\"\",\"namespaced\":true,\"kind\":\"Flunder\",\"verbs\":[\"get\"]}}]}}"
                     ),
                 )
+            } else if path == "/apis" {
+                let seen = text.to_lowercase();
+                let asked = seen.contains("application/json;g=apidiscovery.k8s.io;v=v2;as=apigroupdiscoverylist,");
+                match seen.contains("if-none-match: \"one\"") {
+                    _ if !asked => ("406 Not Acceptable", String::new()),
+                    true => ("304 Not Modified", String::new()),
+                    false => (
+                        "200 OK\r\nETag: \"one\"\r\nContent-Type: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+                        format!(
+                            "{{\"items\":[{{\"metadata\":{{\"name\":\"{GROUP}\"}},\"versions\":[{{\"version\":\"v1alpha1\",\"resources\":[{{\"resource\":\"flunders\",\"singularResource\":\"flunder\",\"scope\":\"Namespaced\",\"verbs\":[\"get\",\"list\"],\"shortNames\":[\"fl\"],\"categories\":[\"of-the-document\"],\"responseKind\":{{\"group\":\"{GROUP}\",\"version\":\"v1alpha1\",\"kind\":\"Flunder\"}},\"subresources\":[{{\"subresource\":\"status\",\"verbs\":[\"get\"]}}]}}]}}]}}]}}"
+                        ),
+                    ),
+                }
             } else if path == format!("/openapi/v3{own}") {
                 (
                     "200 OK\r\nContent-Type: application/json",

@@ -3,11 +3,13 @@
 //! Invariant: controllers act under their own service accounts; only the shared mirror reads as the controller manager.
 
 mod autoscaler;
+mod migrator;
 
 use corten_client::{Client, Mirror};
 pub use corten_controllers::API_SERVER;
 use corten_controllers::plan::Cluster;
-use corten_controllers::{CONTROLLERS, Controller};
+use corten_controllers::{CONTROLLERS, Controller, storage_migration};
+use corten_api::storagemigration::v1beta1::StorageVersionMigration;
 pub use corten_driver::Sign;
 use corten_driver::{Driver, Settings, mirror_for};
 use corten_meta::GroupVersionResource;
@@ -34,11 +36,15 @@ pub struct Controllers {
     _driver: Driver,
     mirror: Mirror,
     autoscaler: tokio::task::AbortHandle,
+    migrator: Option<tokio::task::AbortHandle>,
 }
 
 impl Drop for Controllers {
     fn drop(&mut self) {
         self.autoscaler.abort();
+        if let Some(migrator) = &self.migrator {
+            migrator.abort();
+        }
     }
 }
 
@@ -48,7 +54,10 @@ impl Controllers {
     pub fn start(watcher: Client, clients: Clients, facts: ClusterFacts) -> Controllers {
         let signs = |c: &&Controller| c.name == corten_controllers::certificates::SIGNER.name;
         let can_sign = facts.sign.is_some();
-        let controllers = CONTROLLERS.iter().filter(|c| can_sign || !signs(c));
+        let is_stored = |resource: fn() -> GroupVersionResource| facts.stored.contains(&resource());
+        let controllers = CONTROLLERS
+            .iter()
+            .filter(|c| (can_sign || !signs(c)) && c.resources().all(is_stored));
         let controllers: Vec<Controller> = controllers.copied().collect();
         let mirror = mirror_for(&controllers, &facts.stored).start(watcher.transport().clone());
         let cluster = Cluster {
@@ -56,6 +65,12 @@ impl Controllers {
             service_cidr: facts.service_cidr.into(),
         };
         let scaling = autoscaler::run(mirror.clone(), clients(autoscaler::ACCOUNT));
+        let migrates = is_stored(corten_controllers::registry::resource::<StorageVersionMigration>);
+        let migrator = migrates.then(|| {
+            let client = clients(storage_migration::ACCOUNT);
+            let task = migrator::run(mirror.clone(), client, facts.stored.clone());
+            tokio::spawn(task).abort_handle()
+        });
         let settings = Settings {
             mirror,
             client_of: clients,
@@ -66,6 +81,7 @@ impl Controllers {
             _driver: Driver::start(&settings, &controllers),
             mirror: settings.mirror,
             autoscaler: tokio::spawn(scaling).abort_handle(),
+            migrator,
         }
     }
 

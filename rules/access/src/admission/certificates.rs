@@ -1,16 +1,17 @@
 //! CertificateApproval, CertificateSigning, CertificateSubjectRestriction and ClusterTrustBundleAttest: only who may act
-//! for a signer approves or signs its requests or writes its trust bundles, and nobody asks for a certificate of `system:masters`.
+//! for a signer approves or signs its requests, also those of pods, or writes its trust bundles, and nobody asks for a certificate of `system:masters`.
 
 use super::certificate_request::Subject;
-use super::{Denial, Operation, Review};
+use super::{About, Cause, Denial, Operation, Review};
 use crate::attributes::Attributes;
 use corten_api::Object;
 use corten_api::certificates::v1::CertificateSigningRequest;
-use corten_api::certificates::v1beta1::ClusterTrustBundle;
+use corten_api::certificates::v1beta1::{ClusterTrustBundle, PodCertificateRequest};
 
 const GROUP: &str = "certificates.k8s.io";
 const RESOURCE: &str = "certificatesigningrequests";
 const BUNDLES: &str = "clustertrustbundles";
+const POD_REQUESTS: &str = "podcertificaterequests";
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 
 pub(super) fn validate(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
@@ -19,6 +20,9 @@ pub(super) fn validate(review: &Review, object: Option<&Object>) -> Result<(), D
     }
     if review.resource.resource == BUNDLES {
         return attests(review, object);
+    }
+    if review.resource.resource == POD_REQUESTS {
+        return signs_pod(review, object);
     }
     if review.resource.resource != RESOURCE {
         return Ok(());
@@ -67,6 +71,40 @@ fn attests(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
             "user not permitted to attest for signerName {signer:?}"
         ))),
     }
+}
+
+/// Who changes the status of a pod's request must be allowed to sign for its signer; upstream finds that with what else
+/// is wrong with the status, and so the answer is that of an invalid object.
+fn signs_pod(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
+    let request = |o| Object::downcast_ref::<PodCertificateRequest>(o);
+    let (old, new) = (review.old.and_then(request), object.and_then(request));
+    let ("status", Some(old), Some(new)) = (review.subresource, old, new) else {
+        return Ok(());
+    };
+    let signer = old.spec.signer_name.as_str();
+    if old.status == new.status || is_allowed(review, "sign", signer) {
+        return Ok(());
+    }
+    let (name, field) = (review.name, "spec.signerName");
+    let problem = format!(
+        "Forbidden: User {:?} is not permitted to \"sign\" for signer {signer:?}",
+        review.user.name
+    );
+    let message = format!(
+        "PodCertificateRequest.{GROUP} {name:?} is invalid: {field}: {problem}"
+    );
+    let mut denial = Denial::new(422, "Invalid", message);
+    denial.about = Some(About {
+        group: GROUP.to_owned(),
+        resource: "PodCertificateRequest".to_owned(),
+        name: name.to_owned(),
+    });
+    denial.causes.push(Cause {
+        reason: "FieldValueForbidden",
+        message: problem,
+        field: field.to_owned(),
+    });
+    Err(denial)
 }
 
 fn may_act(review: &Review, verb: &str, request: &CertificateSigningRequest) -> Result<(), Denial> {

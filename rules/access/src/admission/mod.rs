@@ -9,6 +9,7 @@ mod escalation;
 mod limit_ranger;
 mod mountable_secrets;
 mod namespace;
+mod node_certificate;
 mod node_objects;
 mod node_restriction;
 mod optional_objects;

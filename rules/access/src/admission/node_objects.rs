@@ -1,7 +1,7 @@
 //! NodeRestriction's rules about what a mirror pod and a Node may contain.
 
 use super::{Denial, Review};
-use crate::node::{names_config_map, names_secret};
+use crate::node_references::{names_config_map, names_secret};
 use corten_api::core::v1::{Node, Pod, VolumeProjection, VolumeSource};
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
 //! NodeRestriction: a node writes its own Node, Lease and CSINode, and the status of pods bound to it.
 
 use super::certificate_request::Subject;
+use super::node_certificate::pod_certificate;
 use super::node_objects::{check_mirror_pod, check_node};
 use super::{Denial, Operation, Review};
 use crate::attributes::Attributes;
@@ -50,6 +51,9 @@ pub(super) fn validate(review: &Review, object: Option<&Object>) -> Result<(), D
         ("coordination.k8s.io", "leases", _) => lease(review, object, node),
         ("storage.k8s.io", "csinodes", _) => named(review, object, node, "CSINode"),
         ("resource.k8s.io", "resourceslices", _) => resource_slice(review, object, node),
+        ("certificates.k8s.io", "podcertificaterequests", _) => {
+            pod_certificate(review, object, node)
+        }
         ("certificates.k8s.io", "certificatesigningrequests", _) => {
             certificate(review, object, node)
         }

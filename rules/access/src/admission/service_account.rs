@@ -63,7 +63,7 @@ fn mirror(pod: &Pod) -> Result<(), Denial> {
             "a mirror pod may not reference service accounts",
         ));
     }
-    if crate::node::names_secret(pod) {
+    if crate::node_references::names_secret(pod) {
         return Err(Denial::forbidden("a mirror pod may not reference secrets"));
     }
     let tokens = pod

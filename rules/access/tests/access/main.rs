@@ -5,6 +5,7 @@ mod limits;
 mod node;
 mod optional;
 mod plugins;
+mod pod_certificate;
 mod pod_security;
 mod quota;
 mod rbac;

@@ -1,13 +1,13 @@
 //! Approves kubelets' requests for client certificates, of nodes that join and of nodes that renew.
 //!
-//! Invariant: whoever asks must be allowed to, by the roles that upstream asks about; serving certificates are left to
-//! people.
+//! Invariant: whoever asks must be allowed to, as the server decides with all its authorizers; serving certificates are
+//! left to people.
 
 use super::{KUBELET_CLIENT, has, kubelet_client};
-use crate::plan::{Context, Plan, Target, Write, merge_diff, value_of};
+use crate::plan::{Context, Fact, Plan, Target, Write, merge_diff, value_of};
 use crate::registry::{Controller, resource};
 use corten_access::admission::Subject;
-use corten_access::{Attributes, Decision, Rules, UserInfo, authorize};
+use corten_api::authorization::v1::{ResourceAttributes, SubjectAccessReviewSpec};
 use corten_api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use corten_meta::{ObjectKey, Snapshot};
 
@@ -46,49 +46,35 @@ fn plan(snapshot: &Snapshot, key: &ObjectKey, context: &Context) -> Option<Plan>
     if kubelet_client(request, &subject).is_err() {
         return Some(plan);
     }
+    // The narrower permission is asked about first, and the wider one when that was refused.
     let is_self = request.spec.username == subject.common_name.as_str();
-    let rules = Rules::build(snapshot);
-    let allowed = PERMISSIONS
-        .iter()
-        .filter(|(part, _)| *part != "selfnodeclient" || is_self)
-        .find(|(part, _)| may_create(&rules, snapshot, request, part));
-    if let Some((_, message)) = allowed {
-        plan.write_if(approval(request, message, context));
+    let refused = context.failure.as_ref();
+    let refused = refused.is_some_and(|f| f.message.contains(PERMISSIONS[0].0));
+    let (part, message) = PERMISSIONS[usize::from(!is_self || refused)];
+    if let Some(write) = approval(request, message, context) {
+        plan.write_given(write, vec![Fact::Allowed(Box::new(asked(request, part)))]);
     }
     Some(plan)
 }
 
-fn may_create(
-    rules: &Rules,
-    snapshot: &Snapshot,
-    request: &CertificateSigningRequest,
-    part: &str,
-) -> bool {
-    let texts = |list: &corten_core::List<corten_core::Str>| -> Vec<String> {
-        list.iter().map(ToString::to_string).collect()
-    };
-    let extra = request.spec.extra.iter();
-    let user = UserInfo {
-        name: request.spec.username.to_string(),
-        uid: request.spec.uid.to_string(),
-        groups: texts(&request.spec.groups),
-        extra: extra.map(|(k, v)| (k.to_string(), texts(v))).collect(),
-    };
-    let asked = Attributes {
-        user: &user,
-        verb: "create",
-        group: "certificates.k8s.io",
-        version: "*",
-        resource: "certificatesigningrequests",
-        subresource: part,
-        namespace: "",
-        name: "",
-        path: "",
-        resource_request: true,
-        field_selector: "",
-        label_selector: "",
-    };
-    matches!(authorize(rules, snapshot, &asked), Decision::Allow(_))
+/// Whether whoever made the request may create the subresource that stands for the permission.
+fn asked(request: &CertificateSigningRequest, part: &str) -> SubjectAccessReviewSpec {
+    let spec = &request.spec;
+    SubjectAccessReviewSpec {
+        resource_attributes: Some(Box::new(ResourceAttributes {
+            verb: "create".into(),
+            group: "certificates.k8s.io".into(),
+            version: "*".into(),
+            resource: "certificatesigningrequests".into(),
+            subresource: part.into(),
+            ..ResourceAttributes::default()
+        })),
+        user: spec.username.clone(),
+        groups: spec.groups.clone(),
+        extra: spec.extra.clone(),
+        uid: spec.uid.clone(),
+        ..SubjectAccessReviewSpec::default()
+    }
 }
 
 fn approval(

@@ -1,10 +1,13 @@
-//! Certificate requests: kubelets' are approved, approved ones are signed with the cluster's CA, and old ones go.
+//! Certificate requests: kubelets' are approved, approved ones are signed with the cluster's CA, and old ones go; the
+//! CA of the API server is published.
 //!
 //! Invariant: only upstream's kubernetes.io signers are served, each with its own demands on names and usages; nothing
-//! is signed that nobody approved. Leaves out: the signature itself, which is the driver's, and ClusterTrustBundles.
+//! is signed that nobody approved. Leaves out: the signature itself, which is the driver's.
 
 mod approve;
 mod clean;
+mod clean_pod;
+mod publish;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -14,6 +17,8 @@ use corten_api::certificates::v1::CertificateSigningRequest;
 
 pub use approve::CONTROLLER as APPROVER;
 pub use clean::CONTROLLER as CLEANER;
+pub use clean_pod::CONTROLLER as POD_CLEANER;
+pub use publish::CONTROLLER as PUBLISHER;
 pub use sign::CONTROLLER as SIGNER;
 
 const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";

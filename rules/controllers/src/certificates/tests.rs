@@ -1,6 +1,7 @@
 //! Certificate requests in fixtures: who is approved, what is signed or refused, and when requests go.
 
-use super::{APPROVER, CLEANER, SIGNER};
+use super::{APPROVER, CLEANER, POD_CLEANER, PUBLISHER, SIGNER};
+use crate::plan::{Fact, Failure};
 use crate::testing::World;
 use corten_api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use corten_core::Time;
@@ -11,20 +12,6 @@ const NODE: &[u8] = include_bytes!("requests/node.pem");
 /// `O=system:masters`.
 const MASTERS: &[u8] = include_bytes!("requests/masters.pem");
 
-const ROLES: &str = "
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: node-client}
-rules: [{apiGroups: [certificates.k8s.io], resources: [certificatesigningrequests/nodeclient], verbs: [create]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: node-client}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: node-client}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: joining}]
-";
-
 fn request(signer: &str, pem: &[u8], usages: &str) -> World {
     let mut world = World::new(&format!(
         "
@@ -32,7 +19,7 @@ apiVersion: certificates.k8s.io/v1
 kind: CertificateSigningRequest
 metadata: {{name: r}}
 spec: {{signerName: kubernetes.io/{signer}, username: someone, groups: [joining], usages: [{usages}]}}
-{ROLES}"
+"
     ));
     world.edit::<CertificateSigningRequest>("", "r", |r| r.spec.request = pem.into());
     world
@@ -58,7 +45,7 @@ const CLIENT: &str = "digital signature, client auth";
 #[test]
 fn a_kubelet_that_may_join_is_approved_and_gets_its_certificate() {
     let mut world = request("kube-apiserver-client-kubelet", NODE, CLIENT);
-    expect![[r#"patch certificatesigningrequests r /approval {"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"Auto approving kubelet client certificate after SubjectAccessReview.","reason":"AutoApproved","status":"True","type":"Approved"}]}}"#]]
+    expect![[r#"patch certificatesigningrequests r /approval {"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"Auto approving kubelet client certificate after SubjectAccessReview.","reason":"AutoApproved","status":"True","type":"Approved"}]}} if someone may create nodeclient"#]]
         .assert_eq(&world.run(&APPROVER, "r"));
     expect![[
         r#"sign certificatesigningrequests r ["digital signature", "client auth"] 31536000s"#
@@ -67,11 +54,22 @@ fn a_kubelet_that_may_join_is_approved_and_gets_its_certificate() {
 }
 
 #[test]
-fn who_may_not_is_left_to_people() {
+fn a_node_that_renews_is_asked_about_as_itself_first() {
     let mut world = request("kube-apiserver-client-kubelet", NODE, CLIENT);
-    world.edit::<CertificateSigningRequest>("", "r", |r| r.spec.groups = Default::default());
-    expect![""].assert_eq(&world.run(&APPROVER, "r"));
-    expect![""].assert_eq(&world.run(&SIGNER, "r"));
+    let name = corten_access::admission::Subject::of_pem(NODE).unwrap().common_name;
+    world.edit::<CertificateSigningRequest>("", "r", |r| r.spec.username = name.as_str().into());
+    let planned = |world: &World| world.plan(&APPROVER, "r").steps[0].given[0].clone();
+    let part = |fact: Fact| match fact {
+        Fact::Allowed(spec) => spec.resource_attributes.unwrap().subresource.to_string(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(part(planned(&world)), "selfnodeclient");
+    world.context.failure = Some(Failure {
+        verb: "update",
+        reason: "Forbidden".into(),
+        message: "someone may not create certificatesigningrequests/selfnodeclient".into(),
+    });
+    assert_eq!(part(planned(&world)), "nodeclient");
 }
 
 #[test]
@@ -192,4 +190,46 @@ fn requests_go_when_they_are_dealt_with_or_forgotten() {
         world.later(hours * 3600 + 1);
         expect!["delete certificatesigningrequests r"].assert_eq(&world.step(&CLEANER, "r"));
     }
+}
+
+#[test]
+fn requests_of_pods_go_after_a_quarter_of_an_hour() {
+    let mut world = World::new(
+        "
+apiVersion: certificates.k8s.io/v1beta1
+kind: PodCertificateRequest
+metadata: {name: r, namespace: a, creationTimestamp: 2026-01-01T00:00:00Z}
+",
+    );
+    let wakes = world.plan(&POD_CLEANER, "a/r").wake_at.map(Time::unix);
+    assert_eq!(wakes, Some(world.context.now.unix() + 900));
+    world.later(900);
+    expect!["delete podcertificaterequests a/r"].assert_eq(&world.step(&POD_CLEANER, "a/r"));
+}
+
+#[test]
+fn one_bundle_holds_the_ca_of_the_api_server() {
+    let mut world = World::new(
+        "
+apiVersion: certificates.k8s.io/v1beta1
+kind: ClusterTrustBundle
+metadata: {name: 'kubernetes.io:kube-apiserver-serving:old'}
+spec: {signerName: kubernetes.io/kube-apiserver-serving, trustBundle: OLD}
+---
+apiVersion: certificates.k8s.io/v1beta1
+kind: ClusterTrustBundle
+metadata: {name: other}
+spec: {trustBundle: OTHER}
+",
+    );
+    expect![[r#"
+        create clustertrustbundles kubernetes.io:kube-apiserver-serving:4b650e5c4785025dee7bd65e
+        delete clustertrustbundles kubernetes.io:kube-apiserver-serving:old"#]]
+    .assert_eq(&world.run(&PUBLISHER, "kube-system"));
+    let name = "kubernetes.io:kube-apiserver-serving:4b650e5c4785025dee7bd65e";
+    world.edit::<corten_api::certificates::v1beta1::ClusterTrustBundle>("", name, |b| {
+        b.spec.trust_bundle = "CHANGED".into();
+    });
+    assert!(world.run(&PUBLISHER, "kube-system").starts_with("patch"));
+    expect![""].assert_eq(&world.run(&PUBLISHER, "default"));
 }

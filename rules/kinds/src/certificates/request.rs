@@ -213,7 +213,7 @@ fn validate(spec: &CertificateSigningRequestSpec) -> Errors {
     errors
 }
 
-pub(super) fn validate_signer(errors: &mut Errors, path: &Path, name: &str) {
+pub(crate) fn validate_signer(errors: &mut Errors, path: &Path, name: &str) {
     if name == "kubernetes.io/legacy-unknown" {
         let text = "the legacy signerName is not allowed via this API version";
         errors.push(FieldError::invalid(path, name, text));

@@ -2,6 +2,7 @@
 //! are good for anything: those who use them find out.
 
 use super::columns;
+use super::der::{Certificate, blocks};
 use super::request::validate_signer;
 use crate::checks::Errors;
 use crate::names;
@@ -71,7 +72,8 @@ impl Rules for ClusterTrustBundles {
     }
 }
 
-fn name_problems(signer: &str, name: &str) -> Vec<String> {
+/// What is wrong with the name of a signer's bundle, or of one without a signer.
+pub(crate) fn name_problems(signer: &str, name: &str) -> Vec<String> {
     if signer.is_empty() {
         return match name.contains(':') {
             true => vec![
@@ -115,7 +117,7 @@ fn certificates(errors: &mut Errors, text: &str) {
         let problem = match (block.kind, block.has_headers) {
             (kind, _) if kind != "CERTIFICATE" => format!("has bad block type: {kind}"),
             (_, true) => "has PEM block headers".to_owned(),
-            _ => match is_authority(&block.bytes) {
+            _ => match Certificate::parse(&block.bytes).map(|c| c.is_authority) {
                 None => "does not parse as X.509".to_owned(),
                 Some(false) => "does not have the CA bit set".to_owned(),
                 Some(true) => {
@@ -141,131 +143,6 @@ fn certificates(errors: &mut Errors, text: &str) {
         let list = indexes.join(" ");
         errors.push(refuse(format!("duplicate trust anchor (indices [{list}])")));
     }
-}
-
-struct Block<'a> {
-    kind: &'a str,
-    has_headers: bool,
-    bytes: Vec<u8>,
-}
-
-/// The PEM blocks of a text; what is not one is passed over.
-fn blocks(text: &str) -> impl Iterator<Item = Block<'_>> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        loop {
-            let begin = rest.find("-----BEGIN ")?;
-            rest = &rest[begin + 11..];
-            let Some((kind, after)) = rest.split_once("-----") else {
-                continue;
-            };
-            let Some((body, after)) = after.split_once(&format!("-----END {kind}-----")) else {
-                continue;
-            };
-            let (headers, data): (Vec<&str>, Vec<&str>) = body
-                .lines()
-                .map(str::trim)
-                .filter(|l| !l.is_empty())
-                .partition(|l| l.contains(':'));
-            let Some(bytes) = base64(&data.concat()) else {
-                continue;
-            };
-            rest = after;
-            return Some(Block {
-                kind,
-                has_headers: !headers.is_empty(),
-                bytes,
-            });
-        }
-    })
-}
-
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let body = text.trim_end_matches('=');
-    if !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
-        return None;
-    }
-    let mut out = Vec::with_capacity(body.len() * 3 / 4);
-    let (mut word, mut bits) = (0_u32, 0);
-    for byte in body.bytes() {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        word = (word << 6) | u32::from(digit);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((word >> bits) as u8);
-        }
-    }
-    Some(out)
-}
-
-/// One DER element: its tag, its content, and what follows.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x84 => {
-            let (size, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (
-                size.iter().fold(0, |sum, b| (sum << 8) | usize::from(*b)),
-                rest,
-            )
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
-}
-
-/// Whether a certificate is that of an authority; nothing when it is no certificate.
-fn is_authority(der: &[u8]) -> Option<bool> {
-    const SEQUENCE: u8 = 0x30;
-    const EXTENSIONS: u8 = 0xa3;
-    const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
-    let (SEQUENCE, certificate, []) = element(der)? else {
-        return None;
-    };
-    let (SEQUENCE, mut fields, signature) = element(certificate)? else {
-        return None;
-    };
-    element(element(signature)?.2)?;
-    let mut count = 0;
-    let mut found = false;
-    while !fields.is_empty() {
-        let (tag, content, rest) = element(fields)?;
-        fields = rest;
-        count += 1;
-        if tag != EXTENSIONS {
-            continue;
-        }
-        let mut extensions = element(content)?.1;
-        while !extensions.is_empty() {
-            let (SEQUENCE, extension, rest) = element(extensions)? else {
-                return None;
-            };
-            extensions = rest;
-            let (_, name, mut value) = element(extension)?;
-            if name != BASIC_CONSTRAINTS {
-                continue;
-            }
-            let (mut tag, mut content, rest) = element(value)?;
-            if tag == 1 {
-                value = rest;
-                (tag, content, _) = element(value)?;
-            }
-            let inner = (tag == 4).then(|| element(content)).flatten()?;
-            found = element(inner.1).is_some_and(|(tag, content, _)| tag == 1 && content == [0xff]);
-        }
-    }
-    (count >= 6).then_some(found)
 }
 
 #[cfg(test)]

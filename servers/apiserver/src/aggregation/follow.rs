@@ -12,8 +12,9 @@ use corten_api::{Kind, Object};
 use corten_client::Status;
 use corten_meta::Snapshot;
 use corten_store::{Scope, Watch};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::described;
 use super::front;
 use super::remote::{Remote, Remotes, Target};
 use super::{group_priority, is_built_in, version_priority};
@@ -217,6 +218,7 @@ fn remote(server: &Server, service: &APIService, old: &Remotes) -> Option<Remote
         target,
         endpoint: front::endpoint(server, place, &spec.ca_bundle, verification),
         available: condition(service).is_some_and(|c| c.status == "True"),
+        tag: ArcSwapOption::new(known.and_then(|k| k.tag.load_full())),
         resources: ArcSwapOption::new(known.and_then(|k| k.resources.load_full())),
         schema: ArcSwapOption::new(known.and_then(|k| k.schema.load_full())),
         swagger: ArcSwapOption::new(known.and_then(|k| k.swagger.load_full())),
@@ -383,8 +385,11 @@ async fn describe(server: &Server, remote: &Remote) -> Found {
             ));
         }
     };
-    if let Ok(list) = serde_json::from_slice::<Value>(&body) {
-        remote.resources.store(Some(Arc::new(described(&list))));
+    if !described::by_itself(server, remote).await
+        && let Ok(list) = serde_json::from_slice::<Value>(&body)
+    {
+        let list = described::of_list(&list);
+        remote.resources.store(Some(Arc::new(list)));
     }
     let path = format!("/openapi/v3{path}");
     if let Ok((200, body)) = front::get(server, remote, &path).await {
@@ -413,41 +418,4 @@ fn there() -> Found {
         reason: "Passed",
         message: "all checks passed".into(),
     }
-}
-
-/// An APIResourceList as the aggregated document shows it.
-fn described(list: &Value) -> Vec<Value> {
-    let none = Vec::new();
-    let all = list["resources"].as_array().unwrap_or(&none);
-    let kind = |entry: &Value| json!({"group": entry["group"].as_str().unwrap_or(""), "version": entry["version"].as_str().unwrap_or(""), "kind": entry["kind"]});
-    let mut out: Vec<Value> = Vec::new();
-    for entry in all {
-        let name = entry["name"].as_str().unwrap_or_default();
-        if let Some((main, sub)) = name.split_once('/') {
-            let sub =
-                json!({"subresource": sub, "responseKind": kind(entry), "verbs": entry["verbs"]});
-            if let Some(owner) = out.iter_mut().find(|r| r["resource"] == main) {
-                match owner["subresources"].as_array_mut() {
-                    Some(subs) => subs.push(sub),
-                    None => owner["subresources"] = json!([sub]),
-                }
-            }
-            continue;
-        }
-        let scope = match entry["namespaced"].as_bool() {
-            Some(true) => "Namespaced",
-            _ => "Cluster",
-        };
-        let mut made = json!({
-            "resource": name, "responseKind": kind(entry), "scope": scope,
-            "singularResource": entry["singularName"], "verbs": entry["verbs"],
-        });
-        for field in ["shortNames", "categories"] {
-            if entry[field].is_array() {
-                made[field] = entry[field].clone();
-            }
-        }
-        out.push(made);
-    }
-    out
 }

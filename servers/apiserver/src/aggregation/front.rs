@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corten_access::UserInfo;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::request::Builder;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use super::remote::Remote;
 use crate::outbound::{
@@ -93,12 +94,15 @@ pub(super) async fn get(
     remote: &Remote,
     path: &str,
 ) -> Result<(u16, Bytes), Failure> {
-    let aggregator = UserInfo {
+    get_as(server, remote, path, &aggregator()).await
+}
+
+fn aggregator() -> UserInfo {
+    UserInfo {
         name: "system:kube-aggregator".into(),
         groups: vec!["system:masters".into()],
         ..UserInfo::default()
-    };
-    get_as(server, remote, path, &aggregator).await
+    }
 }
 
 /// A GET on behalf of a user.
@@ -109,15 +113,39 @@ pub(super) async fn get_as(
     user: &UserInfo,
 ) -> Result<(u16, Bytes), Failure> {
     let request = Request::get(path).header("accept", "application/json");
+    let answer = call(server, remote, request, user).await?;
+    Ok((answer.status().as_u16(), answer.into_body()))
+}
+
+async fn call(
+    server: &Server,
+    remote: &Remote,
+    request: Builder,
+    user: &UserInfo,
+) -> Result<Response<Bytes>, Failure> {
     let mut request = request
         .body(Bytes::new())
         .map_err(|e| Failure::Broken(e.to_string()))?;
     request.headers_mut().extend(user_headers(user));
-    let answer = server
+    server
         .outbound
         .call(&remote.endpoint, request, LIMITS)
-        .await?;
-    Ok((answer.status().as_u16(), answer.into_body()))
+        .await
+}
+
+/// The server's aggregated discovery document, if it is another than the one with the tag.
+pub(super) async fn discovery(
+    server: &Server,
+    remote: &Remote,
+    tag: Option<&str>,
+) -> Result<Response<Bytes>, Failure> {
+    let document = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let older = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+    let mut request = Request::get("/apis").header("accept", format!("{document},{older}"));
+    if let Some(tag) = tag {
+        request = request.header("if-none-match", tag);
+    }
+    call(server, remote, request, &aggregator()).await
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! request is authenticated and authorized here before it is passed on, and arrives there with the user's name in
 //! headers that only the front proxy's certificate vouches for.
 
+mod described;
 mod follow;
 mod front;
 pub(crate) mod listing;

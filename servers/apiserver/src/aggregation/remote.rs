@@ -28,6 +28,8 @@ pub(crate) struct Remote {
     pub endpoint: Endpoint,
     /// Whether its condition says that it answers.
     pub available: bool,
+    /// The tag of its own aggregated discovery document, as it last gave it.
+    pub tag: ArcSwapOption<String>,
     /// Its resources as the aggregated discovery document shows them.
     pub resources: ArcSwapOption<Vec<Value>>,
     /// Its OpenAPI v3 document.

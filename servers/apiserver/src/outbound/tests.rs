@@ -31,7 +31,7 @@ fn outbound() -> Outbound {
         },
     );
     let store = Store::open(options).unwrap();
-    Outbound::new(Arc::new(Typed::new(&store, &catalog)))
+    Outbound::new(Arc::new(Typed::new(&store, &catalog, Default::default())))
 }
 
 struct Backend {

@@ -2,6 +2,7 @@
 
 mod cells;
 mod defaults;
+mod gates;
 mod prepare;
 mod resources;
 pub(crate) mod validate;
@@ -11,6 +12,7 @@ pub use defaults::{
     default_pod, default_pod_spec, default_pod_template, default_resources, default_volume,
     pull_policy,
 };
+pub(crate) use gates::drop_closed;
 pub use resources::{aggregate, is_sidecar, qos_class};
 pub use validate::validate_pod_template;
 

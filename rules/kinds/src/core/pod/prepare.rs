@@ -27,20 +27,9 @@ pub(super) fn create(pod: &mut Pod) {
     adopt_profiles(pod);
 }
 
-/// Fields whose feature is off in this version are dropped without a word, as upstream does.
+/// Fields whose feature is off in this version, whatever gates are open, are dropped without a word.
 pub(crate) fn drop_gated(spec: &mut PodSpec) {
     spec.scheduling_group = None;
-    for volume in spec.volumes.iter_mut() {
-        let sources = volume
-            .volume_source
-            .projected
-            .as_mut()
-            .map(|p| &mut p.sources);
-        for source in sources.into_iter().flatten() {
-            source.pod_certificate = None;
-            source.cluster_trust_bundle = None;
-        }
-    }
     let own = spec
         .init_containers
         .iter_mut()

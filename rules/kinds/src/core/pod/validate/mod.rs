@@ -2,6 +2,7 @@
 //! this one walks them in upstream's order. Leaves out what Windows alone can have.
 
 mod containers;
+mod credentials;
 mod env;
 mod mounts;
 mod probes;

@@ -2,15 +2,15 @@
 //! tree are `volume_spec`'s.
 
 use super::Scope;
+use super::credentials::{certificate_paths, pod_certificate, trust_bundle};
 use super::env::{FILE_FIELDS, Place, field_ref, resource_ref};
 use crate::checks::{self, Errors, file_mode, file_path, required};
 use crate::core::claim::validate_claim_template;
 use crate::core::volume_spec;
 use crate::error::FieldError;
-use crate::metadata::{SelectorValues, validate_selector};
 use crate::names;
 use corten_api::core::v1::{
-    CSIVolumeSource, ClusterTrustBundleProjection, DownwardAPIVolumeFile, HostPathVolumeSource,
+    CSIVolumeSource, DownwardAPIVolumeFile, HostPathVolumeSource,
     ImageVolumeSource, KeyToPath, NFSVolumeSource, ProjectedVolumeSource,
     ServiceAccountTokenProjection, Volume, VolumeSource,
 };
@@ -377,7 +377,13 @@ fn projected(errors: &mut Errors, path: &Path, projected: &ProjectedVolumeSource
             trust_bundle(errors, &at.f("clusterTrustBundle"), bundle);
             claim(errors, &bundle.path, &bundle.path);
         }
-        count += usize::from(source.pod_certificate.is_some());
+        if let Some(certificate) = &source.pod_certificate {
+            count += 1;
+            pod_certificate(errors, &at.f("podCertificate"), certificate);
+            for file in certificate_paths(certificate).into_iter().map(|(_, file)| file) {
+                claim(errors, file, file);
+            }
+        }
         if count > 1 {
             errors.push(FieldError::forbidden(
                 &at,
@@ -414,54 +420,4 @@ fn token_source(
     } else {
         file_path(errors, &volume.f("path"), &token.path);
     }
-}
-
-fn trust_bundle(errors: &mut Errors, path: &Path, bundle: &ClusterTrustBundleProjection) {
-    match (&bundle.name, &bundle.signer_name) {
-        (Some(_), Some(_)) => {
-            let shown = crate::metadata::value_of(bundle);
-            errors.push(FieldError::invalid(
-                path,
-                shown,
-                "only one of name and signerName may be used",
-            ));
-        }
-        (Some(name), None) => {
-            if name.is_empty() {
-                errors.push(FieldError::required(
-                    path.f("name"),
-                    "must be a valid object name",
-                ));
-            }
-            if bundle.label_selector.is_some() {
-                let text = "labelSelector must be unset if name is specified";
-                errors.push(FieldError::invalid(
-                    path.f("labelSelector"),
-                    corten_core::Value::map(),
-                    text,
-                ));
-            }
-        }
-        (None, Some(signer)) => {
-            if signer.is_empty() {
-                errors.push(FieldError::required(
-                    path.f("signerName"),
-                    "must be a valid signer name",
-                ));
-            }
-            if let Some(selector) = &bundle.label_selector {
-                errors.extend(validate_selector(
-                    selector,
-                    SelectorValues::Checked,
-                    &path.f("labelSelector"),
-                ));
-            }
-        }
-        (None, None) => errors.push(FieldError::required(
-            path,
-            "either name or signerName must be specified",
-        )),
-    }
-    required(errors, &path.f("path"), &bundle.path);
-    file_path(errors, &path.f("path"), &bundle.path);
 }

@@ -101,7 +101,9 @@ fn names(error: &Error, name: &str) -> bool {
 /// What a review said; a refusal when it said no.
 fn allowed(review: &Object) -> Result<(), Error> {
     let Some(review) = review.downcast_ref::<SubjectAccessReview>() else {
-        return Err(Error::Connection("the server answered no review".to_owned()));
+        return Err(Error::Connection(
+            "the server answered no review".to_owned(),
+        ));
     };
     if review.status.allowed {
         return Ok(());
@@ -110,7 +112,10 @@ fn allowed(review: &Object) -> Result<(), Error> {
     let what = asked.map_or(String::new(), |a| {
         format!("{} {}/{}", a.verb, a.resource, a.subresource)
     });
-    let why = format!("{} may not {what}: {}", review.spec.user, review.status.reason);
+    let why = format!(
+        "{} may not {what}: {}",
+        review.spec.user, review.status.reason
+    );
     Err(Status::new(403, "Forbidden", why).into())
 }
 

@@ -4,6 +4,7 @@ use crate::{Executed, Execution, Job, Moment, Probe, Reconciler};
 use corten_api::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionCondition, CustomResourceDefinitionVersion,
 };
+use corten_api::authorization::v1::{SubjectAccessReview, SubjectAccessReviewSpec};
 use corten_api::certificates::v1::CertificateSigningRequest;
 use corten_api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use corten_api::{Kind, Object};
@@ -194,6 +195,30 @@ fn absence_is_asked_of_the_server() {
 }
 
 #[test]
+fn a_right_is_there_when_the_server_says_so() {
+    let spec = SubjectAccessReviewSpec {
+        user: "someone".into(),
+        ..SubjectAccessReviewSpec::default()
+    };
+    let probes = probes(Fact::Allowed(Box::new(spec)));
+    let [probe] = &probes[..] else {
+        panic!("one question: {probes:?}")
+    };
+    let Probe::Allowed(request) = probe else {
+        panic!("a review: {probe:?}")
+    };
+    assert_eq!(request.resource.resource, "subjectaccessreviews");
+    let answer = |allowed| {
+        let mut review = SubjectAccessReview::default();
+        review.status.allowed = allowed;
+        Ok(Arc::new(Object::from(review)))
+    };
+    assert!(probe.judge_object(answer(true)).is_ok());
+    let refused = probe.judge_object(answer(false)).unwrap_err();
+    assert_eq!(refused.status().map(|s| s.code), Some(403));
+}
+
+#[test]
 fn a_namespace_is_empty_when_every_resource_says_so() {
     let probes = probes(Fact::Empty {
         namespace: "a".into(),
@@ -203,7 +228,7 @@ fn a_namespace_is_empty_when_every_resource_says_so() {
         .map(|probe| match probe {
             Probe::Empty(r) => format!("{} in {}", r.resource.resource, r.namespace),
             Probe::Followed(r, _) => format!("all {}", r.resource.resource),
-            Probe::Gone(..) => "an object".to_owned(),
+            Probe::Gone(..) | Probe::Allowed(_) => "an object".to_owned(),
         })
         .collect();
     // Nodes lie in no namespace; things do, as their definition says.

@@ -25,6 +25,7 @@
 
 mod cipher;
 mod config;
+pub mod grpc;
 mod kms;
 mod provider;
 

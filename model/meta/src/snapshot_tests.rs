@@ -2,10 +2,10 @@
 
 use super::Source;
 use crate::{GroupResource, GroupVersionKind, ObjectKey, Revision, Snapshot};
-use corten_api::{Kind, Object};
-use std::sync::Arc;
 use corten_api::core::v1::{Node, Pod};
 use corten_api::meta::v1::OwnerReference;
+use corten_api::{Kind, Object};
+use std::sync::Arc;
 
 #[test]
 fn lists_by_namespace_and_keeps_older_moments() {
@@ -141,12 +141,7 @@ impl Source for Pods {
         let pod = Pod::namespaced(&key.namespace, &key.name);
         Some(Arc::new(Object::from(pod)))
     }
-    fn objects_in(
-        &self,
-        _: &GroupResource,
-        _: &str,
-        _: Option<(&str, &str)>,
-    ) -> Vec<Arc<Object>> {
+    fn objects_in(&self, _: &GroupResource, _: &str, _: Option<(&str, &str)>) -> Vec<Arc<Object>> {
         Vec::new()
     }
 }
@@ -161,7 +156,10 @@ fn with_source() -> Snapshot {
 fn what_is_not_held_is_found() {
     let snapshot = with_source();
     assert!(snapshot.find::<Pod>("a", "x").is_some());
-    assert!(snapshot.get::<Node>("", "n").is_none(), "nodes are no matter of the source");
+    assert!(
+        snapshot.get::<Node>("", "n").is_none(),
+        "nodes are no matter of the source"
+    );
 }
 
 #[test]

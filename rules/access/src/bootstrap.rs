@@ -123,12 +123,10 @@ pub fn bootstrap_objects(features: Features) -> Vec<Object> {
     let bindings = bindings.chain(more().flat_map(|g| g.bindings)).map(binding);
     let mut all: Vec<Object> = roles.chain(bindings).collect();
     let nodes = |o: &&mut ClusterRole| o.metadata.name == NODE_ROLE;
-    if let Some(nodes) = all
-        .iter_mut()
-        .filter_map(|o| o.downcast_mut())
-        .find(nodes)
-    {
-        nodes.rules.extend(more().flat_map(|g| g.node).map(policy_rule));
+    if let Some(nodes) = all.iter_mut().filter_map(|o| o.downcast_mut()).find(nodes) {
+        nodes
+            .rules
+            .extend(more().flat_map(|g| g.node).map(policy_rule));
     }
     all
 }

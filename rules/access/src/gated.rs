@@ -93,7 +93,9 @@ static GATED: [Gated; 3] = [
         bindings: &[
             binding(
                 "system:controller:kube-apiserver-serving-clustertrustbundle-publisher",
-                &[account("kube-apiserver-serving-clustertrustbundle-publisher")],
+                &[account(
+                    "kube-apiserver-serving-clustertrustbundle-publisher",
+                )],
             ),
             binding(
                 "system:cluster-trust-bundle-discovery",

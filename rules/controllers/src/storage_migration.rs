@@ -6,12 +6,10 @@
 
 use crate::plan::{Context, Plan, Target, Write, merge_diff, value_of};
 use crate::registry::{Controller, Wake, Watched, resource};
-use corten_api::apiextensions::v1::{
-    CustomResourceDefinition, CustomResourceDefinitionCondition,
-};
+use corten_api::Object;
+use corten_api::apiextensions::v1::{CustomResourceDefinition, CustomResourceDefinitionCondition};
 use corten_api::meta::v1::Condition;
 use corten_api::storagemigration::v1beta1::StorageVersionMigration;
-use corten_api::Object;
 use corten_core::Time;
 use corten_meta::{ObjectKey, Snapshot};
 
@@ -78,8 +76,7 @@ fn definition_name(migration: &StorageVersionMigration) -> String {
 
 fn plan(snapshot: &Snapshot, key: &ObjectKey, context: &Context) -> Option<Plan> {
     let migration = snapshot.get::<StorageVersionMigration>("", &key.name)?;
-    let definition =
-        snapshot.get::<CustomResourceDefinition>("", &definition_name(migration));
+    let definition = snapshot.get::<CustomResourceDefinition>("", &definition_name(migration));
     let mut plan = Plan::default();
     if has(migration, RUNNING) && is_over(migration) {
         let finished = definition.and_then(|d| finish(d, has(migration, SUCCEEDED), context.now));
@@ -89,7 +86,11 @@ fn plan(snapshot: &Snapshot, key: &ObjectKey, context: &Context) -> Option<Plan>
             return Some(plan);
         }
         let new = concluded(migration, context.now);
-        plan.write_if(Write::patch_status(migration, &new, "the migration is over"));
+        plan.write_if(Write::patch_status(
+            migration,
+            &new,
+            "the migration is over",
+        ));
     } else if is_next(snapshot, migration) {
         let started = definition.and_then(|d| start(d, migration, context.now));
         if started.is_some() {
@@ -106,9 +107,8 @@ fn plan(snapshot: &Snapshot, key: &ObjectKey, context: &Context) -> Option<Plan>
 /// Whether the migration waits, none of its resource runs, and none has waited longer.
 fn is_next(snapshot: &Snapshot, migration: &StorageVersionMigration) -> bool {
     let waits = |m: &StorageVersionMigration| !has(m, RUNNING) && !is_over(m);
-    let age = |m: &StorageVersionMigration| {
-        (m.metadata.creation_timestamp, m.metadata.name.clone())
-    };
+    let age =
+        |m: &StorageVersionMigration| (m.metadata.creation_timestamp, m.metadata.name.clone());
     let all = snapshot.list::<StorageVersionMigration>();
     let mut others = all.filter(|m| m.spec.resource == migration.spec.resource);
     waits(migration)
@@ -143,7 +143,13 @@ pub fn with_condition(
 
 /// The migration after everything was written.
 pub fn succeeded(migration: &StorageVersionMigration, now: Time) -> StorageVersionMigration {
-    with_condition(migration, SUCCEEDED, "StorageVersionMigrationSucceeded", "", now)
+    with_condition(
+        migration,
+        SUCCEEDED,
+        "StorageVersionMigrationSucceeded",
+        "",
+        now,
+    )
 }
 
 /// The migration after something could not be written.
@@ -152,7 +158,13 @@ pub fn failed(
     message: &str,
     now: Time,
 ) -> StorageVersionMigration {
-    with_condition(migration, FAILED, "StorageVersionMigrationFailed", message, now)
+    with_condition(
+        migration,
+        FAILED,
+        "StorageVersionMigrationFailed",
+        message,
+        now,
+    )
 }
 
 fn concluded(migration: &StorageVersionMigration, now: Time) -> StorageVersionMigration {
@@ -186,14 +198,16 @@ fn tell(
     change(&mut new);
     if !told {
         new.status.conditions.retain(|c| c.type_ != MIGRATING);
-        new.status.conditions.push(CustomResourceDefinitionCondition {
-            type_: MIGRATING.into(),
-            status: status.into(),
-            last_transition_time: now,
-            reason: reason.into(),
-            message: message.into(),
-            observed_generation: definition.metadata.generation,
-        });
+        new.status
+            .conditions
+            .push(CustomResourceDefinitionCondition {
+                type_: MIGRATING.into(),
+                status: status.into(),
+                last_transition_time: now,
+                reason: reason.into(),
+                message: message.into(),
+                observed_generation: definition.metadata.generation,
+            });
     }
     Some(Write::Patch {
         target: Target::unchanged(definition),
@@ -284,9 +298,12 @@ spec: {resource: {group: example.com, resource: things}}
     }
 
     fn definition(world: &World) -> (String, Vec<String>) {
-        let found = world.snapshot.get::<CustomResourceDefinition>("", "things.example.com");
+        let found = world
+            .snapshot
+            .get::<CustomResourceDefinition>("", "things.example.com");
         let found = found.expect("it is there");
-        let condition = migrating(found).map_or(String::new(), |c| format!("{} {}", c.status, c.message));
+        let condition =
+            migrating(found).map_or(String::new(), |c| format!("{} {}", c.status, c.message));
         let stored = found.status.stored_versions.iter();
         (condition, stored.map(ToString::to_string).collect())
     }

@@ -21,7 +21,12 @@ fn holds(spec: &PodCertificateRequestSpec) -> Option<bool> {
     if spec.stub_pkcs10_request.is_empty() {
         let key = PublicKey::parse(&spec.pkix_public_key)?.ok()?;
         let by = of_key(key.kind)?;
-        return Some(verifies(by, &key, spec.pod_uid.as_bytes(), &spec.proof_of_possession));
+        return Some(verifies(
+            by,
+            &key,
+            spec.pod_uid.as_bytes(),
+            &spec.proof_of_possession,
+        ));
     }
     let request = Request::parse(&spec.stub_pkcs10_request)?;
     let key = PublicKey::parse(request.key)?.ok()?;
@@ -79,7 +84,9 @@ fn of_request(kind: KeyKind, algorithm: &[u8]) -> Option<Algorithm> {
 mod tests {
     use super::*;
     use rcgen::PublicKeyData as _;
-    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
+    use rcgen::{
+        CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256,
+    };
 
     fn request(key: &KeyPair) -> PodCertificateRequestSpec {
         let params = CertificateParams::default();
@@ -118,7 +125,9 @@ mod tests {
             spec,
             ..Default::default()
         };
-        let told = check(&Object::from(object)).expect("it is wrong").to_string();
+        let told = check(&Object::from(object))
+            .expect("it is wrong")
+            .to_string();
         assert_eq!(
             told,
             "spec.proofOfPossession: Invalid value: could not verify proof-of-possession signature"

@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub flags: Vec<(String, String)>,
     /// Which APIs are served.
     pub runtime: RuntimeConfig,
+    /// How long a request waits for its turn in its priority level.
+    pub queue_wait_max: std::time::Duration,
 }
 
 /// The state behind every request.
@@ -122,6 +124,7 @@ impl Server {
         connector: Arc<dyn NodeConnector>,
         tracing: Option<Arc<Tracing>>,
     ) -> Server {
+        let queue_wait_max = config.queue_wait_max;
         let catalog = Arc::new(Catalog::built_in(&config.runtime));
         let typed = Arc::new(Typed::new(&store, &catalog, config.runtime.features()));
         let outbound = Arc::new(Outbound::new(typed.clone()));
@@ -139,7 +142,7 @@ impl Server {
             metrics,
             connector,
             tracing,
-            flow: Flow::new(random_bits()),
+            flow: Flow::new(random_bits(), queue_wait_max),
             aggregated: ArcSwap::default(),
             allocation: tokio::sync::Mutex::new(()),
             // Definitions found in the store are looked at on first use.

@@ -75,6 +75,8 @@ pub struct Config {
     pub shutdown_delay: Duration,
     /// Which APIs are served.
     pub runtime: RuntimeConfig,
+    /// How long a request waits for its turn in its priority level.
+    pub queue_wait_max: Duration,
 }
 
 impl Config {
@@ -101,6 +103,7 @@ impl Config {
             connector: Arc::new(NoNodes),
             shutdown_delay: Duration::ZERO,
             runtime: RuntimeConfig::default(),
+            queue_wait_max: Duration::from_secs(15),
         }
     }
 }
@@ -214,6 +217,7 @@ impl ApiServer {
             front_proxy_ca: pki.front_proxy_ca.certificate().to_owned(),
             front_proxy: pki.client(&Identity::FrontProxyClient, now)?,
             runtime: config.runtime,
+            queue_wait_max: config.queue_wait_max,
         };
         let connector = config.connector;
         let tracing = spans::start(config.tracing_file.as_deref(), random_uid())?;

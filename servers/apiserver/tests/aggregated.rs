@@ -76,7 +76,9 @@ async fn wardle(listener: TcpListener, acceptor: TlsAcceptor) {
                 )
             } else if path == "/apis" {
                 let seen = text.to_lowercase();
-                let asked = seen.contains("application/json;g=apidiscovery.k8s.io;v=v2;as=apigroupdiscoverylist,");
+                let asked = seen.contains(
+                    "application/json;g=apidiscovery.k8s.io;v=v2;as=apigroupdiscoverylist,",
+                );
                 match seen.contains("if-none-match: \"one\"") {
                     _ if !asked => ("406 Not Acceptable", String::new()),
                     true => ("304 Not Modified", String::new()),

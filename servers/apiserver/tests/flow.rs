@@ -3,6 +3,8 @@
 
 mod support;
 
+use corten_apiserver::Disk;
+use std::time::Duration;
 use support::Cluster;
 use support::raw::{self, get, send};
 use tokio::io::AsyncWriteExt;
@@ -88,6 +90,40 @@ fn a_jailed_flow_is_refused_and_others_are_not() {
             let path = format!("/debug/api_priority_and_fairness/{table}");
             assert_eq!(get(server, &path).await.code, 200);
         }
+    });
+}
+
+#[test]
+fn who_waits_too_long_is_told_to_come_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start_with(directory, Disk::Memory, |config| {
+        config.static_tokens = raw::tokens(&["admin", "noisy"]);
+        config.queue_wait_max = Duration::from_millis(20);
+    });
+    let server = &cluster.server;
+    cluster.block_on(async {
+        let levels = format!("{API}/prioritylevelconfigurations");
+        send(server, "admin", "POST", &levels, "", level("jail", 0, QUEUE_OF_ONE).as_bytes()).await;
+        send(server, "admin", "POST", &format!("{API}/flowschemas"), "", schema("jailed", "jail", "noisy").as_bytes()).await;
+        let level = get(server, &format!("{levels}/jail")).await.json();
+        let level = level["metadata"]["uid"].as_str().unwrap().to_owned();
+        let mut refused = None;
+        until("the schema is in force", async || {
+            let got = send(server, "noisy", "GET", "/version", "", b"").await;
+            let is_jailed = got.header("x-kubernetes-pf-prioritylevel-uid") == Some(&level);
+            refused = is_jailed.then_some(got);
+            refused.is_some()
+        })
+        .await;
+        // There was room in the queue, but never a seat.
+        let refused = refused.unwrap();
+        assert_eq!(refused.code, 429);
+        assert_eq!(refused.text(), "Too many requests, please try again later.\n");
+        let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=32).contains(&after));
+        let metrics = get(server, "/metrics").await.text();
+        let counted = "apiserver_flowcontrol_rejected_requests_total{priority_level=\"jail\",reason=\"time-out\"} 1";
+        assert!(metrics.contains(counted), "{metrics}");
     });
 }
 

@@ -21,8 +21,22 @@ fn cluster() -> Cluster {
     })
 }
 
-async fn call(cluster: &Cluster, verb: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
-    let got = send(&cluster.server, "admin", verb, path, headers, body.as_bytes()).await;
+async fn call(
+    cluster: &Cluster,
+    verb: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, Value) {
+    let got = send(
+        &cluster.server,
+        "admin",
+        verb,
+        path,
+        headers,
+        body.as_bytes(),
+    )
+    .await;
     let body = json_text::parse(&got.body).unwrap_or_default();
     (got.code, body)
 }
@@ -36,7 +50,9 @@ fn base64(bytes: &[u8]) -> String {
 fn a_pods_request_proves_its_key() {
     let cluster = cluster();
     let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-    let request = CertificateParams::default().serialize_request(&key).unwrap();
+    let request = CertificateParams::default()
+        .serialize_request(&key)
+        .unwrap();
     let mut forged = request.der().to_vec();
     *forged.last_mut().unwrap() ^= 1;
     let path = "/apis/certificates.k8s.io/v1beta1/namespaces/default/podcertificaterequests";
@@ -78,13 +94,24 @@ fn pods_keep_what_open_gates_let_them_have() {
     );
     let kept = |cluster: &Cluster| {
         cluster.block_on(async {
-            let account = r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}}"#;
+            let account =
+                r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}}"#;
             let accounts = "/api/v1/namespaces/default/serviceaccounts";
             call(cluster, "POST", accounts, JSON, account).await;
-            let (code, got) = call(cluster, "POST", "/api/v1/namespaces/default/pods", JSON, &pod).await;
+            let (code, got) = call(
+                cluster,
+                "POST",
+                "/api/v1/namespaces/default/pods",
+                JSON,
+                &pod,
+            )
+            .await;
             assert_eq!(code, 201, "{got}");
             let text = got.to_string();
-            (text.contains("clusterTrustBundle"), text.contains("podCertificate"))
+            (
+                text.contains("clusterTrustBundle"),
+                text.contains("podCertificate"),
+            )
         })
     };
     assert_eq!(kept(&cluster()), (true, true));

@@ -5,11 +5,11 @@
 mod autoscaler;
 mod migrator;
 
+use corten_api::storagemigration::v1beta1::StorageVersionMigration;
 use corten_client::{Client, Mirror};
 pub use corten_controllers::API_SERVER;
 use corten_controllers::plan::Cluster;
 use corten_controllers::{CONTROLLERS, Controller, storage_migration};
-use corten_api::storagemigration::v1beta1::StorageVersionMigration;
 pub use corten_driver::Sign;
 use corten_driver::{Driver, Settings, mirror_for};
 use corten_meta::GroupVersionResource;

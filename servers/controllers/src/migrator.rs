@@ -165,7 +165,10 @@ impl Migrator {
         patch.set(&["apiVersion"], resource.api_version());
         patch.set(&["kind"], object.gvk().kind);
         patch.set(&["metadata", "uid"], meta.uid.clone());
-        patch.set(&["metadata", "resourceVersion"], meta.resource_version.clone());
+        patch.set(
+            &["metadata", "resourceVersion"],
+            meta.resource_version.clone(),
+        );
         let request = Request {
             verb: Verb::Patch,
             resource: resource.clone(),

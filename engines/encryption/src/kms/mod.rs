@@ -2,17 +2,18 @@
 //! here with keys derived from a seed that the plugin encrypted. A thread of its own talks to the plugin, so that
 //! nobody else waits for it except for a seed that was not seen before.
 
-mod grpc;
 mod wire;
 
 use crate::EncryptionError;
 use crate::cipher::{Key, Kind};
+use crate::grpc;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
 use wire::{Annotations, Fields};
 
 const SEED: usize = 32;
@@ -288,7 +289,7 @@ impl Talker {
     }
 
     fn call(&self, method: &str, message: &[u8]) -> Result<Fields, String> {
-        let calling = grpc::call(&self.socket, method, message);
+        let calling = exchange(&self.socket, method, message);
         let answer = self
             .runtime
             .block_on(async { tokio::time::timeout(self.timeout, calling).await })
@@ -363,4 +364,16 @@ fn uid() -> String {
     // Only for logs: zeros tell calls apart less well, and do no harm.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Calls a method of the plugin, over a connection of its own, since calls are rare.
+async fn exchange(socket: &Path, method: &str, message: &[u8]) -> Result<Vec<u8>, String> {
+    let told = |what: String| format!("{method}: {what}");
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| format!("connecting to {}: {error}", socket.display()))?;
+    let connection = grpc::open(stream).await.map_err(told)?;
+    let path = format!("/v2.KeyManagementService/{method}");
+    let answer = grpc::call(connection, &path, message).await;
+    answer.map(|(message, _)| message).map_err(told)
 }

@@ -90,9 +90,7 @@ fn signs_pod(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
         "Forbidden: User {:?} is not permitted to \"sign\" for signer {signer:?}",
         review.user.name
     );
-    let message = format!(
-        "PodCertificateRequest.{GROUP} {name:?} is invalid: {field}: {problem}"
-    );
+    let message = format!("PodCertificateRequest.{GROUP} {name:?} is invalid: {field}: {problem}");
     let mut denial = Denial::new(422, "Invalid", message);
     denial.about = Some(About {
         group: GROUP.to_owned(),

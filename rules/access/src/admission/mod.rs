@@ -5,6 +5,7 @@
 mod certificate_request;
 mod certificates;
 mod classes;
+mod declared_features;
 mod escalation;
 mod limit_ranger;
 mod mountable_secrets;
@@ -276,6 +277,9 @@ pub fn mutate(review: &Review, object: &mut Object) -> Result<Vec<String>, Denia
 /// What is refused only where it was asked for.
 fn validate_optional(review: &Review, object: Option<&Object>) -> Result<(), Denial> {
     let on = |plugin| review.enabled.has(plugin);
+    if on(Plugin::NamespaceExists) {
+        namespace::exists(review)?;
+    }
     if on(Plugin::LimitPodHardAntiAffinityTopology) {
         optional_pods::anti_affinity(review, object)?;
     }
@@ -324,6 +328,9 @@ pub fn validate(review: &Review, object: Option<&Object>) -> Result<Vec<String>,
         classes::check_overhead(review, object)?;
     }
     certificates::validate(review, object)?;
+    if on(Plugin::NodeDeclaredFeatureValidator) {
+        declared_features::validate(review, object)?;
+    }
     if on(Plugin::PodResizeValidator) {
         pod_resize::validate(review, object)?;
     }

@@ -1,4 +1,5 @@
-//! NamespaceLifecycle: nothing is created in a namespace that is going or missing, and some namespaces never go.
+//! NamespaceLifecycle: nothing is created in a namespace that is going or missing, and some namespaces never go; and
+//! NamespaceExists: nothing is changed in one that is missing.
 
 use super::{Cause, Denial, Operation, Review};
 use corten_api::core::v1::Namespace;
@@ -34,4 +35,16 @@ pub(super) fn check(review: &Review) -> Result<(), Denial> {
         field: "metadata.namespace".to_owned(),
     });
     Err(denial)
+}
+
+/// Refuses whatever is created, changed or deleted in a namespace that does not exist.
+pub(super) fn exists(review: &Review) -> Result<(), Denial> {
+    let own = review.is("", "namespaces");
+    if review.namespace.is_empty() || own || review.operation == Operation::Connect {
+        return Ok(());
+    }
+    match review.snapshot.get::<Namespace>("", review.namespace) {
+        Some(_) => Ok(()),
+        None => Err(Denial::not_found("", "namespaces", review.namespace)),
+    }
 }

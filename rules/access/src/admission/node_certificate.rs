@@ -15,7 +15,11 @@ fn refuse(message: String) -> Result<(), Denial> {
 
 /// What may be true a moment later: not forbidden, so that the node tries again.
 fn not_yet(message: String) -> Denial {
-    Denial::new(500, "InternalError", format!("Internal error occurred: {message}"))
+    Denial::new(
+        500,
+        "InternalError",
+        format!("Internal error occurred: {message}"),
+    )
 }
 
 /// Looks at a node's request about PodCertificateRequests.
@@ -70,7 +74,9 @@ fn own_node(review: &Review, spec: &PodCertificateRequestSpec, pod: &str) -> Res
 }
 
 fn own_pod(review: &Review, spec: &PodCertificateRequestSpec, shown: &str) -> Result<(), Denial> {
-    let found = review.snapshot.find::<Pod>(review.namespace, &spec.pod_name);
+    let found = review
+        .snapshot
+        .find::<Pod>(review.namespace, &spec.pod_name);
     let Some(pod) = found else {
         return Err(not_yet(format!(
             "while retrieving pod {shown} named in the PodCertificateRequest: pod {:?} not found",
@@ -105,7 +111,10 @@ fn own_pod(review: &Review, spec: &PodCertificateRequestSpec, shown: &str) -> Re
 
 fn account(review: &Review, spec: &PodCertificateRequestSpec, pod: &str) -> Result<(), Denial> {
     let name = spec.service_account_name.as_str();
-    let Some(found) = review.snapshot.get::<ServiceAccount>(review.namespace, name) else {
+    let Some(found) = review
+        .snapshot
+        .get::<ServiceAccount>(review.namespace, name)
+    else {
         return Err(not_yet(format!(
             "while retrieving service account {:?} named in the PodCertificateRequest: serviceaccount {name:?} not found",
             format!("{}/{name}", review.namespace)

@@ -116,11 +116,7 @@ const OFF: [Plugin; 15] = [
 ];
 
 /// Plugins that cannot be turned on because nobody has written them.
-const MISSING: [Plugin; 3] = [
-    P::NamespaceExists,
-    P::PodGroupProtection,
-    P::PodGroupWorkloadExists,
-];
+const MISSING: [Plugin; 2] = [P::PodGroupProtection, P::PodGroupWorkloadExists];
 
 impl Plugin {
     /// The plugin of a name, as flags give it.

@@ -172,3 +172,26 @@ fn pods_grow_only_as_far_as_their_node_allows() {
     let refused = refusal(resize.validate(&sized("gone", "2", 2), Some(&sized("gone", "1", 1))));
     assert!(refused.contains("node \"gone\" not found"), "{refused}");
 }
+
+#[test]
+fn nothing_happens_in_a_namespace_that_is_not_there() {
+    let map = |namespace: &str| {
+        object(&format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m, namespace: {namespace}}}\n"
+        ))
+    };
+    let delete = |world: &World, namespace: &str| {
+        let admin = admin();
+        world
+            .request(&admin, Operation::Delete)
+            .delete(&map(namespace))
+    };
+    let world = World::new("").with(&["NamespaceExists"]);
+    delete(&world, "a").expect("the namespace is there");
+    let denial = delete(&world, "gone").expect_err("it is not");
+    assert_eq!(
+        (denial.code, denial.message.as_str()),
+        (404, "namespaces \"gone\" not found")
+    );
+    delete(&World::new(""), "gone").expect("nobody asks by default");
+}

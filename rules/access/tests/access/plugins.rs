@@ -367,3 +367,38 @@ fn nodes_ask_for_tokens_of_their_pods_only() {
         "node requested token not bound to a pod"
     );
 }
+
+#[test]
+fn a_pod_changes_only_as_its_node_can() {
+    let world = |features: &str| {
+        World::new(&format!(
+            "{{apiVersion: v1, kind: Node, metadata: {{name: n}}, status: {{declaredFeatures: [{features}]}}}}"
+        ))
+    };
+    let pod = |generation: i64, whole: &str, init: &str| {
+        object(&format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: p, namespace: a, generation: {generation}}}, spec: {{nodeName: n, \
+             resources: {{requests: {{cpu: {whole}}}}}, containers: [], \
+             initContainers: [{{name: i, resources: {{requests: {{cpu: {init}}}}}}}]}}}}"
+        ))
+    };
+    let (admin, old) = (admin(), pod(1, "1", "1"));
+    let resized = |world: &World, new: &Object| {
+        let mut request = world.request(&admin, Operation::Update);
+        request.part = "resize";
+        request.validate(new, Some(&old))
+    };
+    let both =
+        world("InPlacePodLevelResourcesVerticalScaling, InPlacePodVerticalScalingInitContainers");
+    resized(&both, &pod(2, "2", "2")).expect("the node can do both");
+    let none = world("");
+    resized(&none, &pod(1, "1", "1")).expect("nothing changes");
+    assert_eq!(
+        refusal(resized(&none, &pod(2, "2", "2"))),
+        "pod update requires features InPlacePodLevelResourcesVerticalScaling, InPlacePodVerticalScalingInitContainers which are not available on node \"n\""
+    );
+    assert_eq!(
+        refusal(resized(&none, &pod(2, "1", "2"))),
+        "pod update requires features InPlacePodVerticalScalingInitContainers which are not available on node \"n\""
+    );
+}

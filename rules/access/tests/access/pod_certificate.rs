@@ -85,7 +85,10 @@ fn a_node_asks_for_its_own_pods_alone() {
     );
     for (a, b) in [("pod-1", "pod-0"), ("node-1", "node-0"), ("account-1", "x")] {
         let denial = world.create(&n1, &request((a, b))).expect_err("not yet");
-        assert_eq!(denial.code, 500, "it may be true a moment later: {denial:?}");
+        assert_eq!(
+            denial.code, 500,
+            "it may be true a moment later: {denial:?}"
+        );
     }
     let mut update = world.request(&n1, Operation::Update);
     let mine = request(("", ""));

@@ -49,7 +49,10 @@ fn plan(snapshot: &Snapshot, key: &ObjectKey, context: &Context) -> Option<Plan>
             let mut bundle = ClusterTrustBundle::named(&name);
             bundle.spec.signer_name = SIGNER.into();
             bundle.spec.trust_bundle = ca.clone();
-            plan.write(Write::create(bundle, "clients verify the API server with it"));
+            plan.write(Write::create(
+                bundle,
+                "clients verify the API server with it",
+            ));
         }
         Some(bundle) => {
             let mut right = bundle.clone();

@@ -56,7 +56,9 @@ fn a_kubelet_that_may_join_is_approved_and_gets_its_certificate() {
 #[test]
 fn a_node_that_renews_is_asked_about_as_itself_first() {
     let mut world = request("kube-apiserver-client-kubelet", NODE, CLIENT);
-    let name = corten_access::admission::Subject::of_pem(NODE).unwrap().common_name;
+    let name = corten_access::admission::Subject::of_pem(NODE)
+        .unwrap()
+        .common_name;
     world.edit::<CertificateSigningRequest>("", "r", |r| r.spec.username = name.as_str().into());
     let planned = |world: &World| world.plan(&APPROVER, "r").steps[0].given[0].clone();
     let part = |fact: Fact| match fact {
@@ -223,7 +225,7 @@ spec: {trustBundle: OTHER}
 ",
     );
     expect![[r#"
-        create clustertrustbundles kubernetes.io:kube-apiserver-serving:4b650e5c4785025dee7bd65e
+        create clustertrustbundles /kubernetes.io:kube-apiserver-serving:4b650e5c4785025dee7bd65e
         delete clustertrustbundles kubernetes.io:kube-apiserver-serving:old"#]]
     .assert_eq(&world.run(&PUBLISHER, "kube-system"));
     let name = "kubernetes.io:kube-apiserver-serving:4b650e5c4785025dee7bd65e";

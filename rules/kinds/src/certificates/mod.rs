@@ -11,8 +11,8 @@ mod request;
 mod trust_bundle;
 
 pub use der::{Curve, KeyKind, PublicKey, Request, UnknownKey};
-pub use pod_request::{PodCertificateRequests, unproven};
 pub(crate) use pod_request::{LIFE_MIN, life_max, validate_user_annotations};
+pub use pod_request::{PodCertificateRequests, unproven};
 pub use request::CertificateSigningRequests;
 pub(crate) use request::validate_signer;
 pub use trust_bundle::ClusterTrustBundles;

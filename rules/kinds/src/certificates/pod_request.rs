@@ -8,8 +8,8 @@ use super::der::{Curve, KeyKind, PublicKey, Request};
 use super::pod_status::validate_status;
 use super::request::validate_signer;
 use crate::checks::{self, Errors};
-use crate::rules::{Rules, with_status};
 use crate::metadata::reset_for_status;
+use crate::rules::{Rules, with_status};
 use crate::{Column, Context, FieldError, cells};
 use corten_api::certificates::v1beta1::{PodCertificateRequest, PodCertificateRequestSpec};
 use corten_core::{MsgRef, Path, Str, Time, Value, semantic_eq};
@@ -137,10 +137,19 @@ pub(crate) fn validate_user_annotations(
 }
 
 /// One of the three objects that the request is about.
-fn party(errors: &mut Errors, path: &Path, (name_field, name): (&str, &str), (uid_field, uid): (&str, &str)) {
+fn party(
+    errors: &mut Errors,
+    path: &Path,
+    (name_field, name): (&str, &str),
+    (uid_field, uid): (&str, &str),
+) {
     checks::dns_subdomain(errors, &path.f(name_field), name);
     if uid.is_empty() {
-        errors.push(FieldError::invalid(path.f(uid_field), "", "must not be empty"));
+        errors.push(FieldError::invalid(
+            path.f(uid_field),
+            "",
+            "must not be empty",
+        ));
     }
     if uid.len() > UID_MAX {
         errors.push(FieldError::too_long(path.f(uid_field), UID_MAX));
@@ -152,7 +161,11 @@ fn validate(spec: &PodCertificateRequestSpec) -> Errors {
     let path = Path::Root.f("spec");
     validate_signer(&mut errors, &path.f("signerName"), &spec.signer_name);
     let annotations = &spec.unverified_user_annotations;
-    validate_user_annotations(&mut errors, &path.f("unverifiedUserAnnotations"), annotations);
+    validate_user_annotations(
+        &mut errors,
+        &path.f("unverifiedUserAnnotations"),
+        annotations,
+    );
     let parties = [
         (("podName", &spec.pod_name), ("podUID", &spec.pod_uid)),
         (
@@ -181,7 +194,8 @@ fn validate(spec: &PodCertificateRequestSpec) -> Errors {
     } else if spec.stub_pkcs10_request.is_empty() && has_pair {
         errors.extend(bare_key(spec));
     } else {
-        let text = "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set";
+        let text =
+            "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set";
         errors.push(FieldError::invalid(&path, Value::Null, text));
     }
     errors
@@ -204,9 +218,7 @@ fn stub(der: &[u8]) -> Result<(), FieldError> {
 
 fn acceptable(kind: KeyKind, field: &str, curves: &str) -> Result<(), FieldError> {
     match kind {
-        KeyKind::Elliptic(Curve::P224) => {
-            Err(FieldError::invalid(field, "curve P-224", curves))
-        }
+        KeyKind::Elliptic(Curve::P224) => Err(FieldError::invalid(field, "curve P-224", curves)),
         KeyKind::Rsa(bits) if bits != 3072 && bits != 4096 => Err(FieldError::invalid(
             field,
             format!("{bits}-bit modulus"),

@@ -80,7 +80,9 @@ fn a_request_names_its_pod_and_holds_a_request_for_its_key() {
     );
     assert_eq!(
         created(|r| r.spec.stub_pkcs10_request = Default::default()),
-        ["spec: Invalid value: exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"]
+        [
+            "spec: Invalid value: exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"
+        ]
     );
     assert_eq!(
         created(|r| r.spec.stub_pkcs10_request = b"no".as_slice().into()),
@@ -88,14 +90,18 @@ fn a_request_names_its_pod_and_holds_a_request_for_its_key() {
     );
     assert_eq!(
         created(|r| r.spec.stub_pkcs10_request = der(SHORT).as_slice().into()),
-        ["spec.stubPKCS10Request: Invalid value: \"curve P-224\": elliptic public keys must use curve P256, P384, or P521"]
+        [
+            "spec.stubPKCS10Request: Invalid value: \"curve P-224\": elliptic public keys must use curve P256, P384, or P521"
+        ]
     );
     let annotated = |r: &mut PodCertificateRequest| {
         r.spec.unverified_user_annotations.insert("bare", "x");
     };
     assert_eq!(
         created(annotated),
-        ["spec.unverifiedUserAnnotations: Invalid value: \"bare\": must be a domain-prefixed key (such as \"acme.io/foo\")"]
+        [
+            "spec.unverifiedUserAnnotations: Invalid value: \"bare\": must be a domain-prefixed key (such as \"acme.io/foo\")"
+        ]
     );
 }
 
@@ -136,18 +142,25 @@ fn an_answer_is_for_the_key_and_tells_the_certificates_times() {
     );
     assert_eq!(
         answered(|r| r.status.begin_refresh_at = None),
-        ["status.beginRefreshAt: Required value: must be present and in the range [notbefore+10min, notafter-10min]"]
+        [
+            "status.beginRefreshAt: Required value: must be present and in the range [notbefore+10min, notafter-10min]"
+        ]
     );
     assert_eq!(
         answered(|r| r.spec.max_expiration_seconds = Some(3600)),
-        ["status.certificateChain: Invalid value: \"24h0m0s\": leaf certificate lifetime must be <= spec.maxExpirationSeconds (3600)"]
+        [
+            "status.certificateChain: Invalid value: \"24h0m0s\": leaf certificate lifetime must be <= spec.maxExpirationSeconds (3600)"
+        ]
     );
     let early = answered(|r| r.status.begin_refresh_at = r.status.not_before);
     assert!(early[0].ends_with("must be at least 10 minutes after status.notBefore"));
     let more = answered(|r| {
         r.status.certificate_chain = format!("{CERTIFICATE}{REQUEST}").into();
     });
-    assert!(more[0].contains("must consist entirely of CERTFICATE PEM blocks"), "{more:?}");
+    assert!(
+        more[0].contains("must consist entirely of CERTFICATE PEM blocks"),
+        "{more:?}"
+    );
 }
 
 #[test]
@@ -162,17 +175,23 @@ fn what_is_settled_stays() {
     assert_eq!(update(&denied, &request()), Vec::<String>::new());
     assert_eq!(
         update(&settled("Failed", now), &denied),
-        ["status: Invalid value: immutable after PodCertificateRequest is issued, denied, or failed"]
+        [
+            "status: Invalid value: immutable after PodCertificateRequest is issued, denied, or failed"
+        ]
     );
     let mut more = denied.clone();
     more.status.certificate_chain = "x".into();
     assert_eq!(
         update(&more, &request()),
-        ["status: Invalid value: non-condition status fields must be empty when denying or failing the PodCertificateRequest"]
+        [
+            "status: Invalid value: non-condition status fields must be empty when denying or failing the PodCertificateRequest"
+        ]
     );
     assert_eq!(
         update(&settled("Maybe", now), &request()),
-        ["status.conditions.[0].type: Unsupported value: \"Maybe\": supported values: \"Issued\", \"Denied\", \"Failed\""]
+        [
+            "status.conditions.[0].type: Unsupported value: \"Maybe\": supported values: \"Issued\", \"Denied\", \"Failed\""
+        ]
     );
     let mut changed = request();
     changed.spec.pod_name = "q".into();

@@ -124,7 +124,11 @@ fn issued(
         return Err(one(CHAIN, chain, why));
     }
     let Some(leaf) = Certificate::parse(&leaf.bytes) else {
-        return Err(one(CHAIN, chain, "leaf certificate does not parse as valid X.509"));
+        return Err(one(
+            CHAIN,
+            chain,
+            "leaf certificate does not parse as valid X.509",
+        ));
     };
     let mut errors = alternative_names(&leaf);
     let request = Request::parse(&old.spec.stub_pkcs10_request);
@@ -176,7 +180,10 @@ fn alternative_names(leaf: &Certificate) -> Errors {
             !who.is_empty() && names::dns_subdomain(&host.to_lowercase()).is_empty()
         });
         if !fine {
-            wrong(email, "leaf certificate should not contain invalid EmailAddress");
+            wrong(
+                email,
+                "leaf certificate should not contain invalid EmailAddress",
+            );
         }
     }
     errors

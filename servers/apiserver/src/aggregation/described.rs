@@ -61,7 +61,9 @@ fn part(document: &Value, group: &str, version: &str) -> Option<Vec<Value>> {
         if !resource["responseKind"].is_object() {
             resource["responseKind"] = nobody();
         }
-        let parts = resource.get_mut("subresources").and_then(Value::as_array_mut);
+        let parts = resource
+            .get_mut("subresources")
+            .and_then(Value::as_array_mut);
         for part in parts.into_iter().flatten() {
             if !part["responseKind"].is_object() {
                 part["responseKind"] = nobody();

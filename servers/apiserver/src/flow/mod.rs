@@ -26,8 +26,6 @@ use level::{Level, Note, Permit};
 
 /// Seats of the whole server, as upstream's --max-requests-inflight and --max-mutating-requests-inflight together.
 const SEATS: u32 = 600;
-/// A quarter of the time a request may take is the most it waits.
-const WAIT_MAX: Duration = Duration::from_secs(15);
 
 /// The configuration in force.
 struct Rules {
@@ -54,6 +52,8 @@ pub(crate) struct Flow {
     rules: ArcSwap<Rules>,
     start: Instant,
     seed: u64,
+    /// How long a request waits for its turn.
+    wait_max: Duration,
     /// Watches open per resource: what a write to it will cause.
     watches: RwLock<HashMap<String, Arc<AtomicU64>>>,
 }
@@ -82,12 +82,13 @@ impl Drop for WatchCount {
 
 impl Flow {
     /// With the mandatory levels and schemas only, until the configuration has been read.
-    pub(crate) fn new(seed: u64) -> Arc<Flow> {
+    pub(crate) fn new(seed: u64, wait_max: Duration) -> Arc<Flow> {
         let start = Instant::now();
         Arc::new(Flow {
             rules: ArcSwap::from_pointee(follow::rules(&[], &[], &[], Duration::ZERO)),
             start,
             seed,
+            wait_max,
             watches: RwLock::default(),
         })
     }
@@ -153,7 +154,7 @@ impl Flow {
         };
         let permit = match arrived {
             level::Arrived::Runs(permit) => Some(permit),
-            level::Arrived::Waits(turn) => turn.wait(WAIT_MAX).await,
+            level::Arrived::Waits(turn) => turn.wait(self.wait_max).await,
             level::Arrived::Refused => None,
         };
         match permit {

@@ -3,11 +3,8 @@
 
 use std::path::PathBuf;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
-use http::Request;
+use corten_encryption::grpc::{self, Connection};
 use prost::Message;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
 
@@ -27,7 +24,7 @@ pub(super) enum Place {
 /// A collector, with the connection to it.
 pub(super) struct Collector {
     place: Place,
-    connection: Mutex<Option<SendRequest<Bytes>>>,
+    connection: Mutex<Option<Connection>>,
 }
 
 impl Collector {
@@ -42,75 +39,28 @@ impl Collector {
     pub(super) async fn export(&self, message: Vec<u8>) -> Result<(), String> {
         let mut connection = self.connection.lock().await;
         if let Some(kept) = connection.take()
-            && let Ok(used) = call(kept, &message).await
+            && let Ok((_, used)) = grpc::call(kept, METHOD, &message).await
         {
             *connection = Some(used);
             return Ok(());
         }
         let fresh = self.connect().await?;
-        *connection = Some(call(fresh, &message).await?);
+        let (_, used) = grpc::call(fresh, METHOD, &message).await?;
+        *connection = Some(used);
         Ok(())
     }
 
-    async fn connect(&self) -> Result<SendRequest<Bytes>, String> {
+    async fn connect(&self) -> Result<Connection, String> {
         match &self.place {
             Place::Tcp(address) => {
                 let stream = TcpStream::connect(address.as_str()).await;
-                shake(stream.map_err(|e| format!("dial tcp {address}: {e}"))?).await
+                grpc::open(stream.map_err(|e| format!("dial tcp {address}: {e}"))?).await
             }
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path).await;
-                shake(stream.map_err(|e| format!("dial unix {}: {e}", path.display()))?).await
+                grpc::open(stream.map_err(|e| format!("dial unix {}: {e}", path.display()))?).await
             }
         }
-    }
-}
-
-async fn shake(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-) -> Result<SendRequest<Bytes>, String> {
-    let (client, connection) = h2::client::handshake(stream)
-        .await
-        .map_err(|e| e.to_string())?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection to the collector of spans");
-        }
-    });
-    Ok(client)
-}
-
-/// One call; the connection is given back when it can be used again.
-async fn call(client: SendRequest<Bytes>, message: &[u8]) -> Result<SendRequest<Bytes>, String> {
-    let text = |error: h2::Error| error.to_string();
-    let request = Request::post(format!("http://collector{METHOD}"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .map_err(|e| e.to_string())?;
-    let mut client = client.ready().await.map_err(text)?;
-    let (response, mut body) = client.send_request(request, false).map_err(text)?;
-    let mut framed = vec![0];
-    framed.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    framed.extend_from_slice(message);
-    body.send_data(framed.into(), true).map_err(text)?;
-    let response = response.await.map_err(text)?;
-    let head = response.headers().clone();
-    let mut stream = response.into_body();
-    while let Some(chunk) = stream.data().await {
-        let chunk = chunk.map_err(text)?;
-        // What was read may be sent again; that cannot fail while the stream is open.
-        let _ = stream.flow_control().release_capacity(chunk.len());
-    }
-    let trailers = stream.trailers().await.map_err(text)?.unwrap_or(head);
-    let header = |name: &str| trailers.get(name).and_then(|v| v.to_str().ok());
-    match header("grpc-status") {
-        Some("0") => Ok(client),
-        code => Err(format!(
-            "status {}: {}",
-            code.unwrap_or("missing"),
-            header("grpc-message").unwrap_or_default()
-        )),
     }
 }
 

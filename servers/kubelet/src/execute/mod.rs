@@ -1,6 +1,7 @@
 //! Carrying out what a plan says, one action per task; what comes of it goes to the pod's supervisor.
 
 pub(crate) mod container;
+pub(crate) mod credentials;
 pub(crate) mod end;
 pub(crate) mod hooks;
 pub(crate) mod image;

@@ -2,7 +2,7 @@
 
 use crate::container::downward;
 use crate::container::mounts::{Ready, Source as At};
-use crate::execute::{blocking, image, token};
+use crate::execute::{blocking, credentials, image, token};
 use crate::pod::context::Work;
 use corten_api::core::v1::{
     ConfigMap, DownwardAPIVolumeFile, Pod, Secret, ServiceAccountTokenProjection, Volume,
@@ -25,6 +25,13 @@ struct Material {
     config_maps: BTreeMap<Str, Option<ConfigMap>>,
     secrets: BTreeMap<Str, Option<Secret>>,
     refresh_at: Option<Instant>,
+}
+
+impl Material {
+    /// Has the files brought up to date at this moment, or earlier.
+    fn refresh_by(&mut self, at: Instant) {
+        self.refresh_at = Some(self.refresh_at.map_or(at, |earlier| earlier.min(at)));
+    }
 }
 
 /// Makes every volume of the pod.
@@ -158,7 +165,7 @@ async fn source(
     } else if let Some(projected) = &from.projected {
         (
             PayloadPlugin::Projected,
-            projection(work, pod, projected, material).await?,
+            projection(work, pod, &volume.name, projected, material).await?,
         )
     } else if from.persistent_volume_claim.is_some() || from.ephemeral.is_some() {
         return Err("persistent volumes are not supported by this node".to_owned());
@@ -299,12 +306,13 @@ fn downward_files(
 async fn projection(
     work: &Work,
     pod: &Pod,
+    volume: &str,
     projected: &corten_api::core::v1::ProjectedVolumeSource,
     material: &mut Material,
 ) -> Result<Payload, String> {
     let default_mode = mode(projected.default_mode);
     let mut payload = Payload::new();
-    for part in &projected.sources {
+    for (index, part) in projected.sources.iter().enumerate() {
         let files = if let Some(map) = &part.config_map {
             let name = &map.local_object_reference.name;
             config_map(
@@ -327,11 +335,22 @@ async fn projection(
             downward_files(work, pod, &api.items, default_mode)?
         } else if let Some(wanted) = &part.service_account_token {
             account_token(work, pod, wanted, default_mode, material).await?
+        } else if let Some(wanted) = &part.cluster_trust_bundle {
+            let (text, refresh_at) = credentials::trust_bundle(work, wanted).await?;
+            material.refresh_by(refresh_at);
+            secret_file(pod, &[(&wanted.path, text)], default_mode)?
+        } else if let Some(wanted) = &part.pod_certificate {
+            let given = credentials::certificate(work, pod, (volume, index), wanted).await?;
+            material.refresh_by(given.refresh_at);
+            let both = format!("{}{}", given.key, given.chain);
+            let files = [
+                (&wanted.credential_bundle_path, both),
+                (&wanted.key_path, given.key),
+                (&wanted.certificate_chain_path, given.chain),
+            ];
+            secret_file(pod, &files, default_mode)?
         } else {
-            return Err(
-                "clusterTrustBundle and podCertificate projections are not supported by this node"
-                    .to_owned(),
-            );
+            continue;
         };
         payload.merge(files);
     }
@@ -347,22 +366,21 @@ async fn account_token(
 ) -> Result<Payload, String> {
     let seconds = wanted.expiration_seconds.unwrap_or(3600);
     let token = token::token(work, &wanted.audience, seconds).await?;
-    let earlier = material
-        .refresh_at
-        .map_or(token.refresh_at, |at| at.min(token.refresh_at));
-    material.refresh_at = Some(earlier);
+    material.refresh_by(token.refresh_at);
+    secret_file(pod, &[(&wanted.path, token.text)], default_mode)
+}
+
+/// Files that only the pod's user reads; those without a path are left out.
+fn secret_file(pod: &Pod, files: &[(&Str, String)], mode: u32) -> Result<Payload, String> {
     let shared = pod.spec.security_context.as_deref();
-    let id = |value: Option<i64>| value.and_then(|v| u32::try_from(v).ok());
+    let group = shared.and_then(|c| c.fs_group);
+    let group = group.and_then(|g| u32::try_from(g).ok());
     let mut payload = Payload::new();
-    payload
-        .put_credential(
-            &wanted.path,
-            token.text,
-            default_mode,
-            only_user(pod),
-            id(shared.and_then(|c| c.fs_group)),
-        )
-        .map_err(|e| e.to_string())?;
+    for (path, text) in files.iter().filter(|(path, _)| !path.is_empty()) {
+        payload
+            .put_credential(path, text.clone(), mode, only_user(pod), group)
+            .map_err(|e| e.to_string())?;
+    }
     Ok(payload)
 }
 

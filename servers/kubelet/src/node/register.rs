@@ -18,6 +18,11 @@ use corten_core::{MicroTime, Time, Value, to_value};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What the node can do that not every node of a cluster may: upstream's names, sorted.
+const DECLARED: [&str; 2] = [
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+];
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i32 = 40;
 const RENEWAL: Duration = Duration::from_secs(10);
@@ -212,6 +217,7 @@ async fn status(
         features: Some(Box::new(NodeFeatures {
             supplemental_groups_policy: Some(true),
         })),
+        declared_features: DECLARED.into_iter().collect(),
         ..NodeStatus::default()
     };
     status.daemon_endpoints.kubelet_endpoint.port = i32::from(port);

@@ -2,6 +2,7 @@
 
 use crate::container::downward::NodeFacts;
 use crate::container::mounts::Ready;
+use crate::execute::credentials::Held;
 use crate::options::{Engines, KubeletOptions};
 use crate::pod::Handle;
 use crate::pod::references::{References, Wanted};
@@ -113,6 +114,8 @@ struct State {
     wanted: Vec<Wanted>,
     refresh_at: Option<Instant>,
     tokens: BTreeMap<(String, i64), Token>,
+    /// By volume and place among its sources.
+    credentials: BTreeMap<(String, usize), Held>,
 }
 
 /// A service account token that was asked for.
@@ -140,6 +143,7 @@ impl Work {
             wanted: Vec::new(),
             refresh_at: None,
             tokens: BTreeMap::new(),
+            credentials: BTreeMap::new(),
         };
         Work {
             context,
@@ -283,6 +287,17 @@ impl Work {
             .lock()
             .tokens
             .insert((audience.to_owned(), seconds), token);
+    }
+
+    pub(crate) fn credential(&self, (volume, index): (&str, usize)) -> Held {
+        let key = (volume.to_owned(), index);
+        let state = self.state.lock();
+        state.credentials.get(&key).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn set_credential(&self, (volume, index): (&str, usize), held: Held) {
+        let key = (volume.to_owned(), index);
+        self.state.lock().credentials.insert(key, held);
     }
 
     /// The ConfigMaps and Secrets that the pod refers to, mirrored while the pod lives.

@@ -3,9 +3,7 @@
 use corten_api::Object;
 use corten_api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use corten_api::batch::v1::{CronJob, Job};
-use corten_api::core::v1::{
-    Pod, PodSpec, PodTemplate, ReplicationController, VolumeProjection,
-};
+use corten_api::core::v1::{Pod, PodSpec, PodTemplate, ReplicationController, VolumeProjection};
 use corten_meta::{Feature, Features};
 
 /// The spec of the pods that an object is or makes.

@@ -28,11 +28,7 @@ pub(super) fn certificate_paths(source: &PodCertificateProjection) -> [(&'static
 }
 
 /// A certificate for the pod.
-pub(super) fn pod_certificate(
-    errors: &mut Errors,
-    path: &Path,
-    source: &PodCertificateProjection,
-) {
+pub(super) fn pod_certificate(errors: &mut Errors, path: &Path, source: &PodCertificateProjection) {
     validate_signer(errors, &path.f("signerName"), &source.signer_name);
     validate_user_annotations(errors, &path.f("userAnnotations"), &source.user_annotations);
     known(errors, &path.f("keyType"), &source.key_type, &KEY_TYPES);
@@ -49,9 +45,13 @@ pub(super) fn pod_certificate(
         }
     }
     let given = certificate_paths(source);
-    let mut given = given.into_iter().filter(|(_, file)| !file.is_empty()).peekable();
+    let mut given = given
+        .into_iter()
+        .filter(|(_, file)| !file.is_empty())
+        .peekable();
     if given.peek().is_none() {
-        let text = "specify at least one of credentialBundlePath, keyPath, and certificateChainPath";
+        let text =
+            "specify at least one of credentialBundlePath, keyPath, and certificateChainPath";
         errors.push(FieldError::required(path, text));
     }
     for (field, file) in given {
@@ -60,7 +60,11 @@ pub(super) fn pod_certificate(
 }
 
 /// A trust bundle, by its name or by its signer.
-pub(super) fn trust_bundle(errors: &mut Errors, path: &Path, bundle: &ClusterTrustBundleProjection) {
+pub(super) fn trust_bundle(
+    errors: &mut Errors,
+    path: &Path,
+    bundle: &ClusterTrustBundleProjection,
+) {
     match (&bundle.name, &bundle.signer_name) {
         (Some(_), Some(_)) => {
             let shown = crate::metadata::value_of(bundle);
@@ -77,7 +81,9 @@ pub(super) fn trust_bundle(errors: &mut Errors, path: &Path, bundle: &ClusterTru
                     "must be a valid object name",
                 ));
             }
-            let signer = name.rsplit_once(':').map(|(signer, _)| signer.replace(':', "/"));
+            let signer = name
+                .rsplit_once(':')
+                .map(|(signer, _)| signer.replace(':', "/"));
             for problem in name_problems(signer.as_deref().unwrap_or_default(), name) {
                 let text = format!("not a valid clustertrustbundlename: {problem}");
                 errors.push(FieldError::invalid(path.f("name"), name, text));

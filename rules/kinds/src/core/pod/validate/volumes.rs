@@ -10,9 +10,8 @@ use crate::core::volume_spec;
 use crate::error::FieldError;
 use crate::names;
 use corten_api::core::v1::{
-    CSIVolumeSource, DownwardAPIVolumeFile, HostPathVolumeSource,
-    ImageVolumeSource, KeyToPath, NFSVolumeSource, ProjectedVolumeSource,
-    ServiceAccountTokenProjection, Volume, VolumeSource,
+    CSIVolumeSource, DownwardAPIVolumeFile, HostPathVolumeSource, ImageVolumeSource, KeyToPath,
+    NFSVolumeSource, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume, VolumeSource,
 };
 use corten_core::Path;
 
@@ -380,7 +379,10 @@ fn projected(errors: &mut Errors, path: &Path, projected: &ProjectedVolumeSource
         if let Some(certificate) = &source.pod_certificate {
             count += 1;
             pod_certificate(errors, &at.f("podCertificate"), certificate);
-            for file in certificate_paths(certificate).into_iter().map(|(_, file)| file) {
+            for file in certificate_paths(certificate)
+                .into_iter()
+                .map(|(_, file)| file)
+            {
                 claim(errors, file, file);
             }
         }

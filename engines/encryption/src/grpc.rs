@@ -1,33 +1,42 @@
-//! One gRPC call over a unix socket: all that a key management plugin needs. A connection for each call, since calls
-//! are rare; no streams, no compression.
+//! One gRPC call at a time over an HTTP/2 connection without TLS: all that a key management plugin needs, and an exporter
+//! of spans. No streams, no compression.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use std::path::Path;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Calls a method with a message, and answers with the message that comes back.
-pub(super) async fn call(socket: &Path, method: &str, message: &[u8]) -> Result<Vec<u8>, String> {
-    let told = |what: &dyn std::fmt::Display| format!("{method}: {what}");
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|error| format!("connecting to {}: {error}", socket.display()))?;
+/// A connection that calls can be sent over, one after another.
+pub type Connection = h2::client::SendRequest<Bytes>;
+
+/// Begins to speak over a stream; must be called on a tokio runtime, which keeps the connection going.
+///
+/// # Errors
+/// When whoever listens speaks no HTTP/2.
+pub async fn open(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<Connection, String> {
     let (client, connection) = h2::client::handshake(stream)
         .await
-        .map_err(|error| told(&error))?;
-    let driver = tokio::spawn(connection);
-    let answer = exchange(client, method, message).await;
-    driver.abort();
-    answer.map_err(|error| told(&error))
+        .map_err(|error| error.to_string())?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a gRPC connection");
+        }
+    });
+    Ok(client)
 }
 
-async fn exchange(
-    client: h2::client::SendRequest<Bytes>,
+/// Calls a method (`/service/Method`) with a message, and answers with the message that comes back and the connection.
+///
+/// # Errors
+/// What went wrong: the connection, or the status that the call ended with.
+pub async fn call(
+    client: Connection,
     method: &str,
     message: &[u8],
-) -> Result<Vec<u8>, String> {
+) -> Result<(Vec<u8>, Connection), String> {
     let text = |error: h2::Error| error.to_string();
-    let request = Request::post(format!("http://localhost/v2.KeyManagementService/{method}"))
+    let request = Request::post(format!("http://localhost{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(())
@@ -58,7 +67,7 @@ async fn exchange(
         .ok_or("the answer has no message")?;
     let len = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
     match prefix[0] == 0 && len == message.len() {
-        true => Ok(message.to_vec()),
+        true => Ok((message.to_vec(), client)),
         false => Err("the answer is compressed or cut".to_owned()),
     }
 }

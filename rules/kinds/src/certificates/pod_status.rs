@@ -189,13 +189,8 @@ fn alternative_names(leaf: &Certificate) -> Errors {
     errors
 }
 
-fn times(
-    new: &PodCertificateRequest,
-    leaf: &Certificate,
-    now: Time,
-    errors: &mut Errors,
-) -> Result<(), Errors> {
-    let status = &new.status;
+/// Start, end and refreshment, which must all be told.
+fn told_times(status: &Status, errors: &mut Errors) -> Result<[Time; 3], Errors> {
     let consistent = "must be present and consistent with the issued certificate";
     let given = [
         (NOT_BEFORE, status.not_before, consistent),
@@ -211,14 +206,19 @@ fn times(
             errors.push(FieldError::required(field, why));
         }
     }
-    let (Some(from), Some(until), Some(refresh)) =
-        (status.not_before, status.not_after, status.begin_refresh_at)
-    else {
-        return Err(std::mem::take(errors));
-    };
-    if !errors.is_empty() {
-        return Err(std::mem::take(errors));
+    match given.map(|(_, time, _)| time) {
+        [Some(from), Some(until), Some(refresh)] if errors.is_empty() => Ok([from, until, refresh]),
+        _ => Err(std::mem::take(errors)),
     }
+}
+
+fn times(
+    new: &PodCertificateRequest,
+    leaf: &Certificate,
+    now: Time,
+    errors: &mut Errors,
+) -> Result<(), Errors> {
+    let [from, until, refresh] = told_times(&new.status, errors)?;
     let at = |time: Time| crate::metadata::time_value(Some(time));
     let life = until.seconds_since(from);
     let life_max = i64::from(new.spec.max_expiration_seconds.unwrap_or_default());

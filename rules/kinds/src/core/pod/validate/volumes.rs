@@ -11,7 +11,8 @@ use crate::error::FieldError;
 use crate::names;
 use corten_api::core::v1::{
     CSIVolumeSource, DownwardAPIVolumeFile, HostPathVolumeSource, ImageVolumeSource, KeyToPath,
-    NFSVolumeSource, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume, VolumeSource,
+    NFSVolumeSource, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume,
+    VolumeProjection, VolumeSource,
 };
 use corten_core::Path;
 
@@ -325,73 +326,74 @@ fn projected(errors: &mut Errors, path: &Path, projected: &ProjectedVolumeSource
     let list = path.f("sources");
     let mut taken: Vec<String> = Vec::new();
     for (i, source) in projected.sources.iter().enumerate() {
-        let at = list.i(i);
         let mut claim = |errors: &mut Errors, file: &str, shown: &str| {
             if file.is_empty() {
                 return;
             }
             if taken.iter().any(|t| t == file) {
-                errors.push(FieldError::invalid(
-                    path,
-                    shown,
-                    "conflicting duplicate paths",
-                ));
+                let text = "conflicting duplicate paths";
+                errors.push(FieldError::invalid(path, shown, text));
             } else {
                 taken.push(file.to_owned());
             }
         };
-        let mut count = 0;
-        if let Some(secret) = &source.secret {
-            count += 1;
-            let (at, name) = (at.f("secret"), &secret.local_object_reference.name);
-            required(errors, &at.f("name"), name);
-            keys(errors, &at, &secret.items);
-            secret
-                .items
-                .iter()
-                .for_each(|item| claim(errors, &item.path, name));
-        }
-        if let Some(map) = &source.config_map {
-            count += 1;
-            let (at, name) = (at.f("configMap"), &map.local_object_reference.name);
-            required(errors, &at.f("name"), name);
-            keys(errors, &at, &map.items);
-            map.items
-                .iter()
-                .for_each(|item| claim(errors, &item.path, name));
-        }
-        if let Some(downward) = &source.downward_api {
-            count += 1;
-            for file in downward.items.iter() {
-                downward_file(errors, &at.f("downwardAPI"), file);
-                claim(errors, &file.path, &file.path);
-            }
-        }
-        if let Some(token) = &source.service_account_token {
-            count += 1;
-            token_source(errors, path, &at.f("serviceAccountToken"), token);
-        }
-        if let Some(bundle) = &source.cluster_trust_bundle {
-            count += 1;
-            trust_bundle(errors, &at.f("clusterTrustBundle"), bundle);
-            claim(errors, &bundle.path, &bundle.path);
-        }
-        if let Some(certificate) = &source.pod_certificate {
-            count += 1;
-            pod_certificate(errors, &at.f("podCertificate"), certificate);
-            for file in certificate_paths(certificate)
-                .into_iter()
-                .map(|(_, file)| file)
-            {
-                claim(errors, file, file);
-            }
-        }
-        if count > 1 {
-            errors.push(FieldError::forbidden(
-                &at,
-                "may not specify more than 1 volume type per source",
-            ));
-        }
+        projection(errors, path, &list.i(i), source, &mut claim);
+    }
+}
+
+/// Notes that a file is claimed, and as what a second claim shows.
+type Claim<'a> = &'a mut dyn FnMut(&mut Errors, &str, &str);
+
+fn projection(
+    errors: &mut Errors,
+    volume: &Path,
+    at: &Path,
+    source: &VolumeProjection,
+    claim: Claim,
+) {
+    if let Some(secret) = &source.secret {
+        let (at, name) = (at.f("secret"), &secret.local_object_reference.name);
+        required(errors, &at.f("name"), name);
+        keys(errors, &at, &secret.items);
+        let items = secret.items.iter();
+        items.for_each(|item| claim(errors, &item.path, name));
+    }
+    if let Some(map) = &source.config_map {
+        let (at, name) = (at.f("configMap"), &map.local_object_reference.name);
+        required(errors, &at.f("name"), name);
+        keys(errors, &at, &map.items);
+        let items = map.items.iter();
+        items.for_each(|item| claim(errors, &item.path, name));
+    }
+    for file in source.downward_api.iter().flat_map(|d| d.items.iter()) {
+        downward_file(errors, &at.f("downwardAPI"), file);
+        claim(errors, &file.path, &file.path);
+    }
+    if let Some(token) = &source.service_account_token {
+        token_source(errors, volume, &at.f("serviceAccountToken"), token);
+    }
+    if let Some(bundle) = &source.cluster_trust_bundle {
+        trust_bundle(errors, &at.f("clusterTrustBundle"), bundle);
+        claim(errors, &bundle.path, &bundle.path);
+    }
+    if let Some(certificate) = &source.pod_certificate {
+        pod_certificate(errors, &at.f("podCertificate"), certificate);
+        let files = certificate_paths(certificate);
+        files
+            .into_iter()
+            .for_each(|(_, file)| claim(errors, file, file));
+    }
+    let given = [
+        source.secret.is_some(),
+        source.config_map.is_some(),
+        source.downward_api.is_some(),
+        source.service_account_token.is_some(),
+        source.cluster_trust_bundle.is_some(),
+        source.pod_certificate.is_some(),
+    ];
+    if given.into_iter().filter(|is| *is).count() > 1 {
+        let text = "may not specify more than 1 volume type per source";
+        errors.push(FieldError::forbidden(at, text));
     }
 }
 

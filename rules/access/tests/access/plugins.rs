@@ -372,7 +372,7 @@ fn nodes_ask_for_tokens_of_their_pods_only() {
 fn a_pod_changes_only_as_its_node_can() {
     let world = |features: &str| {
         World::new(&format!(
-            "{{apiVersion: v1, kind: Node, metadata: {{name: n}}, status: {{declaredFeatures: [{features}]}}}}"
+            "{{apiVersion: v1, kind: Node, metadata: {{name: n}}, status: {{allocatable: {{cpu: 9}}, declaredFeatures: [{features}]}}}}"
         ))
     };
     let pod = |generation: i64, whole: &str, init: &str| {

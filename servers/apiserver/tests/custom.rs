@@ -74,6 +74,12 @@ fn a_custom_resource_is_served_like_any_other() {
         cluster.kubectl("get widget w -o jsonpath={.spec.size}:{.metadata.generation}"),
         "5:2"
     );
+    let version = cluster.kubectl("get widget w -o jsonpath={.metadata.resourceVersion}");
+    let listed = cluster.kubectl("get widgets -o jsonpath={.items[*].metadata.resourceVersion}");
+    assert!(
+        version.parse::<u64>().is_ok() && version == listed,
+        "{version} {listed}"
+    );
     let patch = r#"{"status":{"size":3},"spec":{"size":9}}"#;
     let said = cluster.run(
         &[

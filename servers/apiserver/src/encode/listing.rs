@@ -14,6 +14,7 @@ use corten_store::{Encoding, Entry};
 use flate2::write::GzEncoder;
 
 use super::list::{list_meta, push_varint, varint_len};
+use super::spliced::spliced;
 use super::{Form, encoding, shape, stamped, stamped_size};
 use crate::catalog::Served;
 use crate::negotiate::{Media, Shape};
@@ -236,6 +237,13 @@ impl Listing {
     fn encode(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
         if self.form.shape == Shape::Plain
             && let Some(bytes) = entry.encoded(self.encoding)
+        {
+            out.extend_from_slice(&bytes);
+            return Ok(());
+        }
+        if self.form.shape == Shape::Plain
+            && self.form.media != Media::Protobuf
+            && let Some(bytes) = spliced(&self.served, entry)?
         {
             out.extend_from_slice(&bytes);
             return Ok(());

@@ -4,6 +4,7 @@
 mod list;
 mod listing;
 mod shape;
+mod spliced;
 mod stream;
 
 pub(crate) use list::{list, objects};
@@ -184,6 +185,11 @@ fn entry_bytes(served: &Served, media: Media, entry: &Entry) -> Result<Bytes, St
             return Ok(made);
         }
     }
+    if media != Media::Protobuf
+        && let Some(bytes) = spliced::spliced(served, entry)?
+    {
+        return Ok(bytes);
+    }
     let make = |entry: &Entry| {
         let object = typed::passing(entry)?;
         let converted = served.served_version(&object)?;
@@ -196,6 +202,13 @@ fn entry_bytes(served: &Served, media: Media, entry: &Entry) -> Result<Bytes, St
     match served.conversion() {
         // What a webhook says may change.
         Some(_) => make(entry),
+        None if served.is_custom() && entry.encoded(encoding(served, media)).is_none() => {
+            let made = make(entry)?;
+            match media != Media::Protobuf && spliced::remember(served, entry, &made) {
+                true => Ok(made),
+                false => entry.encoded_or(encoding(served, media), |_| Ok(made)),
+            }
+        }
         None => entry.encoded_or(encoding(served, media), make),
     }
 }

@@ -47,6 +47,10 @@ pub fn plain_pod(namespace: &str, name: &str, number: usize) -> Value {
             "name": name,
             "namespace": namespace,
             "labels": { "app": format!("shop-{}", number % 10), "pod-template-hash": "6d4cf56db" },
+            "annotations": {
+                "checksum/config": "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
+                "example.com/described": "x".repeat(400),
+            },
             "ownerReferences": [{
                 "apiVersion": "apps/v1",
                 "kind": "ReplicaSet",

@@ -186,12 +186,12 @@ fn nothing_happens_in_a_namespace_that_is_not_there() {
             .request(&admin, Operation::Delete)
             .delete(&map(namespace))
     };
-    let world = World::new("").with(&["NamespaceExists"]);
+    let world = World::new(CLUSTER).with(&["NamespaceExists"]);
     delete(&world, "a").expect("the namespace is there");
     let denial = delete(&world, "gone").expect_err("it is not");
     assert_eq!(
         (denial.code, denial.message.as_str()),
         (404, "namespaces \"gone\" not found")
     );
-    delete(&World::new(""), "gone").expect("nobody asks by default");
+    delete(&World::new(CLUSTER), "gone").expect("nobody asks by default");
 }

@@ -372,12 +372,12 @@ fn nodes_ask_for_tokens_of_their_pods_only() {
 fn a_pod_changes_only_as_its_node_can() {
     let world = |features: &str| {
         World::new(&format!(
-            "{{apiVersion: v1, kind: Node, metadata: {{name: n}}, status: {{allocatable: {{cpu: 9}}, declaredFeatures: [{features}]}}}}"
+            "{{apiVersion: v1, kind: Node, metadata: {{name: n1}}, status: {{allocatable: {{cpu: 9}}, declaredFeatures: [{features}]}}}}"
         ))
     };
     let pod = |generation: i64, whole: &str, init: &str| {
         object(&format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: p, namespace: a, generation: {generation}}}, spec: {{nodeName: n, \
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: p, namespace: a, generation: {generation}}}, spec: {{nodeName: n1, \
              resources: {{requests: {{cpu: {whole}}}}}, containers: [], \
              initContainers: [{{name: i, resources: {{requests: {{cpu: {init}}}}}}}]}}}}"
         ))
@@ -395,10 +395,10 @@ fn a_pod_changes_only_as_its_node_can() {
     resized(&none, &pod(1, "1", "1")).expect("nothing changes");
     assert_eq!(
         refusal(resized(&none, &pod(2, "2", "2"))),
-        "pod update requires features InPlacePodLevelResourcesVerticalScaling, InPlacePodVerticalScalingInitContainers which are not available on node \"n\""
+        "pod update requires features InPlacePodLevelResourcesVerticalScaling, InPlacePodVerticalScalingInitContainers which are not available on node \"n1\""
     );
     assert_eq!(
         refusal(resized(&none, &pod(2, "1", "2"))),
-        "pod update requires features InPlacePodVerticalScalingInitContainers which are not available on node \"n\""
+        "pod update requires features InPlacePodVerticalScalingInitContainers which are not available on node \"n1\""
     );
 }

@@ -226,14 +226,14 @@ fn sweep(runtime: &tokio::runtime::Runtime, events: usize) -> Outcome {
             _ => store.compact(store.revision())?,
         }
         let (mut longest, mut slices) = (Duration::ZERO, 0);
-        let few = store.stats().window_bytes / 100;
-        while store.stats().window_bytes > few {
-            // With a writer in the midst, who is not to wait for all of it.
-            longest = longest.max(write(&mut core, slices));
+        // With writers in the midst, who are not to wait for all of it; more of them than slices.
+        for number in 0..events / 10 {
+            longest = longest.max(write(&mut core, number));
             slices += 1;
         }
+        let left = store.stats().window_bytes >> 10;
         println!(
-            "sweep {how}: {events} events in {slices} slices, the longest held a writer for {longest:?}"
+            "sweep {how}: {events} events gone beside {slices} writes, the longest step took {longest:?}; {left} KiB left"
         );
     }
     Ok(())

@@ -73,7 +73,7 @@ pub(crate) async fn serve(
     if nowhere || nameless || head || (placed && !served.is_custom()) {
         return Err(Status::method_not_allowed());
     }
-    if info.verb == "patch" && known {
+    if info.verb == "patch" && known && !proxied {
         patching::PatchKind::of(content_type(request.headers()), &served)?;
     }
     let deprecated = served

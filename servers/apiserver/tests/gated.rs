@@ -1,6 +1,6 @@
 //! What is served only while a gate is open, through a running server: requests of pods for certificates, and writing
 //! objects again in the version that is stored now.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

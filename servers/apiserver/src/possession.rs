@@ -91,9 +91,10 @@ mod tests {
     fn request(key: &KeyPair) -> PodCertificateRequestSpec {
         let params = CertificateParams::default();
         let request = params.serialize_request(key).expect("a request");
-        let mut spec = PodCertificateRequestSpec::default();
-        spec.stub_pkcs10_request = request.der().as_ref().into();
-        spec
+        PodCertificateRequestSpec {
+            stub_pkcs10_request: request.der().as_ref().into(),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -114,10 +115,12 @@ mod tests {
     fn a_bare_key_signs_the_uid_of_the_pod() {
         let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
         let pair = aws_lc_rs::signature::Ed25519KeyPair::from_pkcs8(key.serialized_der());
-        let mut spec = PodCertificateRequestSpec::default();
-        spec.pod_uid = "uid".into();
-        spec.pkix_public_key = key.subject_public_key_info().as_slice().into();
-        spec.proof_of_possession = pair.expect("the key").sign(b"uid").as_ref().into();
+        let mut spec = PodCertificateRequestSpec {
+            pod_uid: "uid".into(),
+            pkix_public_key: key.subject_public_key_info().as_slice().into(),
+            proof_of_possession: pair.expect("the key").sign(b"uid").as_ref().into(),
+            ..Default::default()
+        };
         assert_eq!(holds(&spec), Some(true));
         spec.pod_uid = "other".into();
         assert_eq!(holds(&spec), Some(false));

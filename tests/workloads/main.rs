@@ -1,6 +1,7 @@
 //! What pods, Services and controllers do, seen from outside: probes, rollouts under load, name
 //! resolution, volumes, hooks, exit codes, garbage collection. Uses kubectl and plain HTTP only.
 
+mod autoscaling;
 mod collections;
 mod containers;
 mod demo;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
                 "deleting_a_namespace_empties_it",
                 collections::namespace_deletion,
             ),
+            ("horizontal_autoscaling", autoscaling::horizontal),
             ("jobs", collections::jobs),
             ("daemonset", collections::daemonset),
             ("owners_and_orphans", collections::owners_and_orphans),

@@ -110,7 +110,7 @@ fn confirm(env: &Env, job: &Job) -> Result<(), Error> {
         match probe {
             // Nobody is kept from anything there.
             Probe::Allowed(_) => {}
-            Probe::Gone(request, _) => {
+            Probe::Gone(request, _) | Probe::Present(request, _) => {
                 let found: Result<Arc<Object>, Refused> = server::get(env, request);
                 probe.judge_object(found.map_err(|r| error_of(r, &request.name)))?;
             }

@@ -1,14 +1,14 @@
 //! How the server confirms what a plan takes for given.
 //!
-//! Invariant: a snapshot is never asked whether something is absent; each probe is one uncached request whose answer
-//! alone decides.
+//! Invariant: a snapshot is never asked whether something is absent or still there; each probe is one uncached request
+//! whose answer alone decides.
 
 use crate::requests::request;
 use corten_api::apiextensions::v1::CustomResourceDefinition;
 use corten_api::authorization::v1::{SubjectAccessReview, SubjectAccessReviewSpec};
 use corten_api::{Kind, Object, resource_of};
 use corten_client::{Body, Error, ListAnswer, Request, Status, Verb, WatchRequest};
-use corten_controllers::{Fact, custom};
+use corten_controllers::{Fact, Target, custom};
 use corten_core::Str;
 use corten_meta::{GroupVersionResource, ObjectKey, Snapshot};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use std::sync::Arc;
 pub enum Probe {
     /// Get this: it must not be there, or be another object.
     Gone(Box<Request>, Str),
+    /// Get this: it must be there with this UID.
+    Present(Box<Request>, Str),
     /// List this: nothing must be in it.
     Empty(WatchRequest),
     /// Create this review: it must say yes.
@@ -35,15 +37,17 @@ pub(crate) fn probes(
     facts
         .iter()
         .flat_map(|fact| match fact {
-            Fact::Gone(target) => {
-                let resource = target.resource.clone();
-                let get = request(Verb::Get, resource, "", &target.key, Body::None);
-                vec![Probe::Gone(Box::new(get), target.uid.clone())]
-            }
+            Fact::Gone(target) => vec![Probe::Gone(look(target), target.uid.clone())],
+            Fact::Present(target) => vec![Probe::Present(look(target), target.uid.clone())],
             Fact::Allowed(spec) => vec![Probe::Allowed(Box::new(review(spec)))],
             Fact::Empty { namespace } => emptiness(namespace, snapshot, &followed()),
         })
         .collect()
+}
+
+fn look(target: &Target) -> Box<Request> {
+    let resource = target.resource.clone();
+    Box::new(request(Verb::Get, resource, "", &target.key, Body::None))
 }
 
 fn review(spec: &SubjectAccessReviewSpec) -> Request {
@@ -91,6 +95,11 @@ fn disproved(why: String) -> Error {
     Status::new(409, "Conflict", why).into()
 }
 
+fn went(request: &Request) -> Error {
+    let (resource, name) = (&request.resource.resource, &request.name);
+    disproved(format!("{resource} {name} has gone"))
+}
+
 /// Whether the refusal says that there is no object of that name.
 fn names(error: &Error, name: &str) -> bool {
     let status = error.status().filter(|s| s.is_not_found());
@@ -120,10 +129,10 @@ fn allowed(review: &Object) -> Result<(), Error> {
 }
 
 impl Probe {
-    /// What the answer to [`Probe::Gone`] or [`Probe::Allowed`] means.
+    /// What the answer to [`Probe::Gone`], [`Probe::Present`] or [`Probe::Allowed`] means.
     ///
     /// # Errors
-    /// A conflict when the object exists, a refusal when the review says no; what the server answered when it could not
+    /// A conflict when the object exists that should not, or the other way round; a refusal when the review says no; what the server answered when it could not
     /// tell.
     pub fn judge_object(&self, answer: Result<Arc<Object>, Error>) -> Result<(), Error> {
         match (self, answer) {
@@ -134,7 +143,13 @@ impl Probe {
                 let (resource, name) = (&request.resource.resource, &request.name);
                 Err(disproved(format!("{resource} {name} is not gone")))
             }
+            (Probe::Present(request, uid), Ok(found)) if found.meta().uid != *uid => {
+                Err(went(request))
+            }
             (_, Ok(_)) => Ok(()),
+            (Probe::Present(request, _), Err(error)) if names(&error, &request.name) => {
+                Err(went(request))
+            }
             // Of the object, not of its resource: what is not served here may be kept all the same.
             (Probe::Gone(request, _), Err(error)) if names(&error, &request.name) => Ok(()),
             (_, Err(error)) => Err(error),
@@ -170,7 +185,7 @@ impl Probe {
                     Some(resource) => Err(disproved(format!("{resource} is not followed yet"))),
                 }
             }
-            Probe::Gone(..) | Probe::Allowed(_) => Ok(()),
+            Probe::Gone(..) | Probe::Present(..) | Probe::Allowed(_) => Ok(()),
         }
     }
 }

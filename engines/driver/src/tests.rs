@@ -195,6 +195,28 @@ fn absence_is_asked_of_the_server() {
 }
 
 #[test]
+fn presence_is_asked_of_the_server() {
+    let mut owner = ConfigMap::namespaced("a", "x");
+    owner.metadata.uid = "u".into();
+    let probes = probes(Fact::Present(Target::of(&owner)));
+    let [probe] = probes.as_slice() else {
+        panic!("{probes:?}");
+    };
+    let found = |owner: &ConfigMap| Ok(Arc::new(Object::from(owner.clone())));
+    assert!(probe.judge_object(found(&owner)).is_ok());
+    owner.metadata.uid = "another".into();
+    let conflict = probe.judge_object(found(&owner)).unwrap_err();
+    assert!(conflict.is_conflict(), "its name was given again");
+    let named = corten_client::Target {
+        group: "",
+        resource: "configmaps",
+        name: "x",
+    };
+    let conflict = probe.judge_object(Err(Status::not_found(named).into()));
+    assert!(conflict.unwrap_err().is_conflict(), "it went");
+}
+
+#[test]
 fn a_right_is_there_when_the_server_says_so() {
     let spec = SubjectAccessReviewSpec {
         user: "someone".into(),
@@ -228,7 +250,7 @@ fn a_namespace_is_empty_when_every_resource_says_so() {
         .map(|probe| match probe {
             Probe::Empty(r) => format!("{} in {}", r.resource.resource, r.namespace),
             Probe::Followed(r, _) => format!("all {}", r.resource.resource),
-            Probe::Gone(..) | Probe::Allowed(_) => "an object".to_owned(),
+            Probe::Gone(..) | Probe::Present(..) | Probe::Allowed(_) => "an object".to_owned(),
         })
         .collect();
     // Nodes lie in no namespace; things do, as their definition says.

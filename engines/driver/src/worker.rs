@@ -263,7 +263,7 @@ async fn execute(
 async fn carry_out(client: &Client, job: &Job) -> Result<Arc<Object>, Error> {
     for probe in &job.probes {
         match probe {
-            Probe::Gone(request, _) | Probe::Allowed(request) => {
+            Probe::Gone(request, _) | Probe::Present(request, _) | Probe::Allowed(request) => {
                 let answer = client.transport().call((**request).clone()).await;
                 probe.judge_object(answer)?;
             }

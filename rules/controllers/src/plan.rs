@@ -94,6 +94,8 @@ pub enum Fact {
     /// No object with the target's UID exists under its name; none at all when the target has no UID. What has gone
     /// does not come back with the same UID.
     Gone(Target),
+    /// The object is still there, with the target's UID: what it needs is not made while it goes.
+    Present(Target),
     /// Nothing is stored in the namespace, of any resource, definitions of custom resources counted that the snapshot
     /// does not show yet. Final once the namespace is terminating, when nothing can be created in it.
     Empty {

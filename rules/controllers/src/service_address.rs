@@ -178,7 +178,8 @@ fn repair_one(plan: &mut Plan, snapshot: &Snapshot, service: &Service, address: 
                 wanted,
                 "a service has this address and no object stands for it",
             ),
-            vec![Fact::Gone(missing)],
+            // A service that goes takes its address with it, which may be seen first.
+            vec![Fact::Gone(missing), Fact::Present(Target::of(service))],
         );
         let text = format!("Cluster IP [{family}]: {text} is not allocated; repairing");
         return warn(plan, service, "ClusterIPNotAllocated", text);

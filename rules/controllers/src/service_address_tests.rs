@@ -28,7 +28,7 @@ fn world(parts: &[String]) -> World {
 fn a_missing_object_is_made_anew() {
     let mut world = world(&[service("web", "10.96.0.9")]);
     expect![[r"
-        create ipaddresses /10.96.0.9 if ipaddresses 10.96.0.9 is gone
+        create ipaddresses /10.96.0.9 if ipaddresses 10.96.0.9 is gone if services a/web is there
         Warning ClusterIPNotAllocated Service/web: Cluster IP [IPv4]: 10.96.0.9 is not allocated; repairing"]]
     .assert_eq(&world.step(&SERVICES, "a/web"));
     expect![""].assert_eq(&world.step(&SERVICES, "a/web"));

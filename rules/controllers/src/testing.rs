@@ -55,6 +55,7 @@ fn show_target(target: &Target) -> String {
 fn show_step(step: &Step) -> String {
     let given = step.given.iter().map(|fact| match fact {
         Fact::Gone(target) => format!(" if {} is gone", show_target(target)),
+        Fact::Present(target) => format!(" if {} is there", show_target(target)),
         Fact::Empty { namespace } => format!(" if {namespace} is empty"),
         Fact::Allowed(spec) => {
             let what = spec.resource_attributes.as_deref();

@@ -331,6 +331,11 @@ async fn validate_unmeasured(
         crate::admission::check_parameter_rights(&a.asked(a.aim.name), object).await?;
     }
     let review = a.review_on(a.view);
+    if audit::trail().is_some() {
+        for (key, value) in admission::audit_notes(&review, object) {
+            audit::annotate(&key, &value);
+        }
+    }
     let decided = a
         .rights
         .settle(a.server, || admission::validate(&review, object))

@@ -261,3 +261,29 @@ fn requests_of_this_process() {
         "allow"
     );
 }
+
+#[test]
+fn what_a_pods_standard_says_is_told() {
+    let it = audited("rules: [{level: Metadata, omitStages: [RequestReceived]}]\n");
+    let post = |path: &str, id: &str, body: Value| {
+        let ask = Ask::post(path, &body.to_string()).admin(&it.cluster);
+        ask.header(&format!("Audit-ID: {id}")).send(&it.cluster)
+    };
+    let labels = json!({"pod-security.kubernetes.io/audit": "baseline"});
+    let metadata = json!({"name": "s", "labels": labels});
+    post("/api/v1/namespaces", "n", json!({"metadata": metadata}));
+    let account = json!({"metadata": {"name": "default"}});
+    post("/api/v1/namespaces/s/serviceaccounts", "a", account);
+    let spec = json!({"hostNetwork": true, "containers": [{"name": "c", "image": "i"}]});
+    let pod = json!({"metadata": {"name": "p"}, "spec": spec});
+    post("/api/v1/namespaces/s/pods", "p", pod);
+    let events = it.events("p");
+    assert_eq!(events[0]["responseStatus"]["code"], 201, "{}", events[0]);
+    let said =
+        |key: &str| events[0]["annotations"][format!("pod-security.kubernetes.io/{key}")].clone();
+    assert_eq!(said("enforce-policy"), "privileged:latest");
+    assert_eq!(
+        said("audit-violations"),
+        "would violate PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"
+    );
+}

@@ -301,6 +301,14 @@ fn validate_optional(review: &Review, object: Option<&Object>) -> Result<(), Den
     Ok(())
 }
 
+/// Keys and values that the audit event of a write is told, whether the write is refused or not.
+pub fn audit_notes(review: &Review, object: Option<&Object>) -> Vec<(String, String)> {
+    match review.enabled.has(Plugin::PodSecurity) {
+        true => pod_security::audit::notes(review, object),
+        false => Vec::new(),
+    }
+}
+
 /// Refuses what must not be written in its final form; `object` is missing for deletions. Returns warnings.
 pub fn validate(review: &Review, object: Option<&Object>) -> Result<Vec<String>, Denial> {
     let on = |plugin| review.enabled.has(plugin);

@@ -1,6 +1,7 @@
 //! PodSecurity: levels, labels and texts.
 
 use crate::world::{World, admin, object, refusal};
+use corten_access::admission::Operation;
 use corten_api::Object;
 
 fn world(labels: &str) -> World {
@@ -165,4 +166,59 @@ fn a_stricter_namespace_warns_about_its_pods() {
             .warnings
             .is_empty()
     );
+}
+
+#[test]
+fn audit_events_say_what_was_enforced_and_what_would_be() {
+    let user = admin();
+    let audited =
+        |world: &World, object: &Object| world.request(&user, Operation::Create).audited(object);
+    let strict = world(
+        "pod-security.kubernetes.io/enforce: baseline, pod-security.kubernetes.io/audit: restricted, \
+         pod-security.kubernetes.io/audit-version: v1.36",
+    );
+    let plain = pod(
+        "hostNetwork: true, containers: [{name: c, securityContext: {allowPrivilegeEscalation: false, \
+         runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}, capabilities: {drop: [ALL]}}}]",
+    );
+    let violated = "audit-violations=would violate PodSecurity \"restricted:v1.36\": host namespaces (hostNetwork=true)";
+    assert_eq!(
+        audited(&strict, &plain),
+        ["enforce-policy=baseline:latest", violated],
+        "refused or not"
+    );
+    let deployment = object(
+        "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, namespace: s}, spec: {selector: {}, template: \
+         {spec: {hostNetwork: true, containers: [{name: c, securityContext: {allowPrivilegeEscalation: false, \
+         runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}, capabilities: {drop: [ALL]}}}]}}}}",
+    );
+    assert_eq!(
+        audited(&strict, &deployment),
+        [violated],
+        "nothing is enforced on it"
+    );
+    assert_eq!(
+        audited(&world(""), &pod(BAD)),
+        ["enforce-policy=privileged:latest"]
+    );
+    assert_eq!(
+        audited(
+            &world("pod-security.kubernetes.io/audit: strict"),
+            &pod(GOOD)
+        ),
+        [
+            "error=Failed to parse policy: metadata.labels[pod-security.kubernetes.io/audit]: Invalid value: \"strict\": must be one of \
+             privileged, baseline, restricted",
+            "enforce-policy=privileged:latest"
+        ]
+    );
+    let told = r#"{"apiVersion":"pod-security.admission.config.k8s.io/v1","kind":"PodSecurityConfiguration",
+        "exemptions":{"namespaces":["free"],"runtimeClasses":["sandbox"]}}"#;
+    let world =
+        world("pod-security.kubernetes.io/enforce: baseline").told(|s| s.read_pod_security(told));
+    let sandboxed = pod("hostNetwork: true, runtimeClassName: sandbox, containers: [{name: c}]");
+    assert_eq!(audited(&world, &sandboxed), ["exempt=runtimeClass"]);
+    let mut free = pod(BAD);
+    free.meta_mut().namespace = "free".into();
+    assert_eq!(audited(&world, &free), ["exempt=namespace"]);
 }

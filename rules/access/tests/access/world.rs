@@ -200,6 +200,18 @@ impl Request<'_> {
         self.with(object, old, |review| validated(review, Some(object)))
     }
 
+    /// What the audit event is told, a `key=value` each, without the prefix of PodSecurity's keys.
+    pub fn audited(&self, object: &Object) -> Vec<String> {
+        let notes = self.with(object, None, |review| {
+            admission::audit_notes(review, Some(object))
+        });
+        let short = |key: &str| key.replace("pod-security.kubernetes.io/", "");
+        let notes = notes.iter();
+        notes
+            .map(|(key, value)| format!("{}={value}", short(key)))
+            .collect()
+    }
+
     pub fn charge(&self, object: &Object) -> Result<Vec<Object>, Denial> {
         self.with(object, None, |review| {
             admission::charge(review, Some(object))

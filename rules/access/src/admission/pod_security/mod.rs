@@ -1,8 +1,9 @@
 //! PodSecurity: pods keep to the standard that the labels of their namespace choose.
 //!
 //! Invariant: only pods are refused; templates of controllers, and pods that exist when a namespace gets stricter, are
-//! warned about. Leaves out: audit annotations.
+//! warned about.
 
+pub(super) mod audit;
 mod baseline;
 mod checks;
 mod level;
@@ -125,15 +126,20 @@ fn has_exempt_class(review: &Review, spec: &corten_api::core::v1::PodSpec) -> bo
     exemptions.runtime_class(spec.runtime_class_name.as_ref())
 }
 
-fn invalid(name: &str, errors: Vec<LabelError>) -> Denial {
+/// Errors as one text.
+fn joined(errors: &[LabelError]) -> String {
     let texts: Vec<String> = errors
         .iter()
         .map(|e| format!("{}: {}", e.field, e.body))
         .collect();
-    let text = match texts.len() {
+    match texts.len() {
         1 => texts.join(""),
         _ => format!("[{}]", texts.join(", ")),
-    };
+    }
+}
+
+fn invalid(name: &str, errors: Vec<LabelError>) -> Denial {
+    let text = joined(&errors);
     let mut denial = Denial::new(
         422,
         "Invalid",
@@ -213,6 +219,13 @@ fn of_pod(pod: &Pod) -> Subject<'_> {
     }
 }
 
+fn of_template(template: &PodTemplateSpec) -> Subject<'_> {
+    Subject {
+        annotations: &template.metadata.annotations,
+        spec: &template.spec,
+    }
+}
+
 fn policy_of(review: &Review) -> Option<Policy> {
     let namespace = review.snapshot.get::<Namespace>("", review.namespace)?;
     Some(level::policy(&namespace.metadata.labels, &review.settings.pod_security).0)
@@ -282,12 +295,8 @@ fn warn_template(review: &Review, template: &PodTemplateSpec) -> Vec<String> {
     if is_exempt(review) || has_exempt_class(review, &template.spec) {
         return Vec::new();
     }
-    let subject = Subject {
-        annotations: &template.metadata.annotations,
-        spec: &template.spec,
-    };
     match policy_of(review) {
-        Some(policy) => warning(policy.warn, subject),
+        Some(policy) => warning(policy.warn, of_template(template)),
         None => Vec::new(),
     }
 }

@@ -424,16 +424,6 @@ fn refusals() -> Result<()> {
         &["store", "downgrade", "--data-dir", &data],
         "is in use by process",
     )?;
-    let large = "x".repeat(3 << 20);
-    let answer =
-        server
-            .access()
-            .connect()?
-            .request("POST", MAPS, config_map("large", &large).as_bytes())?;
-    expect(
-        "an object that is too large is refused",
-        answer.status >= 400,
-    )?;
     server.stop()
 }
 

@@ -9,6 +9,7 @@ use corten_etcd::client::{Client, RawStream};
 use corten_etcd::proto::etcdserverpb as pb;
 use corten_etcd::proto::etcdserverpb::watch_request::RequestUnion;
 use corten_etcd::proto::mvccpb::Event;
+use corten_tests::eventually;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -541,6 +542,12 @@ pub fn the_gateway_equals_upstreams() -> Result<()> {
         let ours = Ours::start().await?;
         let (theirs, mine) = (upstream.url.clone(), ours.url().to_owned());
         let compare = move || -> Result<()> {
+            // A new etcd says 3.5 of its storage until it has seen that all members are of 3.6.
+            eventually("etcd knows the version of its storage", || {
+                let (_, text) = http(&theirs, "GET", "/version", "")?;
+                ensure!(text.contains(r#""storage":"3.6"#), "{text}");
+                Ok(())
+            })?;
             for (method, path, body) in GATEWAY {
                 let wanted = http(&theirs, method, path, body)?;
                 let seen = http(&mine, method, path, body)?;

@@ -51,7 +51,8 @@ static REPLACED: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     compiled.into_iter().flatten().collect()
 });
 
-static AGE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[0-9]{1,2}s$").ok());
+static AGE: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new("^([0-9]{1,2}s|[0-9]+y([0-9]+d)?)$").ok());
 
 /// A text with what differs by nature replaced.
 pub fn text(text: &str) -> String {

@@ -26,14 +26,15 @@ pub(super) fn name(new: &CustomResourceDefinition) -> FixedName {
 
 /// A new definition.
 pub(super) fn create(new: &CustomResourceDefinition) -> Errors {
-    let mut errors = both(new);
+    // Its status is the server's own so far.
+    let mut errors = both(new, Vec::new());
     errors.extend(approval::check(new, None));
     errors
 }
 
 /// A changed definition.
 pub(super) fn update(new: &CustomResourceDefinition, old: &CustomResourceDefinition) -> Errors {
-    let mut errors = both(new);
+    let mut errors = both(new, accepted(new));
     errors.extend(approval::check(new, Some(old)));
     let path = Path::Root.f("spec");
     let names = path.f("names");
@@ -52,13 +53,18 @@ pub(super) fn update(new: &CustomResourceDefinition, old: &CustomResourceDefinit
     errors
 }
 
-fn both(new: &CustomResourceDefinition) -> Errors {
+/// What is wrong with the accepted names, unless it has been said of those that are wished for.
+fn accepted(new: &CustomResourceDefinition) -> Errors {
+    match new.status.accepted_names == new.spec.names {
+        true => Vec::new(),
+        false => names(&new.status.accepted_names, "status", "acceptedNames"),
+    }
+}
+
+fn both(new: &CustomResourceDefinition, accepted: Errors) -> Errors {
     let mut errors = Vec::new();
     spec(&mut errors, &Path::Root.f("spec"), &new.spec);
-    // What is wrong with the names that are wished for has been said.
-    if new.status.accepted_names != new.spec.names {
-        errors.extend(names(&new.status.accepted_names, "status", "acceptedNames"));
-    }
+    errors.extend(accepted);
     stored_versions(&mut errors, new);
     if new.spec.preserve_unknown_fields {
         let text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
